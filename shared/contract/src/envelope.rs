@@ -1,0 +1,158 @@
+//! The one object in which a formation answers, and the codes of its errors.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::RequestId;
+
+/// Every JSON answer of the formation API except health, with its fields in the documented order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Envelope<T> {
+    /// What `data` is, such as `chat_response`; `error` on failure.
+    pub object: String,
+    /// When the answer was made, in Unix milliseconds.
+    pub timestamp: i64,
+    /// What happened, such as `chat.completed` or `error.validation`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub request: RequestRef,
+    pub success: bool,
+    pub error: Option<ErrorBody>,
+    /// `{}` on failure.
+    pub data: T,
+}
+
+/// Which request an envelope answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestRef {
+    pub id: RequestId,
+    pub idempotency_key: Option<String>,
+}
+
+/// The `error` object of an envelope.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ErrorBody {
+    pub code: ErrorCode,
+    pub message: String,
+    /// More than one fault, or where the fault is; null when there is nothing to add.
+    pub data: Option<serde_json::Value>,
+}
+
+/// One fault of a request's body or query (`error.data.validation_errors`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ValidationError {
+    /// Dotted path: `files.0.content`, `query.limit`; empty for the body as a whole.
+    pub field: String,
+    pub message: String,
+    /// `missing`, `wrong_type`, `too_long`, `invalid_format`, `invalid` …
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+/// The stable name of a formation's failure; status and `type` follow from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ErrorCode {
+    /// The body is not JSON.
+    ParseError,
+    /// The request is JSON but lacks or breaks fields; all of them are listed.
+    ValidationError,
+    /// The request as a whole cannot be served, for example for want of a header.
+    InvalidRequest,
+    /// No key, or the wrong one for this route.
+    Unauthorized,
+    /// The key is right but the thing is another user's.
+    Forbidden,
+    AgentNotFound,
+    ResourceNotFound,
+    MethodNotAllowed,
+    /// The body is larger than the formation takes.
+    PayloadTooLarge,
+    /// The same idempotency key came with another body.
+    Conflict,
+    RateLimited,
+    /// The model provider failed or could not be reached.
+    LlmError,
+    /// The caller's or the formation's time limit ran out.
+    Timeout,
+    /// The formation is starting, stopping or full.
+    ServiceUnavailable,
+    /// Documented, but not built in this version.
+    NotImplemented,
+    InternalError,
+}
+
+// === impl ErrorCode ===
+
+impl ErrorCode {
+    /// The HTTP status that goes with the code.
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::ParseError | Self::InvalidRequest => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
+            Self::AgentNotFound | Self::ResourceNotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::Timeout => 408,
+            Self::Conflict => 409,
+            Self::PayloadTooLarge => 413,
+            Self::ValidationError => 422,
+            Self::RateLimited => 429,
+            Self::InternalError => 500,
+            Self::NotImplemented => 501,
+            Self::LlmError => 502,
+            Self::ServiceUnavailable => 503,
+        }
+    }
+
+    /// The envelope's `type`.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::ParseError
+            | Self::ValidationError
+            | Self::InvalidRequest
+            | Self::PayloadTooLarge
+            | Self::MethodNotAllowed => "error.validation",
+            Self::Unauthorized => "error.authentication",
+            Self::Forbidden => "error.authorization",
+            Self::AgentNotFound | Self::ResourceNotFound => "error.not_found",
+            Self::Conflict => "error.conflict",
+            Self::RateLimited => "error.rate_limit",
+            Self::LlmError | Self::Timeout => "error.processing",
+            Self::ServiceUnavailable => "error.unavailable",
+            Self::NotImplemented => "error.not_implemented",
+            Self::InternalError => "error.internal",
+        }
+    }
+}
+
+// === impl Envelope ===
+
+impl<T> Envelope<T> {
+    /// A success.
+    pub fn success(object: &str, kind: &str, request: RequestRef, timestamp: i64, data: T) -> Self {
+        Self {
+            object: object.to_owned(),
+            timestamp,
+            kind: kind.to_owned(),
+            request,
+            success: true,
+            error: None,
+            data,
+        }
+    }
+}
+
+impl Envelope<serde_json::Map<String, serde_json::Value>> {
+    /// A failure; `data` is the empty object.
+    pub fn failure(error: ErrorBody, request: RequestRef, timestamp: i64) -> Self {
+        Self {
+            object: "error".to_owned(),
+            timestamp,
+            kind: error.code.kind().to_owned(),
+            request,
+            success: false,
+            error: Some(error),
+            data: serde_json::Map::new(),
+        }
+    }
+}

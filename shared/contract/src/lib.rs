@@ -1,0 +1,14 @@
+//! The wire of both tiers: what clients send and read, and what the manager hands to an instance.
+//!
+//! Invariants: no runtime and no server library is used here, so that a client, a test and both
+//! binaries share one truth; nothing here does I/O or reads a clock.
+
+pub mod chat;
+pub mod envelope;
+pub mod ids;
+pub mod launch;
+pub mod management;
+pub mod signature;
+
+pub use envelope::{Envelope, ErrorBody, ErrorCode};
+pub use ids::{FormationId, RequestId, SessionId, UserId};
