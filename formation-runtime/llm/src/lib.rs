@@ -1,0 +1,118 @@
+//! Model providers behind one trait: any OpenAI-compatible endpoint and Anthropic's native wire.
+//!
+//! Invariants:
+//! - An answer is passed on piece by piece as the provider sends it; nothing is collected first.
+//! - A [`ChunkStream`] ends with exactly one [`Chunk::Finished`] or exactly one error, never silently.
+//! - Dropping a stream, or the future that opens one, drops the HTTP request and so aborts the call.
+//! - An API key is never part of an error, a log line or a `Debug` output.
+
+mod anthropic;
+mod error;
+mod http;
+mod llm;
+mod model;
+mod openai;
+mod retry;
+mod sse;
+mod wire;
+
+use std::fmt;
+use std::pin::Pin;
+
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+pub use crate::anthropic::Anthropic;
+pub use crate::error::{LlmError, LlmErrorKind, SetupError};
+pub use crate::http::{Endpoint, HttpClients};
+pub use crate::llm::{Llm, Served, Target};
+pub use crate::model::{InvalidModelRef, ModelRef, connect, default_base_url};
+pub use crate::openai::OpenAi;
+pub use crate::retry::RetryPolicy;
+
+/// The pieces of one answer, in order; see the crate's invariants.
+pub type ChunkStream = Pin<Box<dyn Stream<Item = Result<Chunk, LlmError>> + Send>>;
+
+/// One model provider: speaks a wire, knows nothing of retries and fallbacks.
+pub trait Provider: Send + Sync + fmt::Debug {
+    /// The provider's name as model strings and errors carry it.
+    fn name(&self) -> &str;
+
+    /// Resolves when the provider has accepted the request and begins to answer.
+    fn stream<'a>(
+        &'a self,
+        model: &'a str,
+        request: &'a CompletionRequest,
+    ) -> BoxFuture<'a, Result<ChunkStream, LlmError>>;
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CompletionRequest {
+    pub messages: Vec<Message>,
+    pub temperature: Option<f32>,
+    pub max_tokens: Option<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    pub role: Role,
+    pub content: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    System,
+    User,
+    Assistant,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// Never empty.
+    Text(String),
+    /// Always the last item.
+    Finished { reason: FinishReason, usage: Option<Usage> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FinishReason {
+    Stop,
+    /// The answer reached `max_tokens` or the model's context window.
+    Length,
+    /// The provider withheld (part of) the answer.
+    ContentFilter,
+    /// A reason this crate gives no meaning to, in the provider's word.
+    Other(String),
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    pub prompt_tokens: u64,
+    pub completion_tokens: u64,
+}
+
+// === impl Message ===
+
+impl Message {
+    pub fn system(content: impl Into<String>) -> Self {
+        Self { role: Role::System, content: content.into() }
+    }
+
+    pub fn user(content: impl Into<String>) -> Self {
+        Self { role: Role::User, content: content.into() }
+    }
+
+    pub fn assistant(content: impl Into<String>) -> Self {
+        Self { role: Role::Assistant, content: content.into() }
+    }
+}
+
+// === impl Usage ===
+
+impl Usage {
+    pub fn total_tokens(&self) -> u64 {
+        self.prompt_tokens.saturating_add(self.completion_tokens)
+    }
+}

@@ -1,0 +1,188 @@
+//! The chat completions wire of `OpenAI`, which most providers and local servers speak.
+
+use eventsource_stream::Event;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use reqwest::Response;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::http::{Connection, Fault, KeyHeader, error_object};
+use crate::wire::{Decoder, Step, chunks, malformed};
+use crate::{
+    Chunk, ChunkStream, CompletionRequest, Endpoint, FinishReason, HttpClients, LlmError,
+    LlmErrorKind, Provider, SetupError, Usage, sse,
+};
+
+#[derive(Debug)]
+pub struct OpenAi {
+    connection: Connection,
+}
+
+impl OpenAi {
+    pub fn new(
+        provider: &str,
+        endpoint: Endpoint,
+        clients: &HttpClients,
+    ) -> Result<Self, SetupError> {
+        let connection = Connection::new(provider, endpoint, clients, KeyHeader::Bearer)?;
+        Ok(Self { connection })
+    }
+}
+
+// === impl Provider ===
+
+impl Provider for OpenAi {
+    fn name(&self) -> &str {
+        &self.connection.provider
+    }
+
+    fn stream<'a>(
+        &'a self,
+        model: &'a str,
+        request: &'a CompletionRequest,
+    ) -> BoxFuture<'a, Result<ChunkStream, LlmError>> {
+        async move {
+            let blame = self.connection.blame(model);
+            match self.ask(model, request).await {
+                Ok(response) => {
+                    let events = sse::events(response.bytes_stream(), self.connection.timeout);
+                    Ok(chunks(events, Answer::default(), blame))
+                }
+                Err(fault) => Err(blame.error(fault)),
+            }
+        }
+        .boxed()
+    }
+}
+
+impl OpenAi {
+    /// Sends the request; a server that names an optional field it does not take is asked again without.
+    async fn ask(&self, model: &str, request: &CompletionRequest) -> Result<Response, Fault> {
+        let mut body = self.body(model, request);
+        loop {
+            let fault = match self.connection.post("/chat/completions", &body).await {
+                Ok(response) => return Ok(response),
+                Err(fault) => fault,
+            };
+            let unwelcome = OPTIONAL.iter().copied().find(|field| {
+                fault.kind == LlmErrorKind::BadRequest
+                    && body.get(field).is_some()
+                    && fault.message.contains(field)
+            });
+            let (Some(field), Some(fields)) = (unwelcome, body.as_object_mut()) else {
+                return Err(fault);
+            };
+            tracing::debug!(provider = self.name(), model, field, "asking again without a field");
+            fields.remove(field);
+        }
+    }
+
+    fn body(&self, model: &str, request: &CompletionRequest) -> Value {
+        let mut body = json!({
+            "model": model,
+            "messages": request.messages,
+            "stream": true,
+            "stream_options": { "include_usage": true },
+        });
+        if let Some(temperature) = request.temperature {
+            body["temperature"] = decimal(temperature);
+        }
+        if let Some(max_tokens) = request.max_tokens {
+            // OpenAI's newer models refuse the older name, most others know only that one.
+            let name = if self.name() == "openai" { "max_completion_tokens" } else { "max_tokens" };
+            body[name] = max_tokens.into();
+        }
+        body
+    }
+}
+
+/// A number as the formation's author wrote it: 0.7, not 0.699999988079071.
+pub(crate) fn decimal(number: f32) -> Value {
+    number.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+}
+
+// === the answer ===
+
+/// Fields that an answer can do without.
+const OPTIONAL: [&str; 2] = ["stream_options", "temperature"];
+
+#[derive(Debug, Default)]
+struct Answer {
+    reason: Option<FinishReason>,
+    usage: Option<Usage>,
+}
+
+impl Decoder for Answer {
+    fn decode(&mut self, event: &Event) -> Result<Step, Fault> {
+        let data = event.data.trim();
+        if data == "[DONE]" {
+            let reason = self.reason.take().unwrap_or(FinishReason::Stop);
+            return Ok(Step::Done(Chunk::Finished { reason, usage: self.usage }));
+        }
+        let frame: Frame = serde_json::from_str(data).map_err(malformed)?;
+        if let Some(error) = frame.error {
+            let (kind, text) = error_object(&error);
+            let kind = kind.unwrap_or(SERVER_FAILED);
+            return Err(Fault::new(kind, format!("failed while answering: {text}")));
+        }
+        if let Some(usage) = frame.usage {
+            self.usage = Some(Usage {
+                prompt_tokens: usage.prompt_tokens,
+                completion_tokens: usage.completion_tokens,
+            });
+        }
+        let Some(choice) = frame.choices.into_iter().next() else { return Ok(Step::Nothing) };
+        if let Some(word) = choice.finish_reason {
+            self.reason = Some(reason(word));
+        }
+        let delta = choice.delta.unwrap_or_default();
+        // A refusal in words is the model's answer, too.
+        let text = delta.content.filter(|text| !text.is_empty()).or(delta.refusal);
+        Ok(text.filter(|text| !text.is_empty()).map_or(Step::Nothing, Step::Text))
+    }
+
+    fn at_end(&mut self) -> Option<Chunk> {
+        // Some servers never send `[DONE]`; the reason alone says that the answer is whole.
+        self.reason.take().map(|reason| Chunk::Finished { reason, usage: self.usage })
+    }
+}
+
+const SERVER_FAILED: LlmErrorKind = LlmErrorKind::ServerError { status: 500, retry_after: None };
+
+#[derive(Debug, Deserialize)]
+struct Frame {
+    #[serde(default)]
+    choices: Vec<Choice>,
+    usage: Option<UsageFrame>,
+    error: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Choice {
+    delta: Option<Delta>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Delta {
+    content: Option<String>,
+    refusal: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct UsageFrame {
+    #[serde(default)]
+    prompt_tokens: u64,
+    #[serde(default)]
+    completion_tokens: u64,
+}
+
+fn reason(word: String) -> FinishReason {
+    match word.as_str() {
+        "stop" | "eos" => FinishReason::Stop,
+        "length" | "max_tokens" | "model_length" => FinishReason::Length,
+        "content_filter" | "safety" => FinishReason::ContentFilter,
+        _ => FinishReason::Other(word),
+    }
+}
