@@ -1,0 +1,203 @@
+use muxi_contract::{RequestId, SessionId, UserId};
+use rusqlite::Connection;
+
+use super::*;
+
+fn user(name: &str) -> UserId {
+    name.parse().unwrap()
+}
+
+fn session(name: &str) -> SessionId {
+    name.parse().unwrap()
+}
+
+fn question(session_name: &str, text: &str, at_ms: i64) -> NewTurn {
+    NewTurn {
+        session: session(session_name),
+        request_id: RequestId::generate(),
+        agent: "helper".to_owned(),
+        text: text.to_owned(),
+        at_ms,
+    }
+}
+
+fn answer(outcome: Outcome, text: &str, at_ms: i64) -> TurnEnd {
+    TurnEnd { outcome, text: text.to_owned(), prompt_tokens: 3, completion_tokens: 2, at_ms }
+}
+
+async fn say(store: &UserStore, session: &str, text: &str, reply: &str, at_ms: i64) {
+    let turn = store.begin_turn(question(session, text, at_ms), 10).await.unwrap();
+    store.end_turn(turn.id, answer(Outcome::Completed, reply, at_ms + 1)).await.unwrap();
+}
+
+fn texts(page: &Page) -> Vec<&str> {
+    page.messages.iter().map(|message| message.text.as_str()).collect()
+}
+
+fn on_disk(folder: &tempfile::TempDir) -> Store {
+    Store::open(&Location::Folder(folder.path().to_owned())).unwrap()
+}
+
+#[tokio::test]
+async fn what_was_said_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    say(&on_disk(&folder).for_user(&user("a")), "s", "hi", "hello", 10).await;
+
+    let store = on_disk(&folder).for_user(&user("a"));
+    let turn = store.begin_turn(question("s", "again", 20), 10).await.unwrap();
+    let history: Vec<_> =
+        turn.history.iter().map(|it| (it.role.as_str(), it.text.as_str())).collect();
+    assert_eq!(history, [("user", "hi"), ("assistant", "hello")]);
+    let sessions = store.sessions(10, None).await.unwrap();
+    assert_eq!(sessions[0].message_count, 3);
+    assert_eq!((sessions[0].created_ms, sessions[0].last_activity_ms), (10, 20));
+}
+
+#[tokio::test]
+async fn users_never_see_each_other_even_under_the_same_session_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = on_disk(&folder);
+    let (alice, bob) = (store.for_user(&user("alice")), store.for_user(&user("bob")));
+    say(&alice, "s", "secret", "noted", 10).await;
+
+    assert_eq!(bob.session(&session("s")).await.unwrap(), None);
+    assert!(bob.messages(&session("s"), 10, None).await.unwrap().messages.is_empty());
+    let turn = bob.begin_turn(question("s", "what did I say?", 20), 10).await.unwrap();
+    assert!(turn.history.is_empty());
+    // Nor can a turn of one be ended by the other.
+    alice.end_turn(turn.id, answer(Outcome::Completed, "forged", 21)).await.unwrap();
+    assert_eq!(texts(&bob.messages(&session("s"), 10, None).await.unwrap()), ["what did I say?"]);
+    assert_eq!(store.counts().await.unwrap(), Counts { sessions: 2, messages: 3 });
+}
+
+#[tokio::test]
+async fn turns_of_one_session_never_interleave() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = on_disk(&folder).for_user(&user("a"));
+    let first = store.begin_turn(question("s", "q1", 1), 10).await.unwrap();
+    let second = store.begin_turn(question("s", "q2", 2), 10).await.unwrap();
+    store.end_turn(second.id, answer(Outcome::Completed, "a2", 3)).await.unwrap();
+    store.end_turn(first.id, answer(Outcome::Completed, "a1", 4)).await.unwrap();
+    let page = store.messages(&session("s"), 10, None).await.unwrap();
+    assert_eq!(texts(&page), ["q1", "a1", "q2", "a2"]);
+}
+
+#[tokio::test]
+async fn a_broken_turn_keeps_the_text_that_there_was_and_its_first_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = on_disk(&folder).for_user(&user("a"));
+    let turn = store.begin_turn(question("s", "tell", 1), 10).await.unwrap();
+    store.end_turn(turn.id, answer(Outcome::Cancelled, "Once upon", 2)).await.unwrap();
+    store.end_turn(turn.id, answer(Outcome::Completed, "too late", 3)).await.unwrap();
+    let silent = store.begin_turn(question("s", "more", 4), 10).await.unwrap();
+    let failed = Outcome::Failed { error: "no provider".to_owned() };
+    store.end_turn(silent.id, answer(failed, "", 5)).await.unwrap();
+
+    let page = store.messages(&session("s"), 10, None).await.unwrap();
+    assert_eq!(texts(&page), ["tell", "Once upon", "more"]);
+    let statuses: Vec<_> = page.messages.iter().map(|it| it.status.as_str()).collect();
+    assert_eq!(statuses, ["cancelled", "cancelled", "failed"]);
+}
+
+#[tokio::test]
+async fn pages_run_from_the_newest_to_the_oldest() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = on_disk(&folder).for_user(&user("a"));
+    for turn in 0..3 {
+        say(&store, "s", &format!("q{turn}"), &format!("a{turn}"), turn * 10).await;
+    }
+    let newest = store.messages(&session("s"), 4, None).await.unwrap();
+    assert_eq!((texts(&newest), newest.has_more), (vec!["q1", "a1", "q2", "a2"], true));
+    let before = Some(Before::Seq(newest.messages[0].seq));
+    let oldest = store.messages(&session("s"), 4, before).await.unwrap();
+    assert_eq!((texts(&oldest), oldest.has_more), (vec!["q0", "a0"], false));
+    let early = store.messages(&session("s"), 4, Some(Before::TimeMs(10))).await.unwrap();
+    assert_eq!(texts(&early), ["q0", "a0"]);
+}
+
+#[tokio::test]
+async fn turns_of_a_dead_process_are_interrupted_and_those_of_a_living_one_run_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = on_disk(&folder);
+    let alice = store.for_user(&user("a"));
+    let mine = alice.begin_turn(question("s", "mine", 1), 10).await.unwrap();
+    alice.begin_turn(question("s", "orphan", 2), 10).await.unwrap();
+    Connection::open(folder.path().join(DATABASE_FILE))
+        .unwrap()
+        .execute("UPDATE turns SET owner = '1:1:another boot' WHERE seq <> ?1", [mine.id.seq()])
+        .unwrap();
+
+    let second = on_disk(&folder).for_user(&user("a"));
+    let page = second.messages(&session("s"), 10, None).await.unwrap();
+    let statuses: Vec<_> = page.messages.iter().map(|it| it.status.as_str()).collect();
+    assert_eq!(statuses, ["running", "interrupted"]);
+}
+
+#[tokio::test]
+async fn a_foreign_database_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let foreign = folder.path().join(DATABASE_FILE);
+    Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE memories (id)").unwrap();
+    let before = std::fs::read(&foreign).unwrap();
+
+    let store = on_disk(&folder);
+    say(&store.for_user(&user("a")), "s", "hi", "hello", 1).await;
+    let placed = store.placed().unwrap();
+    assert_eq!(placed.file, folder.path().join(DATABASE_FILE_BESIDE_FOREIGN));
+    assert_eq!(placed.foreign.as_deref(), Some(foreign.as_path()));
+    assert_eq!(std::fs::read(&foreign).unwrap(), before);
+    let names = std::fs::read_dir(folder.path()).unwrap();
+    let beside: Vec<_> = names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("memory.db"))
+        .collect();
+    assert_eq!(beside, [DATABASE_FILE]);
+
+    std::fs::write(&foreign, "not a database, but somebody's").unwrap();
+    assert!(on_disk(&folder).placed().unwrap().foreign.is_some());
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(on_disk(&folder));
+    let path = folder.path().join(DATABASE_FILE);
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let error = Store::open(&Location::Folder(folder.path().to_owned())).unwrap_err();
+    assert!(matches!(
+        error,
+        OpenError::Migrate { source: MigrationError::Newer { found: 99, .. }, .. }
+    ));
+}
+
+#[tokio::test]
+async fn a_memory_without_a_disk_is_bounded() {
+    let retention = Retention { messages_per_session: 4, sessions: 2 };
+    let store = Store::open(&Location::Process(retention)).unwrap();
+    assert_eq!(store.placed(), None);
+    let alice = store.for_user(&user("a"));
+    for turn in 0..5 {
+        say(&alice, "s", &format!("q{turn}"), &format!("a{turn}"), turn * 10).await;
+    }
+    let page = alice.messages(&session("s"), 100, None).await.unwrap();
+    assert_eq!(texts(&page), ["q3", "a3", "q4", "a4"]);
+    for (at, other) in (100..).zip(["t", "u", "v"]) {
+        say(&alice, other, "q", "a", at).await;
+    }
+    let ids: Vec<_> = alice.sessions(10, None).await.unwrap();
+    let ids: Vec<_> = ids.iter().map(|it| it.id.as_str()).collect();
+    assert_eq!(ids, ["v", "u"]);
+}
+
+#[tokio::test]
+async fn two_processes_may_write_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let stores = [on_disk(&folder), on_disk(&folder)];
+    let writers = (0..20).map(|turn: i64| {
+        let store = stores[usize::try_from(turn % 2).unwrap()].for_user(&user("a"));
+        async move { say(&store, &format!("s{turn}"), "q", "a", turn).await }
+    });
+    futures_util::future::join_all(writers).await;
+    let counts = Counts { sessions: 20, messages: 40 };
+    assert_eq!(stores[0].counts().await.unwrap(), counts);
+}

@@ -1,0 +1,322 @@
+//! Sessions, turns and messages of one user.
+
+use muxi_contract::{SessionId, UserId};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
+
+use crate::store::{Counts, Retention, Store, StoreError};
+use crate::{
+    Before, BegunTurn, HistoryMessage, Message, NewTurn, Outcome, Page, Role, Session, TurnEnd,
+    TurnId,
+};
+
+/// Everything that can be asked or changed, for one user.
+#[derive(Debug, Clone)]
+pub struct UserStore {
+    store: Store,
+    user: UserId,
+}
+
+// === impl UserStore ===
+
+impl UserStore {
+    pub(crate) fn new(store: Store, user: UserId) -> Self {
+        Self { store, user }
+    }
+
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// Writes the question down, making its session if need be, and reads up to `history_max`
+    /// earlier messages of the session.
+    pub async fn begin_turn(
+        &self,
+        turn: NewTurn,
+        history_max: u32,
+    ) -> Result<BegunTurn, StoreError> {
+        let user = self.user.clone();
+        let context = self.store.context().clone();
+        self.store
+            .write(move |transaction| {
+                let (user, session) = (user.as_str(), turn.session.as_str());
+                let history = history(transaction, user, session, history_max)?;
+                transaction
+                    .prepare_cached(
+                        "INSERT INTO sessions (user, id, created_ms, last_activity_ms)
+                     VALUES (?1, ?2, ?3, ?3)
+                     ON CONFLICT DO UPDATE SET
+                         last_activity_ms = max(last_activity_ms, excluded.last_activity_ms)",
+                    )?
+                    .execute(params![user, session, turn.at_ms])?;
+                transaction.prepare_cached(
+                    "INSERT INTO turns (user, session, request_id, agent, status, owner, started_ms)
+                     VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6)",
+                )?
+                .execute(params![
+                    user,
+                    session,
+                    turn.request_id.as_str(),
+                    turn.agent,
+                    context.owner,
+                    turn.at_ms
+                ])?;
+                let id = TurnId::new(transaction.last_insert_rowid());
+                let mut message = transaction.prepare_cached(
+                    "INSERT INTO messages (turn, user, session, role, content, at_ms)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                )?;
+                let question = Some(turn.text.as_str());
+                for (role, content) in [(Role::User, question), (Role::Assistant, None)] {
+                    let row = params![id.seq(), user, session, role.as_str(), content, turn.at_ms];
+                    message.execute(row)?;
+                }
+                if let Some(retention) = context.retention {
+                    forget(transaction, user, session, retention)?;
+                }
+                Ok(BegunTurn { id, history })
+            })
+            .await
+    }
+
+    /// Writes down how the turn ended, with the text that there was. Ending a turn twice keeps the
+    /// first end.
+    pub async fn end_turn(&self, turn: TurnId, end: TurnEnd) -> Result<(), StoreError> {
+        let user = self.user.clone();
+        self.store
+            .write(move |transaction| {
+                let error = match &end.outcome {
+                    Outcome::Failed { error } => Some(error.as_str()),
+                    Outcome::Completed | Outcome::Cancelled | Outcome::Interrupted => None,
+                };
+                let ended = transaction
+                    .prepare_cached(
+                        "UPDATE turns
+                         SET status = ?3, error = ?4, prompt_tokens = ?5, completion_tokens = ?6,
+                             ended_ms = ?7, owner = NULL
+                         WHERE seq = ?1 AND user = ?2 AND status = 'running'
+                         RETURNING session",
+                    )?
+                    .query_row(
+                        params![
+                            turn.seq(),
+                            user.as_str(),
+                            end.outcome.status(),
+                            error,
+                            end.prompt_tokens,
+                            end.completion_tokens,
+                            end.at_ms
+                        ],
+                        |row| row.get::<_, String>(0),
+                    )
+                    .optional()?;
+                let Some(session) = ended else { return Ok(()) };
+                // A completed answer may be empty; a broken one without a word is none.
+                let content = (end.outcome == Outcome::Completed || !end.text.is_empty())
+                    .then_some(end.text.as_str());
+                transaction
+                    .prepare_cached(
+                        "UPDATE messages SET content = ?2, at_ms = ?3
+                         WHERE turn = ?1 AND role = 'assistant'",
+                    )?
+                    .execute(params![turn.seq(), content, end.at_ms])?;
+                transaction
+                    .prepare_cached(
+                        "UPDATE sessions SET last_activity_ms = max(last_activity_ms, ?3)
+                         WHERE user = ?1 AND id = ?2",
+                    )?
+                    .execute(params![user.as_str(), session, end.at_ms])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// The user's sessions, the latest first, of those active since `active_since_ms` if given.
+    pub async fn sessions(
+        &self,
+        limit: u32,
+        active_since_ms: Option<i64>,
+    ) -> Result<Vec<Session>, StoreError> {
+        let user = self.user.clone();
+        self.store
+            .read(move |transaction| {
+                let sql = format!(
+                    "{SESSION_COLUMNS} WHERE user = ?1 AND last_activity_ms >= ?2
+                     ORDER BY last_activity_ms DESC, id LIMIT ?3"
+                );
+                let since = active_since_ms.unwrap_or(i64::MIN);
+                let mut statement = transaction.prepare_cached(&sql)?;
+                let rows = statement.query_map(params![user.as_str(), since, limit], session)?;
+                rows.collect()
+            })
+            .await
+    }
+
+    pub async fn session(&self, id: &SessionId) -> Result<Option<Session>, StoreError> {
+        let (user, id) = (self.user.clone(), id.clone());
+        self.store
+            .read(move |transaction| {
+                let sql = format!("{SESSION_COLUMNS} WHERE user = ?1 AND id = ?2");
+                let mut statement = transaction.prepare_cached(&sql)?;
+                statement.query_row(params![user.as_str(), id.as_str()], session).optional()
+            })
+            .await
+    }
+
+    /// The newest `limit` messages before the given place, oldest first; none of an unknown session.
+    pub async fn messages(
+        &self,
+        session: &SessionId,
+        limit: u32,
+        before: Option<Before>,
+    ) -> Result<Page, StoreError> {
+        let (user, session) = (self.user.clone(), session.clone());
+        self.store
+            .read(move |transaction| {
+                let (seq, time) = match before {
+                    Some(Before::Seq(seq)) => (seq, i64::MAX),
+                    Some(Before::TimeMs(time)) => (i64::MAX, time),
+                    None => (i64::MAX, i64::MAX),
+                };
+                let mut statement = transaction.prepare_cached(
+                    "SELECT m.seq, m.role, m.content, t.agent, t.request_id, m.at_ms, t.status
+                     FROM messages m JOIN turns t ON t.seq = m.turn
+                     WHERE m.user = ?1 AND m.session = ?2 AND m.content IS NOT NULL
+                       AND m.seq < ?3 AND m.at_ms < ?4
+                     ORDER BY m.seq DESC LIMIT ?5",
+                )?;
+                // One more than asked tells whether there is more.
+                let rows = statement.query_map(
+                    params![user.as_str(), session.as_str(), seq, time, i64::from(limit) + 1],
+                    message,
+                )?;
+                let mut messages = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+                let has_more = messages.len() > limit as usize;
+                messages.truncate(limit as usize);
+                messages.reverse();
+                Ok(Page { messages, has_more })
+            })
+            .await
+    }
+}
+
+/// Ends the turns whose process is dead.
+pub(crate) fn interrupt_orphans(
+    connection: &mut Connection,
+    is_alive: impl Fn(&str) -> bool,
+) -> rusqlite::Result<()> {
+    let transaction =
+        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let owners = {
+        let mut statement = transaction
+            .prepare("SELECT DISTINCT coalesce(owner, '') FROM turns WHERE status = 'running'")?;
+        let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()?
+    };
+    for owner in owners.iter().filter(|owner| !is_alive(owner)) {
+        // The true end is not known; the start is the last thing that is.
+        transaction.execute(
+            "UPDATE turns SET status = 'interrupted', owner = NULL, ended_ms = started_ms
+             WHERE status = 'running' AND coalesce(owner, '') = ?1",
+            [owner],
+        )?;
+    }
+    transaction.commit()
+}
+
+pub(crate) fn counts(transaction: &Transaction<'_>) -> rusqlite::Result<Counts> {
+    transaction.query_row(
+        "SELECT (SELECT count(*) FROM sessions),
+                (SELECT count(*) FROM messages WHERE content IS NOT NULL)",
+        [],
+        |row| Ok(Counts { sessions: row.get(0)?, messages: row.get(1)? }),
+    )
+}
+
+// === private helpers ===
+
+const SESSION_COLUMNS: &str = "SELECT id, created_ms, last_activity_ms,
+        (SELECT count(*) FROM messages m
+         WHERE m.user = sessions.user AND m.session = sessions.id AND m.content IS NOT NULL)
+     FROM sessions";
+
+fn history(
+    transaction: &Transaction<'_>,
+    user: &str,
+    session: &str,
+    messages_max: u32,
+) -> rusqlite::Result<Vec<HistoryMessage>> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT role, content FROM messages
+         WHERE user = ?1 AND session = ?2 AND content IS NOT NULL ORDER BY seq DESC LIMIT ?3",
+    )?;
+    let rows = statement.query_map(params![user, session, messages_max], |row| {
+        Ok(HistoryMessage { role: role(row, 0)?, text: row.get(1)? })
+    })?;
+    let mut messages = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    messages.reverse();
+    Ok(messages)
+}
+
+/// Drops the oldest turns of the session and the longest unused sessions; what runs stays.
+fn forget(
+    transaction: &Transaction<'_>,
+    user: &str,
+    session: &str,
+    retention: Retention,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "DELETE FROM turns WHERE user = ?1 AND session = ?2 AND status <> 'running'
+             AND seq <= (SELECT turn FROM messages WHERE user = ?1 AND session = ?2
+                         ORDER BY seq DESC LIMIT 1 OFFSET ?3)",
+        )?
+        .execute(params![user, session, retention.messages_per_session])?;
+    transaction
+        .prepare_cached(
+            "DELETE FROM sessions WHERE (user, id) IN (
+                 SELECT user, id FROM sessions
+                 ORDER BY last_activity_ms DESC LIMIT -1 OFFSET ?1)
+             AND NOT EXISTS (
+                 SELECT 1 FROM turns t WHERE t.user = sessions.user
+                 AND t.session = sessions.id AND t.status = 'running')",
+        )?
+        .execute(params![retention.sessions])?;
+    Ok(())
+}
+
+fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
+    Ok(Session {
+        id: parsed(row, 0)?,
+        created_ms: row.get(1)?,
+        last_activity_ms: row.get(2)?,
+        message_count: row.get(3)?,
+    })
+}
+
+fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
+    Ok(Message {
+        seq: row.get(0)?,
+        role: role(row, 1)?,
+        text: row.get(2)?,
+        agent: row.get(3)?,
+        request_id: parsed(row, 4)?,
+        at_ms: row.get(5)?,
+        status: row.get(6)?,
+    })
+}
+
+fn role(row: &Row<'_>, column: usize) -> rusqlite::Result<Role> {
+    // The schema allows these two only.
+    Ok(if row.get_ref(column)?.as_str()? == "user" { Role::User } else { Role::Assistant })
+}
+
+fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
+where
+    T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
+{
+    let text = row.get_ref(column)?.as_str()?;
+    text.parse().map_err(|error: T::Err| {
+        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+    })
+}
