@@ -1,0 +1,236 @@
+//! Placeholders of load time: `${{ secrets.NAME }}` and `${{ env.VAR }}`, in any value.
+//!
+//! Invariant: what a placeholder resolves to is kept apart from what was written, so that messages
+//! can only quote the latter.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::diagnostic::{Diagnostic, Place};
+use crate::yaml::{Filled, Node};
+
+const OPEN: &str = "${{";
+const CLOSE: &str = "}}";
+
+/// Where the value of a placeholder comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    Secrets,
+    Env,
+}
+
+/// A placeholder and where it stands first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    pub source: Source,
+    /// As written; the vault normalises it.
+    pub name: String,
+    pub file: String,
+    pub line: usize,
+    pub column: usize,
+}
+
+/// What loading does with placeholders.
+#[derive(Clone, Copy)]
+pub enum Resolve<'a> {
+    /// They stay as they are and count as texts: the manager checks bundles without their secrets.
+    Keep,
+    /// Each is looked up; one that is not found is a fault.
+    With(&'a dyn Fn(Source, &str) -> Option<String>),
+}
+
+/// Fills in every placeholder below `node` and gathers references and faults.
+pub(crate) fn fill(
+    file: &str,
+    node: &mut Node,
+    resolve: Resolve<'_>,
+    references: &mut Vec<Reference>,
+    faults: &mut Vec<Diagnostic>,
+) {
+    let mut known: BTreeSet<(Source, String)> =
+        references.iter().map(|it| (it.source, it.name.clone())).collect();
+    node.texts_mut(&mut |place, text| {
+        if !text.written.contains(OPEN) {
+            return;
+        }
+        let pieces = match pieces(&text.written) {
+            Ok(pieces) => pieces,
+            Err(fault) => {
+                faults.push(Diagnostic::error(file, place, fault.to_string(), fault.mend()));
+                return;
+            }
+        };
+        let mut filled = String::new();
+        for piece in pieces {
+            let (source, name) = match piece {
+                Piece::Plain(plain) => {
+                    filled.push_str(plain);
+                    continue;
+                }
+                Piece::Placeholder(source, name) => (source, name),
+            };
+            let value = match resolve {
+                Resolve::Keep => None,
+                Resolve::With(look_up) => look_up(source, name),
+            };
+            let is_missing = value.is_none() && matches!(resolve, Resolve::With(_));
+            filled.push_str(value.as_deref().unwrap_or_default());
+            if known.insert((source, name.to_owned())) {
+                references.push(Reference::new(source, name, file, place));
+                if is_missing {
+                    faults.push(missing(source, name, file, place));
+                }
+            }
+        }
+        text.filled = match resolve {
+            Resolve::Keep => Filled::Kept,
+            Resolve::With(_) => Filled::Resolved(filled),
+        };
+    });
+}
+
+// === impl Source ===
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Secrets => "secrets",
+            Self::Env => "env",
+        })
+    }
+}
+
+// === impl Reference ===
+
+impl Reference {
+    fn new(source: Source, name: &str, file: &str, place: Place) -> Self {
+        let Place { line, column } = place;
+        Self { source, name: name.to_owned(), file: file.to_owned(), line, column }
+    }
+}
+
+// === impl Resolve ===
+
+impl fmt::Debug for Resolve<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Keep => "Keep",
+            Self::With(_) => "With(…)",
+        })
+    }
+}
+
+// === private helpers ===
+
+#[derive(Debug, PartialEq, Eq)]
+enum Piece<'a> {
+    Plain(&'a str),
+    Placeholder(Source, &'a str),
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+enum PlaceholderFault {
+    #[error("a placeholder starts with `{OPEN}` and does not end")]
+    Open,
+    #[error("the placeholder `{OPEN} {0} {CLOSE}` is not one that is filled in at load")]
+    Unknown(String),
+    #[error("`user.credentials` placeholders are documented but not built in this version")]
+    UserCredentials,
+}
+
+impl PlaceholderFault {
+    fn mend(&self) -> &'static str {
+        match self {
+            Self::Open => "close it with `}}`",
+            Self::Unknown(_) => "write `${{ secrets.NAME }}` or `${{ env.NAME }}`",
+            Self::UserCredentials => "use a secret of the formation",
+        }
+    }
+}
+
+fn pieces(text: &str) -> Result<Vec<Piece<'_>>, PlaceholderFault> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(OPEN) {
+        let (plain, after) = rest.split_at(start);
+        let after = &after[OPEN.len()..];
+        let end = after.find(CLOSE).ok_or(PlaceholderFault::Open)?;
+        pieces.push(Piece::Plain(plain));
+        pieces.push(placeholder(after[..end].trim())?);
+        rest = &after[end + CLOSE.len()..];
+    }
+    pieces.push(Piece::Plain(rest));
+    Ok(pieces)
+}
+
+fn placeholder(inner: &str) -> Result<Piece<'_>, PlaceholderFault> {
+    let unknown = || PlaceholderFault::Unknown(inner.to_owned());
+    if inner.starts_with("user.credentials.") {
+        return Err(PlaceholderFault::UserCredentials);
+    }
+    let (source, name) = inner.split_once('.').ok_or_else(unknown)?;
+    let name = name.trim();
+    let source = match source.trim() {
+        "secrets" if name.contains(char::is_alphanumeric) => Source::Secrets,
+        "env" if is_variable(name) => Source::Env,
+        _ => return Err(unknown()),
+    };
+    Ok(Piece::Placeholder(source, name))
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+fn missing(source: Source, name: &str, file: &str, place: Place) -> Diagnostic {
+    let (message, mend) = match source {
+        Source::Secrets => (
+            format!("the secret `{name}` is not set"),
+            format!("add it to secrets.enc, for example with `muxi secrets set {name}`"),
+        ),
+        Source::Env => (
+            format!("the environment variable `{name}` is not set"),
+            "set it for the process that runs the formation".to_owned(),
+        ),
+    };
+    Diagnostic::error(file, place, message, mend)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_found_with_any_inner_space() {
+        for (text, expected) in [
+            ("${{secrets.A}}", Piece::Placeholder(Source::Secrets, "A")),
+            ("${{   secrets.my key-2 }}", Piece::Placeholder(Source::Secrets, "my key-2")),
+            ("${{ env.HOME_1 }}", Piece::Placeholder(Source::Env, "HOME_1")),
+        ] {
+            assert_eq!(
+                pieces(text).unwrap(),
+                [Piece::Plain(""), expected, Piece::Plain("")],
+                "{text}"
+            );
+        }
+        assert_eq!(pieces("{{ secrets.A }} $").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn other_placeholders_are_refused() {
+        let unknown = |inner: &str| Err(PlaceholderFault::Unknown(inner.to_owned()));
+        for (text, expected) in [
+            ("${{ secrets.A", Err(PlaceholderFault::Open)),
+            ("${{ secrets. }}", unknown("secrets.")),
+            ("${{ secrets.__ }}", unknown("secrets.__")),
+            ("${{ env.1A }}", unknown("env.1A")),
+            ("${{ data.a.b }}", unknown("data.a.b")),
+            ("${{ }}", unknown("")),
+            ("${{ user.credentials.github }}", Err(PlaceholderFault::UserCredentials)),
+        ] {
+            assert_eq!(pieces(text), expected, "{text}");
+        }
+    }
+}

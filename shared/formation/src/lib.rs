@@ -1,0 +1,26 @@
+//! The bundle format: what a formation's folder holds, how it is checked, packed and unpacked.
+//!
+//! Invariants: [`load`] tells every fault of a bundle at once, each with its file, line and column;
+//! what is documented but not built is refused by name, never ignored; [`unpack`] is the only
+//! extractor and leaves nothing behind when it fails; no message quotes a resolved secret.
+
+mod check;
+mod diagnostic;
+mod folder;
+pub mod interpolate;
+mod load;
+pub mod manifest;
+mod pack;
+mod schema;
+mod unpack;
+mod yaml;
+
+pub use diagnostic::{Diagnostic, Severity};
+pub use interpolate::{Reference, Resolve, Source};
+pub use load::{DEFAULT_SOUL, Loaded, load};
+pub use manifest::{Agent, Manifest, ModelName, Persistent, TextModel};
+pub use pack::{PackError, PackOptions, Packed, pack};
+pub use unpack::{UnpackError, UnpackLimits, Unpacked, unpack};
+
+/// The names a manifest may have, in the folder's root.
+pub const MANIFEST_NAMES: [&str; 3] = ["formation.afs", "formation.yaml", "formation.yml"];

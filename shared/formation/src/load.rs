@@ -1,0 +1,197 @@
+//! From a bundle's folder to a checked formation, or to everything that is wrong with it.
+
+mod agents;
+mod content;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde_yaml::{Mapping, Value};
+
+use crate::MANIFEST_NAMES;
+use crate::check::{self, Checker};
+use crate::diagnostic::{Diagnostic, Place};
+use crate::folder::Folder;
+use crate::interpolate::{self, Reference, Resolve, Source};
+use crate::manifest::{Agent, Manifest};
+use crate::schema::ROOT;
+use crate::yaml::{self, Node};
+
+/// The persona of a formation that has none of its own.
+pub const DEFAULT_SOUL: &str = "You are a helpful assistant. Answer the question that was asked, \
+    briefly and in plain words. When you do not know something, say so.";
+
+const SOUL_NAMES: [&str; 2] = ["SOUL.md", "soul.md"];
+
+/// A formation that can be run.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    pub manifest: Manifest,
+    /// Exactly one in this version.
+    pub agents: Vec<Agent>,
+    /// Verbatim from SOUL.md, else soul.md, else `overlord.soul`, else [`DEFAULT_SOUL`].
+    pub soul: String,
+    /// Each placeholder once, where it stands first.
+    pub references: Vec<Reference>,
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Reads and checks the bundle in `folder`. It blocks: call it where blocking is allowed.
+///
+/// The error holds every fault and every warning, by file, line and column.
+pub fn load(folder: &Path, resolve: Resolve<'_>) -> Result<Loaded, Vec<Diagnostic>> {
+    let folder = Folder::open(folder).map_err(|error| {
+        let message = format!("the bundle's folder cannot be opened ({error})");
+        vec![Diagnostic::error(MANIFEST_NAMES[0], Place::START, message, "name a folder")]
+    })?;
+    let file = manifest_name(&folder).map_err(|fault| vec![fault])?;
+    let mut reading = Reading { folder: &folder, resolve, references: vec![], found: vec![] };
+    let loaded = reading.formation(file);
+    let Reading { references, mut found, .. } = reading;
+    found.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+    match loaded {
+        Some((manifest, agents, soul)) if !found.iter().any(Diagnostic::is_error) => {
+            Ok(Loaded { manifest, agents, soul, references, warnings: found })
+        }
+        _ => Err(found),
+    }
+}
+
+/// One pass over a bundle.
+struct Reading<'a> {
+    folder: &'a Folder,
+    resolve: Resolve<'a>,
+    references: Vec<Reference>,
+    found: Vec<Diagnostic>,
+}
+
+// === impl Reading ===
+
+impl Reading<'_> {
+    /// `None` only when a fault was told.
+    fn formation(&mut self, file: &str) -> Option<(Manifest, Vec<Agent>, String)> {
+        let root = self.document(file)?;
+        let aliases = check::aliases(&root);
+        let fitting =
+            Checker { file, aliases: &aliases, found: &mut self.found }.table(&root, "", &ROOT);
+        let agents = self.agents(file, &root, &aliases);
+        let soul = self.soul(&fitting);
+        content::refuse_unbuilt(self.folder, &mut self.found);
+        let manifest: Option<Manifest> = self.typed(file, fitting);
+        if let Some(manifest) = &manifest {
+            self.models(file, &root, manifest, &agents);
+        }
+        self.secrets();
+        manifest.map(|manifest| (manifest, agents, soul))
+    }
+
+    /// Parses a file that must be there and fills in its placeholders.
+    fn document(&mut self, file: &str) -> Option<Node> {
+        let text = match self.folder.text(file) {
+            Ok(text) => text?,
+            Err(fault) => {
+                self.found.push(fault);
+                return None;
+            }
+        };
+        match yaml::parse(file, &text) {
+            Ok(mut node) => {
+                let (references, found) = (&mut self.references, &mut self.found);
+                interpolate::fill(file, &mut node, self.resolve, references, found);
+                Some(node)
+            }
+            Err(faults) => {
+                self.found.extend(faults);
+                None
+            }
+        }
+    }
+
+    /// The typed form of a checked map; nothing while the bundle has faults.
+    fn typed<T: DeserializeOwned>(&mut self, file: &str, fitting: Mapping) -> Option<T> {
+        if self.found.iter().any(Diagnostic::is_error) {
+            return None;
+        }
+        let typed = serde_yaml::from_value(Value::Mapping(fitting));
+        // The table and the types agree, so this is for the day they do not. The parser's own words
+        // are left out because they could quote a secret.
+        if typed.is_err() {
+            let message = "the file does not fit the schema in a way that has no place";
+            self.found.push(Diagnostic::error(file, Place::START, message, "report this fault"));
+        }
+        typed.ok()
+    }
+
+    fn soul(&mut self, root: &Mapping) -> String {
+        for name in SOUL_NAMES {
+            match self.folder.text(name) {
+                Ok(Some(soul)) if soul.trim().is_empty() => self.found.push(Diagnostic::warning(
+                    name,
+                    Place::START,
+                    "the file is empty and has no effect",
+                    "write the formation's persona or remove the file",
+                )),
+                Ok(Some(soul)) => return soul,
+                Ok(None) => {}
+                Err(fault) => self.found.push(fault),
+            }
+        }
+        let inline = root.get("overlord").and_then(|overlord| overlord.get("soul")?.as_str());
+        inline.unwrap_or(DEFAULT_SOUL).to_owned()
+    }
+
+    fn models(&mut self, file: &str, root: &Node, manifest: &Manifest, agents: &[Agent]) {
+        let place = root.get("llm").map_or(Place::START, |llm| llm.place);
+        for agent in agents.iter().filter(|agent| manifest.llm.choose(agent).is_none()) {
+            self.found.push(Diagnostic::error(
+                file,
+                place,
+                format!("the agent `{}` has no model of the capability `text`", agent.id),
+                "add `llm.models: [{text: provider/model}]`",
+            ));
+        }
+    }
+
+    /// Secrets may also come from the runtime's environment, so their absence is only a warning.
+    fn secrets(&mut self) {
+        let first = self.references.iter().find(|it| it.source == Source::Secrets);
+        let Some(first) = first else { return };
+        let (message, mend) = match (self.folder.has("secrets.enc"), self.folder.has(".key")) {
+            (true, true) => return,
+            (true, false) => ("secrets.enc is there without its key", "put .key beside it"),
+            (false, _) => (
+                "secrets are used and there is no secrets.enc",
+                "add it, or set them in the environment of the runtime",
+            ),
+        };
+        let place = Place { line: first.line, column: first.column };
+        self.found.push(Diagnostic::warning(&first.file, place, message, mend));
+    }
+}
+
+// === private helpers ===
+
+type Aliases = BTreeMap<String, String>;
+
+fn manifest_name(folder: &Folder) -> Result<&'static str, Diagnostic> {
+    let present: Vec<&str> = MANIFEST_NAMES.into_iter().filter(|name| folder.has(name)).collect();
+    match present[..] {
+        [name] => Ok(name),
+        [] => Err(Diagnostic::error(
+            MANIFEST_NAMES[0],
+            Place::START,
+            "the bundle has no manifest",
+            format!("add one of {}", MANIFEST_NAMES.join(", ")),
+        )),
+        [first, second, ..] => Err(Diagnostic::error(
+            second,
+            Place::START,
+            format!("the bundle has a second manifest beside {first}"),
+            "keep one of them",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,376 @@
+//! A checked manifest, typed. Only what this version reads has a field here.
+//!
+//! Invariant: keys are [`SecretString`]s, so that no log and no `Debug` shows them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use muxi_contract::FormationId;
+use secrecy::SecretString;
+use serde::{Deserialize, Deserializer};
+
+/// `formation.afs` without its agents and its soul.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Manifest {
+    pub schema: String,
+    pub id: FormationId,
+    pub description: String,
+    pub name: Option<String>,
+    #[serde(default = "default_version")]
+    pub version: String,
+    pub author: Option<String>,
+    pub url: Option<String>,
+    pub license: Option<String>,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    pub repository: Option<String>,
+    #[serde(default)]
+    pub server: Server,
+    #[serde(default)]
+    pub llm: Llm,
+    #[serde(default)]
+    pub memory: Memory,
+    #[serde(default)]
+    pub input_limits: InputLimits,
+}
+
+/// Used when the runtime listens by itself; a manager hands it a socket instead.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default)]
+pub struct Server {
+    pub host: String,
+    pub port: u16,
+    pub access_log: bool,
+    pub api_keys: ServerKeys,
+}
+
+/// Absent keys are made by the runtime.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct ServerKeys {
+    #[serde(deserialize_with = "secret")]
+    pub admin_key: Option<SecretString>,
+    #[serde(deserialize_with = "secret")]
+    pub client_key: Option<SecretString>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Llm {
+    /// By provider.
+    #[serde(deserialize_with = "secrets")]
+    pub api_keys: BTreeMap<String, SecretString>,
+    /// By provider; without a slash at the end.
+    pub base_urls: BTreeMap<String, String>,
+    pub settings: ModelSettings,
+    /// Already followed wherever a model is named.
+    pub aliases: BTreeMap<String, ModelName>,
+    /// The `text` entry of `llm.models`.
+    #[serde(rename = "models")]
+    pub text: Option<TextModel>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct TextModel {
+    #[serde(rename = "text")]
+    pub model: ModelName,
+    #[serde(default, deserialize_with = "secret")]
+    pub api_key: Option<SecretString>,
+    #[serde(default)]
+    pub settings: ModelSettings,
+}
+
+/// What is not set comes from the next wider place, see [`Llm::choose`].
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct ModelSettings {
+    pub temperature: Option<f64>,
+    pub max_tokens: Option<u32>,
+    pub timeout_seconds: Option<u32>,
+    pub max_retries: Option<u32>,
+    pub fallback_model: Option<ModelName>,
+}
+
+/// `provider/model`. In a manifest whose placeholders were kept it may be one of them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct ModelName(String);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a model is named `provider/model`")]
+pub struct InvalidModelName;
+
+/// The text model of an agent with every setting decided.
+#[derive(Debug, Clone)]
+pub struct ChosenModel {
+    pub model: ModelName,
+    /// The entry's own key, else the provider's; the environment is left to the caller.
+    pub api_key: Option<SecretString>,
+    pub temperature: f64,
+    pub max_tokens: u32,
+    pub timeout_seconds: u32,
+    pub max_retries: u32,
+    pub fallback_model: Option<ModelName>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    pub buffer: Buffer,
+    pub persistent: Persistent,
+}
+
+/// `size` messages go into a prompt, `size × multiplier` are kept at hand.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Buffer {
+    pub size: u32,
+    pub multiplier: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "PersistentFields")]
+pub enum Persistent {
+    Off,
+    /// A file below the formation's data folder.
+    Sqlite {
+        file: Utf8PathBuf,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct InputLimits {
+    /// In characters.
+    pub max_message_length: usize,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Agent {
+    pub id: String,
+    pub name: Option<String>,
+    pub description: String,
+    pub system_message: Option<String>,
+    pub role: Option<String>,
+    #[serde(default)]
+    pub specialties: Vec<String>,
+    #[serde(default)]
+    pub specialization: Specialization,
+    pub specialization_domain: Option<String>,
+    #[serde(default)]
+    pub specialization_keywords: Vec<String>,
+    pub version: Option<String>,
+    pub author: Option<String>,
+    pub url: Option<String>,
+    pub license: Option<String>,
+    #[serde(default)]
+    pub metadata: serde_json::Value,
+    /// The `text` entry of `llm_models`.
+    #[serde(rename = "llm_models")]
+    pub text: Option<TextModel>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Specialization {
+    pub domain: Option<String>,
+    pub subdomain: Option<String>,
+    pub expertise_level: Option<String>,
+    pub keywords: Vec<String>,
+}
+
+// === impl Server ===
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            host: "0.0.0.0".to_owned(),
+            port: 8271,
+            access_log: false,
+            api_keys: ServerKeys::default(),
+        }
+    }
+}
+
+// === impl Llm ===
+
+impl Llm {
+    /// The agent's model, else the formation's; `None` when there is neither.
+    pub fn choose(&self, agent: &Agent) -> Option<ChosenModel> {
+        let entry = agent.text.as_ref().or(self.text.as_ref())?;
+        let provider_key = || self.api_keys.get(entry.model.provider()).cloned();
+        let (own, common) = (&entry.settings, &self.settings);
+        Some(ChosenModel {
+            model: entry.model.clone(),
+            api_key: entry.api_key.clone().or_else(provider_key),
+            temperature: own.temperature.or(common.temperature).unwrap_or(0.7),
+            max_tokens: own.max_tokens.or(common.max_tokens).unwrap_or(4096),
+            timeout_seconds: own.timeout_seconds.or(common.timeout_seconds).unwrap_or(30),
+            max_retries: own.max_retries.or(common.max_retries).unwrap_or(3),
+            fallback_model: own.fallback_model.clone().or_else(|| common.fallback_model.clone()),
+        })
+    }
+}
+
+// === impl ModelName ===
+
+impl ModelName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn provider(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(provider, _)| provider)
+    }
+
+    /// What the provider calls it; may have slashes itself.
+    pub fn model(&self) -> &str {
+        self.0.split_once('/').map_or("", |(_, model)| model)
+    }
+}
+
+impl FromStr for ModelName {
+    type Err = InvalidModelName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (provider, model) = text.split_once('/').ok_or(InvalidModelName)?;
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        let is_model = |c: char| !c.is_whitespace() && !c.is_control();
+        let fits = !provider.is_empty() && provider.bytes().all(word);
+        if fits && !model.is_empty() && !model.starts_with('/') && model.chars().all(is_model) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidModelName)
+        }
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+// === impl Buffer ===
+
+impl Default for Buffer {
+    fn default() -> Self {
+        Self { size: 10, multiplier: 10 }
+    }
+}
+
+// === impl Persistent ===
+
+impl Default for Persistent {
+    fn default() -> Self {
+        PersistentFields::default().into()
+    }
+}
+
+impl From<PersistentFields> for Persistent {
+    fn from(fields: PersistentFields) -> Self {
+        if fields.enabled { Self::Sqlite { file: fields.file } } else { Self::Off }
+    }
+}
+
+// === impl InputLimits ===
+
+impl Default for InputLimits {
+    fn default() -> Self {
+        Self { max_message_length: 100_000 }
+    }
+}
+
+// === private helpers ===
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct PersistentFields {
+    enabled: bool,
+    file: Utf8PathBuf,
+}
+
+impl Default for PersistentFields {
+    fn default() -> Self {
+        Self { enabled: true, file: "memory.db".into() }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DatabaseFault {
+    #[error("names a PostgreSQL server")]
+    Postgres,
+    #[error("is not an address of a SQLite file")]
+    Scheme,
+    #[error("must stay below the formation's data folder: no leading `/`, no `..`")]
+    Outside,
+}
+
+/// The file of `sqlite:///path`, where a fourth slash would make it absolute, or of a bare path.
+pub(crate) fn database_file(connection: &str) -> Result<Utf8PathBuf, DatabaseFault> {
+    let file = match connection.split_once("://") {
+        Some(("sqlite", rest)) => rest.strip_prefix('/').ok_or(DatabaseFault::Scheme)?,
+        Some(("postgres" | "postgresql", _)) => return Err(DatabaseFault::Postgres),
+        Some(_) => return Err(DatabaseFault::Scheme),
+        None if connection.contains(':') => return Err(DatabaseFault::Scheme),
+        None => connection,
+    };
+    let path = Utf8Path::new(file);
+    let is_inside = path.components().all(|part| matches!(part, Utf8Component::Normal(_)));
+    if file.is_empty() || file.ends_with('/') || file.contains('?') {
+        return Err(DatabaseFault::Scheme);
+    }
+    if is_inside { Ok(path.to_owned()) } else { Err(DatabaseFault::Outside) }
+}
+
+fn default_version() -> String {
+    "1.0.0".to_owned()
+}
+
+fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D::Error> {
+    Ok(Option::<String>::deserialize(from)?.map(SecretString::from))
+}
+
+fn secrets<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, SecretString>, D::Error> {
+    let plain = BTreeMap::<String, String>::deserialize(from)?;
+    Ok(plain.into_iter().map(|(name, value)| (name, SecretString::from(value))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_has_a_provider_and_a_name() {
+        for (text, provider, model) in [
+            ("openai/gpt-4o", "openai", "gpt-4o"),
+            ("local/owner/repo:main", "local", "owner/repo:main"),
+            ("llama_cpp/a.gguf", "llama_cpp", "a.gguf"),
+        ] {
+            let name: ModelName = text.parse().unwrap();
+            assert_eq!((name.provider(), name.model()), (provider, model));
+        }
+        for bad in ["gpt-4o", "/gpt", "openai/", "http://host/v1/m", "a b/c", "a/b c", ""] {
+            assert!(bad.parse::<ModelName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn databases_stay_in_the_data_folder() {
+        for (connection, expected) in [
+            ("memory.db", Ok("memory.db")),
+            ("sqlite:///data/memory.db", Ok("data/memory.db")),
+            ("sqlite:////var/memory.db", Err(DatabaseFault::Outside)),
+            ("../memory.db", Err(DatabaseFault::Outside)),
+            ("sqlite:///a/../../b", Err(DatabaseFault::Outside)),
+            ("sqlite://memory.db", Err(DatabaseFault::Scheme)),
+            ("sqlite:///", Err(DatabaseFault::Scheme)),
+            (":memory:", Err(DatabaseFault::Scheme)),
+            ("mysql://h/d", Err(DatabaseFault::Scheme)),
+            ("postgresql://u:p@h/d", Err(DatabaseFault::Postgres)),
+        ] {
+            assert_eq!(database_file(connection), expected.map(Utf8PathBuf::from), "{connection}");
+        }
+    }
+}

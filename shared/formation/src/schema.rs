@@ -1,0 +1,420 @@
+//! The schema as data: every documented key, and whether this version reads it.
+//!
+//! To build a documented key: change its state here, add its field to `manifest.rs`, read it in the
+//! runtime. Nothing else decides what is accepted.
+
+use muxi_contract::FormationId;
+
+/// A map with a closed set of keys.
+pub(crate) struct Table {
+    pub(crate) keys: &'static [(&'static str, State)],
+    pub(crate) required: &'static [&'static str],
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum State {
+    /// Read.
+    Built(Shape),
+    /// Accepted and without effect; the text, if any, becomes a warning.
+    Inert(Option<&'static str>),
+    /// Documented; refused until it is built.
+    Planned,
+    /// No longer (or never) part of the schema; the text tells what to write instead.
+    Removed(&'static str),
+}
+
+/// What a value may look like.
+#[derive(Clone, Copy)]
+pub(crate) enum Shape {
+    Text,
+    /// A text without placeholders that passes a check.
+    Literal(fn(&str) -> Result<(), Refusal>),
+    Texts,
+    Url,
+    Bool,
+    /// A documented switch that can only be off in this version.
+    Off,
+    Whole {
+        min: i64,
+        max: i64,
+    },
+    Real {
+        min: f64,
+        max: f64,
+    },
+    /// `provider/model`, or an alias of one.
+    Model,
+    /// A model written out; aliases do not lead to aliases.
+    FullModel,
+    Map(&'static Table),
+    /// A map with free keys and values of one shape.
+    Each(&'static Shape),
+    Models,
+    Persistent,
+    Anything,
+}
+
+/// What is wrong with a value, and the mend.
+pub(crate) struct Refusal {
+    pub(crate) message: String,
+    pub(crate) mend: &'static str,
+}
+
+pub(crate) static ROOT: Table = Table {
+    required: &["schema", "id", "description", "agents"],
+    keys: &[
+        ("schema", Built(Literal(schema_version))),
+        ("id", Built(Literal(formation_id))),
+        ("description", Built(Text)),
+        ("name", Built(Text)),
+        ("version", Built(Literal(version))),
+        ("author", Built(Text)),
+        ("url", Built(Text)),
+        ("license", Built(Text)),
+        ("tags", Built(Texts)),
+        ("repository", Built(Text)),
+        ("server", Built(Map(&SERVER))),
+        ("llm", Built(Map(&LLM))),
+        ("overlord", Built(Map(&OVERLORD))),
+        ("agents", Built(Anything)),
+        ("memory", Built(Map(&MEMORY))),
+        ("input_limits", Built(Map(&INPUT_LIMITS))),
+        ("extensions", Inert(None)),
+        ("runtime", Inert(Some("the manager decides which runtime serves a formation"))),
+        ("muxi_runtime", Inert(Some("the manager decides which runtime serves a formation"))),
+        // A server of the original writes these two into the manifests it stores.
+        ("_server_id", Inert(None)),
+        ("_deployment_mode", Inert(None)),
+        ("a2a", Planned),
+        ("artifacts", Planned),
+        ("async", Planned),
+        ("coding", Planned),
+        ("commands", Planned),
+        ("executor", Planned),
+        ("init", Planned),
+        ("links", Planned),
+        ("logging", Planned),
+        ("mcp", Planned),
+        ("mcps", Planned),
+        ("middleware", Planned),
+        ("proactive", Planned),
+        ("rbac", Planned),
+        ("rce", Planned),
+        ("scheduler", Planned),
+        ("skills", Planned),
+        ("tuning", Planned),
+        ("user_credentials", Planned),
+        ("clarification", Removed("it belongs under `overlord`")),
+        ("knowledge", Removed("knowledge belongs to an agent")),
+        ("observability", Removed("its successor is `logging`")),
+        ("persona", Removed("write SOUL.md, or `overlord.soul`")),
+        ("sops", Removed("procedures are files in `sops/`")),
+        ("soul", Removed("write SOUL.md, or `overlord.soul`")),
+        ("triggers", Removed("triggers are files in `triggers/`")),
+        ("workflow", Removed("it belongs under `overlord`")),
+    ],
+};
+
+static SERVER: Table = Table {
+    required: &[],
+    keys: &[
+        ("host", Built(Text)),
+        ("port", Built(Whole { min: 1, max: 65_535 })),
+        ("access_log", Built(Bool)),
+        ("api_keys", Built(Map(&SERVER_KEYS))),
+        ("auth", Removed("keys are given in `server.api_keys`")),
+    ],
+};
+
+static SERVER_KEYS: Table =
+    Table { required: &[], keys: &[("admin_key", Built(Text)), ("client_key", Built(Text))] };
+
+static LLM: Table = Table {
+    required: &[],
+    keys: &[
+        ("api_keys", Built(Each(&Text))),
+        ("base_urls", Built(Each(&Url))),
+        ("settings", Built(Map(&MODEL_SETTINGS))),
+        ("aliases", Built(Each(&FullModel))),
+        ("models", Built(Models)),
+        ("model", Removed("write `llm.models: [{text: provider/model}]`")),
+    ],
+};
+
+static MODEL_SETTINGS: Table = Table {
+    required: &[],
+    keys: &[
+        ("temperature", Built(Real { min: 0.0, max: 2.0 })),
+        ("max_tokens", Built(Whole { min: 1, max: 1_000_000 })),
+        ("timeout_seconds", Built(Whole { min: 1, max: 3_600 })),
+        ("max_retries", Built(Whole { min: 0, max: 10 })),
+        ("fallback_model", Built(Model)),
+        ("caching", Planned),
+    ],
+};
+
+/// One entry of `llm.models`. The capabilities come first; see [`CAPABILITIES`].
+pub(crate) static MODEL: Table = Table {
+    required: &[],
+    keys: &[
+        ("text", Built(Model)),
+        ("vision", Planned),
+        ("embedding", Planned),
+        ("audio", Planned),
+        ("video", Planned),
+        ("documents", Planned),
+        ("streaming", Planned),
+        ("api_key", Built(Text)),
+        ("settings", Built(Map(&MODEL_SETTINGS))),
+    ],
+};
+
+pub(crate) const CAPABILITIES: [&str; 7] =
+    ["text", "vision", "embedding", "audio", "video", "documents", "streaming"];
+
+static OVERLORD: Table = Table {
+    required: &[],
+    keys: &[
+        ("soul", Built(Text)),
+        ("llm", Planned),
+        ("caching", Planned),
+        ("response", Planned),
+        ("workflow", Planned),
+        ("clarification", Planned),
+        ("persona", Removed("its name is `soul`")),
+        ("routing", Removed("it is no longer part of the schema")),
+        ("agent_selection", Removed("it is no longer part of the schema")),
+        ("complexity_threshold", Removed("its place is `overlord.workflow`")),
+        ("auto_decomposition", Removed("its place is `overlord.workflow`")),
+    ],
+};
+
+static MEMORY: Table = Table {
+    required: &[],
+    keys: &[
+        ("buffer", Built(Map(&BUFFER))),
+        ("persistent", Built(Persistent)),
+        ("working", Planned),
+        ("ingestion", Planned),
+        ("distillery", Planned),
+        ("events", Planned),
+        ("decay", Planned),
+        ("projections", Planned),
+        ("captains_log", Planned),
+        ("compaction", Planned),
+        ("pruning", Planned),
+        ("index", Planned),
+        ("lint", Planned),
+        ("session_timeout", Removed("sessions do not expire")),
+        ("vector", Removed("its successor is `memory.working`")),
+    ],
+};
+
+static BUFFER: Table = Table {
+    required: &[],
+    keys: &[
+        ("size", Built(Whole { min: 0, max: 1_000 })),
+        ("multiplier", Built(Whole { min: 1, max: 1_000 })),
+        ("vector_search", Built(Off)),
+        ("embedding_model", Planned),
+        ("enabled", Removed("`size: 0` turns the buffer off")),
+    ],
+};
+
+pub(crate) static PERSISTENT: Table = Table {
+    required: &[],
+    keys: &[
+        ("enabled", Built(Bool)),
+        ("connection_string", Built(Text)),
+        ("embedding_model", Planned),
+        ("query_timeout_seconds", Planned),
+        ("user_synopsis", Planned),
+        ("provider", Removed("`connection_string` says it")),
+        ("path", Removed("write `connection_string: sqlite:///memory.db`")),
+    ],
+};
+
+static INPUT_LIMITS: Table = Table {
+    required: &[],
+    keys: &[
+        ("max_message_length", Built(Whole { min: 1, max: 1_000_000 })),
+        ("max_file_size_bytes", Planned),
+        ("max_memory_entry_size", Planned),
+        ("max_tool_output_size", Planned),
+        ("max_batch_items", Planned),
+    ],
+};
+
+/// An agent's own file.
+pub(crate) static AGENT_FILE: Table =
+    Table { required: &["schema", "id", "description"], keys: AGENT_KEYS };
+
+/// An agent written into the manifest, whose schema is the manifest's.
+pub(crate) static AGENT_INLINE: Table =
+    Table { required: &["id", "description"], keys: AGENT_KEYS };
+
+const AGENT_KEYS: &[(&str, State)] = &[
+    ("schema", Built(Literal(schema_version))),
+    ("id", Built(Literal(agent_id))),
+    ("name", Built(Text)),
+    ("description", Built(Text)),
+    ("system_message", Built(Text)),
+    ("role", Built(Text)),
+    ("specialties", Built(Texts)),
+    ("specialization", Built(Map(&SPECIALIZATION))),
+    ("specialization_domain", Built(Text)),
+    ("specialization_keywords", Built(Texts)),
+    ("llm_models", Built(Models)),
+    ("metadata", Built(Anything)),
+    ("author", Built(Text)),
+    ("url", Built(Text)),
+    ("license", Built(Text)),
+    ("version", Built(Literal(version))),
+    ("a2a", Planned),
+    ("a2a_enabled", Planned),
+    ("delegation_strategy", Planned),
+    ("enable_direct_delegation", Planned),
+    ("knowledge", Planned),
+    ("mcp_servers", Planned),
+    ("memory", Planned),
+    ("rate_limiting", Planned),
+    ("skills", Planned),
+    ("system_behavior", Planned),
+    ("timeout", Planned),
+    ("active", Removed("an agent loads when the manifest lists it under `agents`")),
+    ("llm", Removed("write `llm_models: [{text: provider/model}]`")),
+    ("soul", Removed("agents have no soul: write `system_message`, or SOUL.md for the formation")),
+];
+
+static SPECIALIZATION: Table = Table {
+    required: &[],
+    keys: &[
+        ("domain", Built(Text)),
+        ("subdomain", Built(Text)),
+        ("expertise_level", Built(Text)),
+        ("keywords", Built(Texts)),
+    ],
+};
+
+use Shape::{
+    Anything, Bool, Each, FullModel, Literal, Map, Model, Models, Off, Persistent, Real, Text,
+    Texts, Url, Whole,
+};
+use State::{Built, Inert, Planned, Removed};
+
+// === impl Table ===
+
+impl Table {
+    pub(crate) fn state(&self, key: &str) -> Option<State> {
+        self.keys.iter().find(|(name, _)| *name == key).map(|(_, state)| *state)
+    }
+
+    /// The known key that `key` was probably meant to be.
+    pub(crate) fn meant(&self, key: &str) -> Option<&'static str> {
+        let names = self.keys.iter().filter(|(_, state)| !matches!(state, Removed(_)));
+        closest(key, names.map(|(name, _)| *name))
+    }
+}
+
+/// The closest name, when it is close enough to be a slip of the finger.
+pub(crate) fn closest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = |name: &str| edits(word, name) <= (name.len().max(word.len()) / 3).clamp(1, 3);
+    names.filter(|name| near(name)).min_by_key(|name| edits(word, name))
+}
+
+// === the checks of single values ===
+
+fn schema_version(text: &str) -> Result<(), Refusal> {
+    let numbers: Vec<Option<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
+    match numbers[..] {
+        [Some(1), Some(_), Some(_)] => Ok(()),
+        [Some(major), Some(_), Some(_)] => Err(Refusal {
+            message: format!("schema {major} is not known"),
+            mend: "this version reads schema 1: write `schema: \"1.0.0\"`",
+        }),
+        _ => Err(Refusal {
+            message: format!("`{text}` is not a schema version"),
+            mend: "write `schema: \"1.0.0\"`",
+        }),
+    }
+}
+
+fn formation_id(text: &str) -> Result<(), Refusal> {
+    text.parse::<FormationId>().map(|_| ()).map_err(|error| Refusal {
+        message: format!("the formation's id {error}"),
+        mend: "choose another id, such as `my-team`",
+    })
+}
+
+fn agent_id(text: &str) -> Result<(), Refusal> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if (1..=64).contains(&text.len()) && text.bytes().all(inner) {
+        return Ok(());
+    }
+    Err(Refusal {
+        message: format!("`{text}` cannot be an agent's id"),
+        mend: "use 1 to 64 letters, digits, `-` and `_`",
+    })
+}
+
+fn version(text: &str) -> Result<(), Refusal> {
+    let core = text.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<&str> = core.split('.').collect();
+    let is_number = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let rest = |byte: u8| byte.is_ascii_alphanumeric() || b".-+".contains(&byte);
+    let is_version = text.len() <= 64
+        && (1..=3).contains(&numbers.len())
+        && numbers.iter().all(is_number)
+        && text.bytes().all(rest);
+    if is_version {
+        return Ok(());
+    }
+    Err(Refusal {
+        message: format!("`{text}` is not a version"),
+        mend: "write numbers such as `1.0.0`",
+    })
+}
+
+/// Levenshtein distance, in bytes.
+fn edits(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, right) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(left != right);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_finds_the_key_that_was_meant() {
+        for (slip, meant) in [
+            ("agent", Some("agents")),
+            ("decription", Some("description")),
+            ("sever", Some("server")),
+            ("Memory", Some("memory")),
+            ("zzz", None),
+            ("banana", None),
+        ] {
+            assert_eq!(ROOT.meant(slip), meant, "{slip}");
+        }
+    }
+
+    #[test]
+    fn versions_are_numbers_with_an_optional_rest() {
+        for good in ["1", "1.2", "1.2.3", "1.0.0-rc.1", "1.0.0+build-5", "0.20260514.1"] {
+            assert!(version(good).is_ok(), "{good}");
+        }
+        for bad in ["", "latest", "v1", "1.2.3.4", "1..2", "1.0 0", "1.0.0-é", "../1"] {
+            assert!(version(bad).is_err(), "{bad}");
+        }
+    }
+}
