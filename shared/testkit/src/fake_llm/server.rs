@@ -1,0 +1,295 @@
+//! The routes, and the performance of a reply's plan.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::pending;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Path, Query, State as Shared};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use bytes::Bytes;
+use futures_util::stream;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::journal::{Journal, Outcome};
+use super::script::{Act, Prompter, Reply, Script, Tokens};
+use super::wire::Wire;
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) journal: Journal,
+    prompter: Mutex<Prompter>,
+    gates: Mutex<HashMap<String, watch::Sender<bool>>>,
+}
+
+pub(super) fn router(state: Arc<State>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(openai))
+        .route("/v1/messages", post(anthropic))
+        .route("/v1/models", get(models))
+        .route("/__script", put(put_script))
+        .route("/__gate/{name}", post(open_gate))
+        .route("/__journal", get(journal).delete(clear_journal))
+        .route("/__journal/wait", get(wait))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(state)
+}
+
+// === impl State ===
+
+impl State {
+    pub(super) fn set_script(&self, script: Script) {
+        *lock(&self.prompter) = Prompter::new(script);
+        // Whoever waits at a gate of the old script is let through.
+        lock(&self.gates).clear();
+    }
+
+    pub(super) fn open_gate(&self, name: &str) {
+        lock(&self.gates).entry(name.to_owned()).or_default().send_replace(true);
+    }
+
+    async fn pass_gate(&self, name: &str) {
+        let mut gate = lock(&self.gates).entry(name.to_owned()).or_default().subscribe();
+        gate.wait_for(|open| *open).await.ok();
+    }
+}
+
+// === the providers' routes ===
+
+async fn openai(state: Shared<Arc<State>>, headers: HeaderMap, body: Bytes) -> Response {
+    answer(state.0, Wire::OpenAi, "/v1/chat/completions", headers, &body).await
+}
+
+async fn anthropic(state: Shared<Arc<State>>, headers: HeaderMap, body: Bytes) -> Response {
+    answer(state.0, Wire::Anthropic, "/v1/messages", headers, &body).await
+}
+
+async fn models(Shared(state): Shared<Arc<State>>) -> Json<Value> {
+    let prompter = lock(&state.prompter);
+    let models = prompter.script.models.iter();
+    let data: Vec<_> = models.map(|id| json!({ "id": id, "object": "model" })).collect();
+    Json(json!({ "object": "list", "data": data }))
+}
+
+async fn answer(
+    state: Arc<State>,
+    wire: Wire,
+    path: &str,
+    headers: HeaderMap,
+    body: &[u8],
+) -> Response {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let id = state.journal.open(path.to_owned(), presentable(&headers), body.clone());
+    // From here on a dropped future or body is a client that left.
+    let mut record = Record { state: state.clone(), id, ended: false };
+    if let Some(message) = wire.objection(&headers, &body) {
+        record.end(Outcome::Refused);
+        return refusal(400, &wire.error(400, &message));
+    }
+    let model = body["model"].as_str().unwrap_or_default();
+    let question = last_user_message(&body);
+    let reply = {
+        let mut prompter = lock(&state.prompter);
+        let wanted = prompter.script.api_key.as_deref();
+        if wanted.is_some_and(|wanted| wire.key(&headers) != Some(wanted)) {
+            record.end(Outcome::Refused);
+            return refusal(401, &wire.error(401, "the key is not the right one"));
+        }
+        prompter.reply(model, &question)
+    };
+
+    tokio::time::sleep(Duration::from_millis(reply.head_delay_ms)).await;
+    if let Some(status) = reply.status.filter(|status| *status != 200) {
+        record.end(Outcome::Refused);
+        let error = reply.error_body.clone().unwrap_or_else(|| wire.error(status, "scripted"));
+        return with_headers(refusal(status, &error), &reply);
+    }
+    let tokens = reply.usage.unwrap_or_else(|| count(&body, &reply));
+    let counted = wire.counts(&body).then_some(tokens);
+    let mut show = Show { acts: reply.plan(wire, model, counted).into_iter(), record };
+    let response = if body["stream"] == true {
+        let frames = stream::unfold(show, async |mut show| Some((show.next().await?, show)));
+        ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(frames)).into_response()
+    } else {
+        while let Some(frame) = show.next().await {
+            if let Err(cut) = frame {
+                return Body::from_stream(stream::iter([Err::<Bytes, _>(cut)])).into_response();
+            }
+        }
+        let text = reply.chunks().concat();
+        Json(wire.whole(model, &text, reply.finish_reason.as_deref(), tokens)).into_response()
+    };
+    with_headers(response, &reply)
+}
+
+// === the control routes ===
+
+async fn put_script(Shared(state): Shared<Arc<State>>, Json(script): Json<Value>) -> Response {
+    match Script::from_json(script) {
+        Ok(script) => {
+            state.set_script(script);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+    }
+}
+
+async fn open_gate(Shared(state): Shared<Arc<State>>, Path(name): Path<String>) -> StatusCode {
+    state.open_gate(&name);
+    StatusCode::NO_CONTENT
+}
+
+async fn journal(Shared(state): Shared<Arc<State>>) -> Response {
+    Json(state.journal.entries()).into_response()
+}
+
+async fn clear_journal(Shared(state): Shared<Arc<State>>) -> StatusCode {
+    state.journal.clear();
+    StatusCode::NO_CONTENT
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    count: usize,
+    outcome: Option<Outcome>,
+    #[serde(default = "ten_seconds")]
+    timeout_ms: u64,
+}
+
+async fn wait(Shared(state): Shared<Arc<State>>, Query(wanted): Query<Wanted>) -> Response {
+    let waiting = state.journal.wait(wanted.count, wanted.outcome);
+    match tokio::time::timeout(Duration::from_millis(wanted.timeout_ms), waiting).await {
+        Ok(entries) => Json(entries).into_response(),
+        Err(_) => (StatusCode::GATEWAY_TIMEOUT, Json(state.journal.entries())).into_response(),
+    }
+}
+
+fn ten_seconds() -> u64 {
+    10_000
+}
+
+// === the performance ===
+
+/// The line of one answer in the journal; dropped without an end, the client has gone.
+struct Record {
+    state: Arc<State>,
+    id: u64,
+    ended: bool,
+}
+
+impl Record {
+    fn end(&mut self, outcome: Outcome) {
+        if !self.ended {
+            self.ended = true;
+            self.state.journal.close(self.id, outcome);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.end(Outcome::ClientGone);
+    }
+}
+
+struct Show {
+    acts: std::vec::IntoIter<Act>,
+    record: Record,
+}
+
+impl Show {
+    /// The next bytes to send; an error tears the connection down.
+    async fn next(&mut self) -> Option<Result<Bytes, io::Error>> {
+        loop {
+            let Some(act) = self.acts.next() else {
+                self.record.end(Outcome::Finished);
+                return None;
+            };
+            match act {
+                // Nothing is due at once, and what was sent must leave on its own.
+                Act::Pause(Duration::ZERO) => tokio::task::yield_now().await,
+                Act::Pause(delay) => tokio::time::sleep(delay).await,
+                Act::Gate(name) => self.record.state.pass_gate(&name).await,
+                Act::Frame(bytes) => return Some(Ok(bytes)),
+                Act::Chunk(bytes) => {
+                    self.record.state.journal.chunk_sent(self.record.id);
+                    return Some(Ok(bytes));
+                }
+                Act::Stall => pending().await,
+                Act::Cut => {
+                    // The server writes out what it holds before it sees the error.
+                    tokio::task::yield_now().await;
+                    self.record.end(Outcome::Cut);
+                    return Some(Err(io::Error::other("cut by the script")));
+                }
+                Act::Stop => {
+                    self.record.end(Outcome::Cut);
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+// === private helpers ===
+
+const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn presentable(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let shown = headers.iter().map(|(name, value)| {
+        let secret = matches!(name.as_str(), "authorization" | "x-api-key");
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        (name.to_string(), if secret { "[hidden]".to_owned() } else { value })
+    });
+    shown.collect()
+}
+
+fn refusal(status: u16, error: &Value) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, Json(error)).into_response()
+}
+
+fn with_headers(mut response: Response, reply: &Reply) -> Response {
+    match HeaderMap::try_from(&reply.headers) {
+        Ok(own) => {
+            response.headers_mut().extend(own);
+            response
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn last_user_message(body: &Value) -> String {
+    let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let last = messages.iter().rev().find(|message| message["role"] == "user");
+    last.map(|message| text_of(&message["content"])).unwrap_or_default()
+}
+
+/// A content is a string or a list of parts.
+fn text_of(content: &Value) -> String {
+    match content.as_array() {
+        Some(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+        None => content.as_str().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Words and chunks stand in for tokens.
+fn count(body: &Value, reply: &Reply) -> Tokens {
+    let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let words = |message: &Value| text_of(&message["content"]).split_whitespace().count();
+    let prompt: usize = messages.iter().map(words).sum();
+    Tokens { prompt_tokens: prompt as u64, completion_tokens: reply.chunks().len() as u64 }
+}

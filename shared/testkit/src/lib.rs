@@ -1,0 +1,3 @@
+//! shared/testkit
+
+pub mod fake_llm;
