@@ -128,3 +128,84 @@ fn broken(error: reqwest::Error) -> Fault {
 fn not_an_event_stream() -> Fault {
     Fault::new(LlmErrorKind::Protocol, "sent something that is not an event stream")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Read = (Vec<String>, Option<LlmErrorKind>);
+
+    /// The data of all events, and the fault that ended the stream, if any.
+    fn read(chunks: Vec<Bytes>) -> Read {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let bytes = stream::iter(chunks.into_iter().map(Ok));
+            let mut events = Box::pin(events(bytes, Duration::from_secs(10)));
+            let mut seen = Vec::new();
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(event) => seen.push(event.data),
+                    Err(fault) => return (seen, Some(fault.kind)),
+                }
+            }
+            (seen, None)
+        })
+    }
+
+    fn whole(bytes: &[u8]) -> Read {
+        read(vec![Bytes::copy_from_slice(bytes)])
+    }
+
+    #[test]
+    fn a_split_at_any_byte_changes_nothing() {
+        let lines =
+            ["\u{feff}: hello", "data: Grüße", "", "event: x", "data: 日本", "data: 🎌", "", ""];
+        for end_of_line in ["\n", "\r\n", "\r"] {
+            let text = lines.join(end_of_line) + end_of_line;
+            let bytes = Bytes::from(text);
+            let expected = whole(&bytes);
+            assert_eq!(expected.0, ["Grüße", "日本\n🎌"], "{end_of_line:?}");
+            assert_eq!(expected.1, None);
+            for at in 0..=bytes.len() {
+                let split = read(vec![bytes.slice(..at), bytes.slice(at..)]);
+                assert_eq!(split, expected, "{end_of_line:?} split at {at}");
+            }
+            let single = (0..bytes.len()).map(|at| bytes.slice(at..=at)).collect();
+            assert_eq!(read(single), expected, "{end_of_line:?} byte by byte");
+        }
+    }
+
+    #[test]
+    fn byte_order_marks_do_no_harm() {
+        for text in ["\u{feff}", "\u{feff}\u{feff}data: x\n\n", "\u{feff}data: x\n\n"] {
+            let expected = if text.len() > 3 { vec!["x"] } else { vec![] };
+            assert_eq!(whole(text.as_bytes()).0, expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_end_the_stream() {
+        for bytes in [&b"data: \xff\n\n"[..], b"data: a\xc3\x28\n\n", b"\x80"] {
+            assert_eq!(whole(bytes), (vec![], Some(LlmErrorKind::Protocol)), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn the_cap_counts_one_event_and_forgets_comments() {
+        let line = |bytes: usize| format!("data:{}\n", "x".repeat(bytes - 6));
+        let comment = format!(":{}\n", "c".repeat(1000));
+        let cases = [
+            ("as large as allowed", line(EVENT_BYTES_MAX) + "\n", false),
+            ("a byte more", line(EVENT_BYTES_MAX + 1) + "\n", true),
+            ("in many lines", line(1024).repeat(1025), true),
+            ("many events", (line(1024) + "\n").repeat(3000), false),
+            ("many events, CRLF", (line(1024) + "\n").replace('\n', "\r\n").repeat(3000), false),
+            ("many comments", comment.repeat(3000), false),
+        ];
+        for (name, text, refused) in cases {
+            let chunks = text.as_bytes().chunks(8192).map(Bytes::copy_from_slice).collect();
+            let expected = refused.then_some(LlmErrorKind::Protocol);
+            assert_eq!(read(chunks).1, expected, "{name}");
+        }
+    }
+}

@@ -1,3 +1,4 @@
 //! shared/testkit
 
 pub mod fake_llm;
+pub mod hostile;
