@@ -131,3 +131,11 @@ impl FakeLlm {
         pending::<()>().await;
     }
 }
+
+impl Drop for FakeLlm {
+    fn drop(&mut self) {
+        if let Some(path) = &self.unix_socket {
+            std::fs::remove_file(path).ok();
+        }
+    }
+}
