@@ -154,8 +154,13 @@ impl Checker<'_> {
     /// Both notations, a list of one-capability maps and a plain map, become the text model's map.
     fn models(&mut self, node: &Node, path: &str) -> Option<Value> {
         let Content::List(entries) = &node.content else {
-            return Some(Value::Mapping(self.table(node, path, &MODEL)))
-                .filter(|value| value.get("text").is_some());
+            let fitting = self.table(node, path, &MODEL);
+            let is_unnamed = CAPABILITIES.iter().all(|name| node.get(name).is_none());
+            if is_unnamed && matches!(&node.content, Content::Map(entries) if !entries.is_empty()) {
+                let message = format!("`{path}` must name a capability");
+                self.fault(node.place, message, "write `text: provider/model`");
+            }
+            return Some(Value::Mapping(fitting)).filter(|value| value.get("text").is_some());
         };
         let mut first_text: Option<Value> = None;
         for (i, entry) in entries.iter().enumerate() {

@@ -16,7 +16,7 @@ use crate::folder::Folder;
 use crate::interpolate::{self, Reference, Resolve, Source};
 use crate::manifest::{Agent, Manifest};
 use crate::schema::ROOT;
-use crate::yaml::{self, Node};
+use crate::yaml::{self, Content, Node};
 
 /// The persona of a formation that has none of its own.
 pub const DEFAULT_SOUL: &str = "You are a helpful assistant. Answer the question that was asked, \
@@ -75,15 +75,14 @@ impl Reading<'_> {
         let aliases = check::aliases(&root);
         let fitting =
             Checker { file, aliases: &aliases, found: &mut self.found }.table(&root, "", &ROOT);
-        let agents = self.agents(file, &root, &aliases);
+        let models = root.get("llm").and_then(|llm| llm.get("models"));
+        let common = Common { aliases: &aliases, has_model: has_entries(models) };
+        let agents = self.agents(file, &root, &common);
         let soul = self.soul(&fitting);
         content::refuse_unbuilt(self.folder, &mut self.found);
-        let manifest: Option<Manifest> = self.typed(file, fitting);
-        if let Some(manifest) = &manifest {
-            self.models(file, &root, manifest, &agents);
-        }
         self.secrets();
-        manifest.map(|manifest| (manifest, agents, soul))
+        let manifest = self.typed(file, fitting)?;
+        Some((manifest, agents, soul))
     }
 
     /// Parses a file that must be there and fills in its placeholders.
@@ -141,18 +140,6 @@ impl Reading<'_> {
         inline.unwrap_or(DEFAULT_SOUL).to_owned()
     }
 
-    fn models(&mut self, file: &str, root: &Node, manifest: &Manifest, agents: &[Agent]) {
-        let place = root.get("llm").map_or(Place::START, |llm| llm.place);
-        for agent in agents.iter().filter(|agent| manifest.llm.choose(agent).is_none()) {
-            self.found.push(Diagnostic::error(
-                file,
-                place,
-                format!("the agent `{}` has no model of the capability `text`", agent.id),
-                "add `llm.models: [{text: provider/model}]`",
-            ));
-        }
-    }
-
     /// Secrets may also come from the runtime's environment, so their absence is only a warning.
     fn secrets(&mut self) {
         let first = self.references.iter().find(|it| it.source == Source::Secrets);
@@ -172,7 +159,21 @@ impl Reading<'_> {
 
 // === private helpers ===
 
-type Aliases = BTreeMap<String, String>;
+/// What the manifest says for all agents.
+struct Common<'a> {
+    aliases: &'a BTreeMap<String, String>,
+    has_model: bool,
+}
+
+/// Whether a list of models says anything; what is wrong with it is told elsewhere.
+fn has_entries(models: Option<&Node>) -> bool {
+    match models.map(|node| &node.content) {
+        Some(Content::List(entries)) => !entries.is_empty(),
+        Some(Content::Map(entries)) => !entries.is_empty(),
+        Some(Content::Null) | None => false,
+        Some(Content::Bool(_) | Content::Number(_) | Content::Text(_)) => true,
+    }
+}
 
 fn manifest_name(folder: &Folder) -> Result<&'static str, Diagnostic> {
     let present: Vec<&str> = MANIFEST_NAMES.into_iter().filter(|name| folder.has(name)).collect();
@@ -192,6 +193,3 @@ fn manifest_name(folder: &Folder) -> Result<&'static str, Diagnostic> {
         )),
     }
 }
-
-#[cfg(test)]
-mod tests;

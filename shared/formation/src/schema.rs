@@ -5,6 +5,9 @@
 
 use muxi_contract::FormationId;
 
+/// Longer words are no slips, and comparing them would cost time.
+const WORD_BYTES_MAX: usize = 64;
+
 /// A map with a closed set of keys.
 pub(crate) struct Table {
     pub(crate) keys: &'static [(&'static str, State)],
@@ -318,7 +321,10 @@ impl Table {
 
 /// The closest name, when it is close enough to be a slip of the finger.
 pub(crate) fn closest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let near = |name: &str| edits(word, name) <= (name.len().max(word.len()) / 3).clamp(1, 3);
+    let near = |name: &str| {
+        word.len() <= WORD_BYTES_MAX
+            && edits(word, name) <= (name.len().max(word.len()) / 3).clamp(1, 3)
+    };
     names.filter(|name| near(name)).min_by_key(|name| edits(word, name))
 }
 
@@ -375,19 +381,24 @@ fn version(text: &str) -> Result<(), Refusal> {
     })
 }
 
-/// Levenshtein distance, in bytes.
+/// Insertions, deletions, replacements and swaps of neighbours that make `b` of `a`.
 fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(left != right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut older = Vec::new();
+    let mut above: Vec<usize> = (0..=b.len()).collect();
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let replaced = above[j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut fewest = replaced.min(row[j - 1] + 1).min(above[j] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                fewest = fewest.min(older[j - 2] + 1);
+            }
+            row.push(fewest);
         }
+        older = std::mem::replace(&mut above, row);
     }
-    row[b.len()]
+    above[b.len()]
 }
 
 #[cfg(test)]
@@ -400,6 +411,7 @@ mod tests {
             ("agent", Some("agents")),
             ("decription", Some("description")),
             ("sever", Some("server")),
+            ("sevrer", Some("server")),
             ("Memory", Some("memory")),
             ("zzz", None),
             ("banana", None),

@@ -218,6 +218,3 @@ fn write_file<R: Read>(
     file.set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
     file.sync_all().map_err(failed)
 }
-
-#[cfg(test)]
-mod tests;

@@ -346,6 +346,3 @@ fn zip(
     };
     Node { place, content }
 }
-
-#[cfg(test)]
-mod tests;

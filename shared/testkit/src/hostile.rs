@@ -95,6 +95,7 @@ pub fn truncated() -> Vec<u8> {
 }
 
 /// Every hostile archive, each with the variant that it must meet.
+#[expect(clippy::too_many_lines, reason = "it is a table")]
 pub fn refused() -> Vec<Refused> {
     let mut refused = Vec::new();
     let mut add = |variant, what, archive| refused.push(Refused { what, variant, archive });

@@ -6,7 +6,7 @@ use crate::manifest::Agent;
 use crate::schema::{AGENT_FILE, AGENT_INLINE, Table};
 use crate::yaml::{Content, Node};
 
-use super::{Aliases, Reading};
+use super::{Common, Reading, has_entries};
 
 const EXTENSIONS: [&str; 3] = [".afs", ".yaml", ".yml"];
 /// The other notation for a file, of older bundles.
@@ -24,13 +24,14 @@ struct AgentFile {
 // === impl Reading ===
 
 impl Reading<'_> {
-    pub(super) fn agents(&mut self, file: &str, root: &Node, aliases: &Aliases) -> Vec<Agent> {
+    pub(super) fn agents(&mut self, file: &str, root: &Node, common: &Common<'_>) -> Vec<Agent> {
         let mut files = self.agent_files();
         let mut agents: Vec<Agent> = Vec::new();
         let mut ids: Vec<String> = Vec::new();
         let Some(list) = root.get("agents") else { return agents };
         let Content::List(entries) = &list.content else {
-            Checker { file, aliases, found: &mut self.found }.expected(list, "agents", "a list");
+            Checker { file, aliases: common.aliases, found: &mut self.found }
+                .expected(list, "agents", "a list");
             return agents;
         };
         if entries.is_empty() {
@@ -42,11 +43,11 @@ impl Reading<'_> {
             let named = entry.get(INCLUDE).unwrap_or(entry);
             let read = match (&named.content, &entry.content) {
                 (Content::Text(name), _) => {
-                    self.listed(file, named.place, name.value(), &mut files, aliases)
+                    self.listed(file, named.place, name.value(), &mut files, common)
                 }
-                (_, Content::Map(_)) => self.agent(file, entry, &path, &AGENT_INLINE, aliases),
+                (_, Content::Map(_)) => self.agent(file, entry, &path, &AGENT_INLINE, common),
                 _ => {
-                    Checker { file, aliases, found: &mut self.found }.expected(
+                    Checker { file, aliases: common.aliases, found: &mut self.found }.expected(
                         entry,
                         &path,
                         "an agent's id or a map",
@@ -87,7 +88,7 @@ impl Reading<'_> {
         place: Place,
         name: &str,
         files: &mut [AgentFile],
-        aliases: &Aliases,
+        common: &Common<'_>,
     ) -> Option<(String, Option<Agent>)> {
         let is_meant =
             |it: &AgentFile| it.stem == name || it.id.as_deref() == Some(name) || it.path == name;
@@ -113,7 +114,7 @@ impl Reading<'_> {
             ));
         }
         let node = self.document(&path)?;
-        self.agent(&path, &node, "", &AGENT_FILE, aliases)
+        self.agent(&path, &node, "", &AGENT_FILE, common)
     }
 
     /// The id once it is known, and the agent once nothing is wrong.
@@ -123,10 +124,19 @@ impl Reading<'_> {
         node: &Node,
         path: &str,
         table: &Table,
-        aliases: &Aliases,
+        common: &Common<'_>,
     ) -> Option<(String, Option<Agent>)> {
-        let fitting = Checker { file, aliases, found: &mut self.found }.table(node, path, table);
+        let fitting = Checker { file, aliases: common.aliases, found: &mut self.found }
+            .table(node, path, table);
         let id = fitting.get("id")?.as_str()?.to_owned();
+        if !common.has_model && !has_entries(node.get("llm_models")) {
+            self.found.push(Diagnostic::error(
+                file,
+                node.place,
+                format!("the agent `{id}` has no model of the capability `text`"),
+                "add `llm.models: [{text: provider/model}]` to the manifest",
+            ));
+        }
         let agent = self.typed(file, fitting);
         Some((id, agent))
     }
