@@ -247,7 +247,7 @@ impl Default for EngineOptions {
 // === impl Prompt ===
 
 impl Prompt {
-    pub fn tokens(&self) -> usize {
-        self.tokens.len()
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
     }
 }

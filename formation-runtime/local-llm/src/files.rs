@@ -193,7 +193,7 @@ fn import_mend() -> String {
 
 fn is_model_file(file: &str) -> bool {
     file.len() <= 255
-        && file.ends_with(".gguf")
+        && Path::new(file).extension().is_some_and(|extension| extension == "gguf")
         && file.starts_with(|first: char| first.is_ascii_alphanumeric())
         && !file.contains(['/', '\\', '\0'])
 }

@@ -3,7 +3,7 @@
 //! - [`files`] knows which models exist, whether they are ready, and how a downloaded file becomes
 //!   one that runs fast.
 //! - [`engine`] loads such a file and generates text on threads of its own.
-//! - [`host`] puts engines behind the OpenAI wire on a Unix socket.
+//! - [`host`] puts engines behind the `OpenAI` wire on a Unix socket.
 //!
 //! The library that does the arithmetic reads its settings from the environment when it is first
 //! used, and a process cannot change its own environment safely. Whoever spawns a process that

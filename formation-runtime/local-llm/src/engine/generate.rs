@@ -44,14 +44,11 @@ pub(super) fn work(shared: &Shared) {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             Generation::new(&shared.model, &shared.prefixes, &job).run()
         }));
-        let last = match outcome {
-            Ok(result) => result,
-            Err(_) => {
-                // The pool of the arithmetic library stays locked after a panic.
-                shared.crashed.store(true, Ordering::Release);
-                Err(EngineError::Crashed)
-            }
-        };
+        let last = outcome.unwrap_or_else(|_| {
+            // The pool of the arithmetic library stays locked after a panic.
+            shared.crashed.store(true, Ordering::Release);
+            Err(EngineError::Crashed)
+        });
         shared.queue.done(started.elapsed());
         job.send(last);
     }

@@ -154,10 +154,8 @@ fn array(content: &Content, key: &str) -> Option<Vec<Value>> {
 }
 
 fn integer(value: &Value) -> Option<i64> {
-    match value {
-        Value::I32(number) => Some(i64::from(*number)),
-        other => other.to_u64().ok().and_then(|number| number.try_into().ok()),
-    }
+    let signed = value.to_i32().map(i64::from).ok();
+    signed.or_else(|| value.to_u64().ok()?.try_into().ok())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use muxi_local_llm::engine::{
 use muxi_local_llm::files::{self, SMOLLM2};
 
 /// The downloaded model. These tests fail without it: passing by skipping would prove nothing.
-pub fn source() -> PathBuf {
+pub(crate) fn source() -> PathBuf {
     let path = std::env::var_os("MUXI_TEST_MODEL_GGUF").map_or_else(cached, PathBuf::from);
     assert!(
         path.is_file(),
@@ -23,7 +23,7 @@ pub fn source() -> PathBuf {
 
 /// A folder with the imported model, the same for all tests of the machine: importing is idempotent,
 /// checks what it finds, and takes a lock.
-pub fn models_dir() -> &'static Path {
+pub(crate) fn models_dir() -> &'static Path {
     static DIR: OnceLock<PathBuf> = OnceLock::new();
     DIR.get_or_init(|| {
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("models");
@@ -32,7 +32,7 @@ pub fn models_dir() -> &'static Path {
     })
 }
 
-pub fn model_path() -> PathBuf {
+pub(crate) fn model_path() -> PathBuf {
     let name = "local/smollm2-135m-instruct".parse().unwrap();
     match files::state(models_dir(), &name) {
         files::ModelState::Ready { path, .. } => path,
@@ -40,12 +40,12 @@ pub fn model_path() -> PathBuf {
     }
 }
 
-pub fn engine() -> Engine {
+pub(crate) fn engine() -> Engine {
     Engine::load(&model_path(), EngineOptions::default()).expect("the model can be loaded")
 }
 
 /// A greedy request of one user message.
-pub fn ask(question: &str, max_tokens: usize) -> ChatRequest {
+pub(crate) fn ask(question: &str, max_tokens: usize) -> ChatRequest {
     ChatRequest {
         messages: vec![
             (Role::System, "You are a friendly assistant.".to_owned()),
@@ -60,14 +60,14 @@ pub fn ask(question: &str, max_tokens: usize) -> ChatRequest {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Answer {
-    pub text: String,
-    pub reason: FinishReason,
-    pub prompt_tokens: usize,
-    pub completion_tokens: usize,
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    pub(crate) reason: FinishReason,
+    pub(crate) prompt_tokens: usize,
+    pub(crate) completion_tokens: usize,
 }
 
-pub fn collect(mut pieces: Pieces) -> Answer {
+pub(crate) fn collect(mut pieces: Pieces) -> Answer {
     let mut text = String::new();
     loop {
         match pieces.blocking_recv().expect("the answer has an end").expect("no error") {
