@@ -106,7 +106,7 @@ async fn answer(
         prompter.reply(model, &question)
     };
 
-    tokio::time::sleep(Duration::from_millis(reply.head_delay_ms)).await;
+    pause(Duration::from_millis(reply.head_delay_ms)).await;
     if let Some(status) = reply.status.filter(|status| *status != 200) {
         record.end(Outcome::Refused);
         let error = reply.error_body.clone().unwrap_or_else(|| wire.error(status, "scripted"));
@@ -215,9 +215,7 @@ impl Show {
                 return None;
             };
             match act {
-                // Nothing is due at once, and what was sent must leave on its own.
-                Act::Pause(Duration::ZERO) => tokio::task::yield_now().await,
-                Act::Pause(delay) => tokio::time::sleep(delay).await,
+                Act::Pause(delay) => pause(delay).await,
                 Act::Gate(name) => self.record.state.pass_gate(&name).await,
                 Act::Frame(bytes) => return Some(Ok(bytes)),
                 Act::Chunk(bytes) => {
@@ -243,6 +241,16 @@ impl Show {
 // === private helpers ===
 
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A sleep of zero would last until the timer's next millisecond; a yield only lets the server write out
+/// what it holds, so that each chunk leaves on its own.
+async fn pause(delay: Duration) {
+    if delay.is_zero() {
+        tokio::task::yield_now().await;
+    } else {
+        tokio::time::sleep(delay).await;
+    }
+}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
