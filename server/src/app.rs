@@ -1,0 +1,179 @@
+//! The manager put together: open the store, sweep, listen, reconcile, stop.
+
+use std::fs::File;
+use std::net::ToSocketAddrs as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use muxi_contract::management::{Failed, ProblemKind, Stage};
+use muxi_service::accept::{self, AcceptLimits};
+use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
+use rustix::fs::FlockOperation;
+
+use crate::bundles;
+use crate::config::{Config, Folders};
+use crate::http;
+use crate::layout::Layout;
+use crate::ports::PortPool;
+use crate::proxy::routes::Routes;
+use crate::store::operations::{self, OperationEvent};
+use crate::store::{Store, formations};
+use crate::supervisor::process::Reaper;
+use crate::supervisor::{Context, Supervisor};
+
+/// A manager that is bound and has opened its store, but has not begun to serve.
+#[derive(Debug)]
+pub struct Manager {
+    context: Arc<Context>,
+    listener: std::net::TcpListener,
+    /// Keeps a second manager off the data folder.
+    _lock: File,
+}
+
+// === impl Manager ===
+
+impl Manager {
+    /// Binds before any work, so that a taken port is told at once.
+    pub fn bind(config: Config, folders: &Folders) -> anyhow::Result<Self> {
+        let (host, port) = (config.server.host.as_str(), config.server.port);
+        let address = (host, port)
+            .to_socket_addrs()
+            .with_context(|| format!("server.host `{host}` is no address"))?
+            .next()
+            .with_context(|| format!("server.host `{host}` has no address"))?;
+        let runtime = runtime_program(&config.runtime.program)?;
+        let layout = Layout::new(&std::path::absolute(&folders.data)?);
+        layout.create().with_context(|| {
+            format!("failed to make the data folder {}", layout.root().display())
+        })?;
+        let lock = lock(&layout)?;
+        let listener = muxi_service::listen::bind(address).with_context(|| {
+            format!("failed to listen on {address}; is another manager running? try --port")
+        })?;
+        let store = Store::open(&layout.database())
+            .with_context(|| format!("failed to open {}", layout.database().display()))?;
+        let shutdown = Shutdown::new();
+        let mut config = config;
+        // Port 0 asks the system for a port; what is told to formations must be the real one.
+        config.server.port = listener.local_addr()?.port();
+        let context = Context {
+            store,
+            ports: PortPool::new(&config.formations),
+            models_dir: models_dir(&config.runtime.models_dir),
+            config,
+            layout,
+            clock: Clock::system(),
+            routes: Routes::default(),
+            reaper: Reaper::start()?,
+            tasks: TaskGroup::new(shutdown.stopping.clone()),
+            shutdown,
+            runtime,
+        };
+        Ok(Self { context: Arc::new(context), listener, _lock: lock })
+    }
+
+    pub fn address(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until a signal; true when every task ended in time.
+    pub async fn serve(self) -> anyhow::Result<bool> {
+        let Self { context, listener, _lock } = self;
+        let now_ms = context.clock.now_ms();
+        let stored = context
+            .store
+            .write(move |tx| {
+                fail_orphans(tx, now_ms)?;
+                formations::all(tx)
+            })
+            .await?;
+        bundles::sweep(&context.layout, &stored);
+        let supervisor = Supervisor::new(Arc::clone(&context));
+        let count = supervisor.boot().await?;
+        tracing::info!(formations = count, "reconciling");
+
+        let limits = AcceptLimits {
+            connections: context.config.limits.connections,
+            header_read: Duration::from_millis(context.config.limits.header_read_ms),
+        };
+        let app = http::router(&supervisor);
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
+            // A token must not wait for the next one.
+            let _only_slower = stream.set_nodelay(true);
+        });
+        let (tasks, shutdown) = (context.tasks.clone(), context.shutdown.clone());
+        let serving = accept::serve(listener, app, limits, tasks.clone(), shutdown.clone());
+        tasks.spawn(TaskKind::Critical, "management listener", serving);
+
+        let grace = Duration::from_millis(context.config.limits.shutdown_ms);
+        let drained = async {
+            context.shutdown.stopping.cancelled().await;
+            tasks.drain(grace).await;
+        };
+        shutdown.run(grace, drained).await?;
+        let left = tasks.drain(Duration::from_secs(1)).await;
+        if !left.is_empty() {
+            tracing::warn!(tasks = left.join(", "), "did not finish in time");
+        }
+        Ok(left.is_empty() && !tasks.critical_failed())
+    }
+}
+
+/// Acts whose formation never came to be, or is gone: their manager was killed.
+fn fail_orphans(
+    tx: &rusqlite::Transaction<'_>,
+    now_ms: i64,
+) -> Result<(), crate::store::StoreError> {
+    for orphan in operations::orphans(tx)? {
+        let failed = Failed {
+            error: ProblemKind::Interrupted,
+            message: "The manager was stopped before this was done; nothing is left of it"
+                .to_owned(),
+            stage: Stage::Validating,
+            details: Vec::new(),
+        };
+        operations::append(tx, &orphan.id, &OperationEvent::Error(failed), now_ms)?;
+    }
+    Ok(())
+}
+
+fn lock(layout: &Layout) -> anyhow::Result<File> {
+    let path = layout.lock();
+    let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).with_context(|| {
+        format!(
+            "another manager works on {}; stop it, or set MUXI_DATA_DIR",
+            layout.root().display()
+        )
+    })?;
+    Ok(file)
+}
+
+fn runtime_program(configured: &str) -> anyhow::Result<PathBuf> {
+    const NAME: &str = "formation-runtime";
+    if !configured.is_empty() {
+        let path = PathBuf::from(configured);
+        anyhow::ensure!(path.is_file(), "runtime.program `{configured}` is not a file");
+        return Ok(std::path::absolute(path)?);
+    }
+    let beside = std::env::current_exe()?.with_file_name(NAME);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = std::env::split_paths(&path).map(|folder| folder.join(NAME));
+    std::iter::once(beside).chain(in_path).find(|candidate| candidate.is_file()).with_context(
+        || format!("`{NAME}` is neither beside this program nor in PATH; set runtime.program"),
+    )
+}
+
+fn models_dir(configured: &str) -> PathBuf {
+    let from = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if !configured.is_empty() {
+        return PathBuf::from(configured);
+    }
+    from("MUXI_MODELS_DIR").unwrap_or_else(|| {
+        let home = || from("HOME").unwrap_or_else(|| PathBuf::from("/")).join(".cache");
+        from("XDG_CACHE_HOME").unwrap_or_else(home).join("muxi/models")
+    })
+}

@@ -1,0 +1,173 @@
+//! Bundles: received under a cap, unpacked and checked aside, stored by content, put in place by
+//! one rename. What is aside goes when its guard does; what a dead manager left aside goes at the
+//! next start.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::body::Body;
+use futures_util::StreamExt as _;
+use muxi_contract::FormationId;
+use muxi_formation::{Diagnostic, Loaded, Resolve, UnpackError, UnpackLimits, Unpacked};
+use sha2::{Digest as _, Sha256};
+use tempfile::{TempDir, TempPath};
+use tokio::io::AsyncWriteExt as _;
+
+use crate::config::Limits;
+use crate::layout::Layout;
+use crate::store::formations::Formation;
+
+/// An upload that is complete and on the disk, but not looked into.
+#[derive(Debug)]
+pub struct Upload {
+    path: TempPath,
+    pub sha256: String,
+}
+
+/// A bundle that can be deployed: unpacked aside and without faults.
+#[derive(Debug)]
+pub struct Prepared {
+    upload: Upload,
+    /// Removed, with what is still in it, when this value goes.
+    _aside: TempDir,
+    root: PathBuf,
+    pub loaded: Loaded,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    #[error("the upload is larger than {bytes_max} bytes")]
+    TooLarge { bytes_max: u64 },
+    #[error("no byte of the upload came for {0:?}")]
+    Idle(Duration),
+    #[error("the upload broke off")]
+    Broken(#[source] axum::Error),
+    #[error("failed to store the upload")]
+    Store(#[source] io::Error),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    #[error("{0}")]
+    Unpack(#[from] UnpackError),
+    #[error("the bundle has faults")]
+    Faults(Vec<Diagnostic>),
+    #[error("failed to use the folder for uploads")]
+    Store(#[source] io::Error),
+}
+
+/// Streams a body to the disk while it is hashed.
+pub async fn receive(body: Body, layout: &Layout, limits: &Limits) -> Result<Upload, ReceiveError> {
+    let idle = Duration::from_millis(limits.upload_idle_ms);
+    let bytes_max = limits.bundle_bytes;
+    let (file, path) = tempfile::Builder::new()
+        .prefix("upload-")
+        .tempfile_in(layout.uploads())
+        .map_err(ReceiveError::Store)?
+        .into_parts();
+    let mut file = tokio::fs::File::from_std(file);
+    let (mut chunks, mut hash, mut bytes) = (body.into_data_stream(), Sha256::new(), 0u64);
+    while let Some(chunk) =
+        tokio::time::timeout(idle, chunks.next()).await.map_err(|_| ReceiveError::Idle(idle))?
+    {
+        let chunk = chunk.map_err(ReceiveError::Broken)?;
+        bytes += chunk.len() as u64;
+        if bytes > bytes_max {
+            return Err(ReceiveError::TooLarge { bytes_max });
+        }
+        hash.update(&chunk);
+        file.write_all(&chunk).await.map_err(ReceiveError::Store)?;
+    }
+    file.flush().await.map_err(ReceiveError::Store)?;
+    file.sync_all().await.map_err(ReceiveError::Store)?;
+    Ok(Upload { path, sha256: hex::encode(hash.finalize()) })
+}
+
+/// Unpacks an upload aside and checks it. It blocks.
+pub fn prepare(upload: Upload, layout: &Layout, limits: &Limits) -> Result<Prepared, PrepareError> {
+    let aside = tempfile::Builder::new()
+        .prefix("unpack-")
+        .tempdir_in(layout.uploads())
+        .map_err(PrepareError::Store)?;
+    let limits = UnpackLimits {
+        unpacked_bytes: limits.unpacked_bytes,
+        entries: limits.entries as usize,
+        ..UnpackLimits::default()
+    };
+    let archive = File::open(&upload.path).map_err(PrepareError::Store)?;
+    let Unpacked { root, .. } =
+        muxi_formation::unpack(archive, &aside.path().join("bundle"), &limits)?;
+    // The manager never opens secrets: placeholders stay as they are.
+    let loaded = muxi_formation::load(&root, Resolve::Keep).map_err(PrepareError::Faults)?;
+    Ok(Prepared { upload, _aside: aside, root, loaded })
+}
+
+/// Takes a formation's folder away at once and then deletes it.
+pub fn remove_folder(layout: &Layout, folder: &Path) -> io::Result<()> {
+    let grave = tempfile::Builder::new().prefix("removed-").tempdir_in(layout.uploads())?;
+    match fs::rename(folder, grave.path().join("folder")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    grave.close()
+}
+
+/// Removes the stored bundles that no generation was made of.
+pub fn remove_unused(layout: &Layout, used: &[String]) {
+    let used: BTreeSet<PathBuf> = used.iter().map(|sha256| layout.bundle(sha256)).collect();
+    for path in entries(&layout.bundles()).filter(|path| !used.contains(path)) {
+        report(&path, fs::remove_file(&path));
+    }
+}
+
+/// Brings the data folder to what the store says: removes what a dead manager left half done.
+pub fn sweep(layout: &Layout, stored: &[Formation]) {
+    for path in entries(&layout.uploads()) {
+        let removed =
+            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        report(&path, removed);
+    }
+    let known: BTreeSet<PathBuf> = stored.iter().map(|it| layout.formation(&it.id)).collect();
+    for path in entries(&layout.formations()).filter(|path| !known.contains(path)) {
+        tracing::info!(path = %path.display(), "removing what an unfinished deploy left");
+        report(&path, remove_folder(layout, &path));
+    }
+    let used: Vec<String> = stored.iter().map(|it| it.bundle_sha256.clone()).collect();
+    remove_unused(layout, &used);
+}
+
+// === impl Prepared ===
+
+impl Prepared {
+    pub fn sha256(&self) -> &str {
+        &self.upload.sha256
+    }
+
+    /// Moves the unpacked bundle and its archive to where the store will say they are. It blocks.
+    pub fn place(self, layout: &Layout, id: &FormationId, generation: u64) -> io::Result<()> {
+        let bundle = layout.bundle(&self.upload.sha256);
+        self.upload.path.persist(&bundle).map_err(|error| error.error)?;
+        let target = layout.generation(id, generation);
+        let parent = target.parent().expect("a generation lies in a folder");
+        fs::create_dir_all(parent)?;
+        fs::rename(&self.root, &target)?;
+        // The renames must be on the disk before the store speaks of them.
+        for folder in [parent, &layout.formation(id), &layout.formations(), &layout.bundles()] {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+fn entries(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+fn report(path: &Path, removed: io::Result<()>) {
+    if let Err(error) = removed {
+        tracing::warn!(path = %path.display(), %error, "could not be removed");
+    }
+}

@@ -1,0 +1,474 @@
+//! The manager's configuration: defaults ← `config.yaml` ← flags.
+//!
+//! Every key that is read does something; a key that nothing reads is an error, and one that only
+//! the original knew is a warning that names it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use muxi_service::telemetry::LogFormat;
+use serde::{Deserialize, Serialize};
+use serde_yaml::Value;
+
+/// The whole of `config.yaml`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+#[derive(Default)]
+pub struct Config {
+    /// Names this manager in `GET /rpc/server/status`; made by `init`.
+    pub server_id: String,
+    pub server: ServerConfig,
+    pub auth: AuthConfig,
+    pub formations: FormationsConfig,
+    pub runtime: RuntimeConfig,
+    pub logging: LoggingConfig,
+    pub limits: Limits,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    pub host: String,
+    pub port: u16,
+}
+
+/// Who may manage. Either a list of keys, or the older single pair, or both.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthConfig {
+    /// False is accepted only on a loopback address.
+    pub enabled: bool,
+    pub keys: Vec<KeyConfig>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub key: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub secret: String,
+    /// How far a signature's timestamp may be off, either way, in seconds.
+    pub timestamp_tolerance: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyConfig {
+    pub id: String,
+    pub secret: String,
+    #[serde(default)]
+    pub label: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FormationsConfig {
+    pub port_range_start: u16,
+    /// Inclusive.
+    pub port_range_end: u16,
+    pub bind_host: String,
+    /// Deaths in a row before a formation is given up.
+    pub max_restarts: u32,
+    /// Seconds before the second restart in a row; later ones wait twice as long each.
+    pub restart_delay: u32,
+    /// Seconds between liveness probes.
+    pub health_check_interval: u32,
+    /// Seconds one probe may take.
+    pub health_check_timeout: u32,
+    /// Failed probes in a row before a hung instance is replaced.
+    pub unhealthy_threshold: u32,
+    /// Seconds between SIGTERM and SIGKILL.
+    pub stop_grace: u32,
+    /// Whether formations end with a manager that is stopped properly.
+    pub on_manager_stop: OnManagerStop,
+    /// Names of the manager's own environment variables that instances may see.
+    pub pass_environment: Vec<String>,
+    pub deployment: DeploymentConfig,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnManagerStop {
+    Stop,
+    Keep,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeploymentConfig {
+    pub health_check: DeployHealthConfig,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeployHealthConfig {
+    /// Seconds from the start of a process to its first healthy answer; 0 means 300.
+    pub timeout: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct RuntimeConfig {
+    /// The runtime's program; empty means `formation-runtime` beside this one, else in `PATH`.
+    pub program: String,
+    /// Where local models lie; empty means the user's cache folder.
+    pub models_dir: String,
+    /// Seconds without a request after which the model host ends and frees its memory.
+    pub model_host_idle: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoggingConfig {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+/// Every bound of the manager, in one place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Compressed size of an upload.
+    pub bundle_bytes: u64,
+    pub unpacked_bytes: u64,
+    pub entries: u32,
+    /// Silence of an uploader before it is cut off.
+    pub upload_idle_ms: u64,
+    pub header_read_ms: u64,
+    pub connections: usize,
+    /// From a stop signal to the end of the manager, formations included.
+    pub shutdown_ms: u64,
+    /// From a proxied request to the head of its answer. Model calls may take minutes.
+    pub proxy_head_ms: u64,
+    /// Open files of one instance.
+    pub instance_open_files: u64,
+    /// Lines of an instance's log that a failed start reports.
+    pub log_tail_lines: usize,
+    /// Formations on this manager.
+    pub formations: u32,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error(
+        "there is no configuration at {0}\nRun `muxi-server init` to make one with a fresh key, or name \
+         another file with --config"
+    )]
+    Missing(PathBuf),
+    #[error("failed to read {path}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {fault}")]
+    Yaml { path: PathBuf, fault: String },
+    #[error("{path} has faults:\n{}", faults.join("\n"))]
+    Faults { path: PathBuf, faults: Vec<String> },
+}
+
+/// The folders of one installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folders {
+    pub config: PathBuf,
+    pub data: PathBuf,
+}
+
+/// Keys of the original's configuration that nothing here needs, with the reason.
+const OBSOLETE: &[(&str, &str)] = &[
+    ("formations.runtime_type", "there is one kind of runtime"),
+    ("formations.logs_dir", "logs lie in the data folder"),
+    ("formations.pids_dir", "processes are noted in the store"),
+    ("formations.formations_dir", "formations lie in the data folder"),
+    ("formations.max_formations", "use limits.formations"),
+    ("formations.keep_backups", "generations are not built in this version"),
+    ("formations.auto_restart", "crashed formations are always restarted"),
+    ("formations.startup_health_delay", "health is probed at once"),
+    ("formations.log_rotation_enabled", "log rotation is not built in this version"),
+    ("formations.log_max_size", "log rotation is not built in this version"),
+    ("formations.log_max_files", "log rotation is not built in this version"),
+    ("formations.deployment.force_kill_timeout", "use formations.stop_grace"),
+    ("formations.deployment.staging_health_delay", "health is probed at once"),
+    ("formations.deployment.health_check.enabled", "a deploy is always probed"),
+    ("formations.deployment.health_check.endpoint", "the runtime's own health route is used"),
+    ("formations.deployment.health_check.interval", "health is awaited, not polled"),
+    ("formations.deployment.health_check.max_retries", "use health_check.timeout"),
+    ("runtime.sif_base_url", "the runtime is a program beside the manager"),
+    ("runtime.runtime_runner_image", "the runtime is a program beside the manager"),
+    ("rce", "skill execution is not built in this version"),
+    ("logging.audit_log", "the audit log is not built in this version"),
+];
+
+// === impl Config ===
+
+impl Config {
+    /// Reads and checks a file. The second value names what was understood but not used.
+    pub fn read(path: &Path) -> Result<(Self, Vec<String>), ConfigError> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(ConfigError::Missing(path.to_owned()));
+            }
+            Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
+        };
+        let (config, warnings) = Self::parse(&text)
+            .map_err(|fault| ConfigError::Yaml { path: path.to_owned(), fault })?;
+        let faults = config.faults();
+        if faults.is_empty() {
+            Ok((config, warnings))
+        } else {
+            Err(ConfigError::Faults { path: path.to_owned(), faults })
+        }
+    }
+
+    /// All keys, the older single pair included.
+    pub fn keys(&self) -> Vec<KeyConfig> {
+        let mut keys = self.auth.keys.clone();
+        if !self.auth.key.is_empty() {
+            let (id, secret) = (self.auth.key.clone(), self.auth.secret.clone());
+            keys.push(KeyConfig { id, secret, label: "auth.key".to_owned() });
+        }
+        keys
+    }
+
+    /// The effective configuration as YAML, secrets masked.
+    pub fn to_masked_yaml(&self) -> String {
+        let mut masked = self.clone();
+        for key in &mut masked.auth.keys {
+            key.secret = mask(&key.secret);
+        }
+        masked.auth.secret = mask(&masked.auth.secret);
+        serde_yaml::to_string(&masked).expect("our own types always serialise")
+    }
+
+    fn parse(text: &str) -> Result<(Self, Vec<String>), String> {
+        let mut value: Value = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
+        if value.is_null() {
+            return Ok((Self::default(), Vec::new()));
+        }
+        let mut warnings = Vec::new();
+        for (path, reason) in OBSOLETE {
+            if take(&mut value, path) {
+                warnings.push(format!("`{path}` is not used: {reason}"));
+            }
+        }
+        let config = serde_yaml::from_value(value).map_err(|error| error.to_string())?;
+        Ok((config, warnings))
+    }
+
+    /// Whether the values, flags included, make sense together.
+    pub fn check(&self) -> Result<(), String> {
+        let faults = self.faults();
+        if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+    }
+
+    /// Everything that is wrong with the values, at once.
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut check = |fine: bool, fault: &str| {
+            if !fine {
+                faults.push(format!("- {fault}"));
+            }
+        };
+        let formations = &self.formations;
+        let keys = self.keys();
+        check(
+            !self.auth.enabled || !keys.is_empty(),
+            "auth.keys is empty: run `muxi-server init`, or add one {id, secret}",
+        );
+        check(
+            keys.iter().all(|key| !key.id.is_empty() && !key.secret.is_empty()),
+            "auth: every key needs an id and a secret",
+        );
+        check(
+            keys.iter().enumerate().all(|(at, key)| keys[..at].iter().all(|it| it.id != key.id)),
+            "auth: two keys have the same id",
+        );
+        check(
+            self.auth.enabled || self.server.is_loopback(),
+            "auth.enabled is false, but server.host can be reached from other machines",
+        );
+        check(
+            formations.port_range_start >= 1024
+                && formations.port_range_start <= formations.port_range_end,
+            "formations.port_range_start must be 1024 or more and not above port_range_end",
+        );
+        check(
+            formations.bind_host.parse::<std::net::IpAddr>().is_ok(),
+            "formations.bind_host must be an IP address, such as 127.0.0.1",
+        );
+        check(
+            formations.health_check_interval > 0,
+            "formations.health_check_interval must not be 0",
+        );
+        check(formations.health_check_timeout > 0, "formations.health_check_timeout must not be 0");
+        check(formations.unhealthy_threshold > 0, "formations.unhealthy_threshold must not be 0");
+        check(
+            self.limits.bundle_bytes > 0 && self.limits.connections > 0,
+            "limits must be above 0",
+        );
+        faults
+    }
+}
+
+// === impl Folders ===
+
+impl Folders {
+    /// `$MUXI_CONFIG_DIR` and `$MUXI_DATA_DIR`, else `~/.muxi/server`.
+    pub fn from_environment() -> Self {
+        let from =
+            |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = from("HOME").unwrap_or_else(|| PathBuf::from("/")).join(".muxi/server");
+        let data = from("MUXI_DATA_DIR");
+        let config = from("MUXI_CONFIG_DIR");
+        Self { config: config.unwrap_or_else(|| home.clone()), data: data.unwrap_or(home) }
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.config.join("config.yaml")
+    }
+}
+
+// === defaults ===
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self { host: "127.0.0.1".to_owned(), port: 7890 }
+    }
+}
+
+impl ServerConfig {
+    fn is_loopback(&self) -> bool {
+        self.host == "localhost"
+            || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            keys: Vec::new(),
+            key: String::new(),
+            secret: String::new(),
+            timestamp_tolerance: 300,
+        }
+    }
+}
+
+impl Default for FormationsConfig {
+    fn default() -> Self {
+        Self {
+            port_range_start: 8000,
+            port_range_end: 9000,
+            bind_host: "127.0.0.1".to_owned(),
+            max_restarts: 10,
+            restart_delay: 1,
+            health_check_interval: 10,
+            health_check_timeout: 5,
+            unhealthy_threshold: 3,
+            stop_grace: 15,
+            on_manager_stop: OnManagerStop::Stop,
+            pass_environment: Vec::new(),
+            deployment: DeploymentConfig::default(),
+        }
+    }
+}
+
+impl FormationsConfig {
+    pub fn start_deadline(&self) -> Duration {
+        let timeout = self.deployment.health_check.timeout;
+        // The original writes zeros here and means its longest patience.
+        Duration::from_secs(u64::from(if timeout == 0 { 300 } else { timeout }))
+    }
+}
+
+impl Default for DeployHealthConfig {
+    fn default() -> Self {
+        Self { timeout: 30 }
+    }
+}
+
+impl RuntimeConfig {
+    pub fn model_host_idle(&self) -> u32 {
+        if self.model_host_idle == 0 { 300 } else { self.model_host_idle }
+    }
+}
+
+impl Default for LoggingConfig {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bundle_bytes: 256 << 20,
+            unpacked_bytes: 1 << 30,
+            entries: 20_000,
+            upload_idle_ms: 30_000,
+            header_read_ms: 60_000,
+            connections: 4_096,
+            shutdown_ms: 30_000,
+            proxy_head_ms: 600_000,
+            instance_open_files: 4_096,
+            log_tail_lines: 20,
+            formations: 1_000,
+        }
+    }
+}
+
+// === impl KeyConfig ===
+
+impl std::fmt::Debug for KeyConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyConfig").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Takes a dotted path out of a mapping; whether it was there.
+fn take(value: &mut Value, path: &str) -> bool {
+    let (first, rest) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
+    let Some(mapping) = value.as_mapping_mut() else { return false };
+    match rest {
+        None => mapping.remove(first).is_some(),
+        Some(rest) => mapping.get_mut(first).is_some_and(|inner| take(inner, rest)),
+    }
+}
+
+fn mask(secret: &str) -> String {
+    let shown: String = secret.chars().take(8).collect();
+    if secret.len() > 16 { format!("{shown}…") } else { "…".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_keys_are_read() {
+        let text = "auth: {key: old, secret: s1, keys: [{id: new, secret: s2, label: ci}]}";
+        let (config, warnings) = Config::parse(text).unwrap();
+        let ids: Vec<_> = config.keys().into_iter().map(|key| key.id).collect();
+        assert_eq!((ids, warnings.len()), (vec!["new".to_owned(), "old".to_owned()], 0));
+    }
+
+    #[test]
+    fn the_originals_keys_warn_and_unknown_ones_fail() {
+        let (_, warnings) =
+            Config::parse("formations: {runtime_type: native}\nrce: {port: 7891}").unwrap();
+        assert_eq!(warnings.len(), 2);
+        let fault = Config::parse("server: {prot: 1}").unwrap_err();
+        assert!(fault.contains("prot") && fault.contains("port"), "{fault}");
+    }
+
+    #[test]
+    fn all_faults_are_named_at_once() {
+        let text =
+            "auth: {enabled: false}\nserver: {host: 0.0.0.0}\nformations: {port_range_start: 80}";
+        assert_eq!(Config::parse(text).unwrap().0.faults().len(), 2);
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let secret = "muxi_sk_abcdefghijklmnop";
+        let (config, _) =
+            Config::parse(&format!("auth: {{keys: [{{id: k, secret: {secret}}}]}}")).unwrap();
+        let shown = config.to_masked_yaml() + &format!("{config:?}");
+        assert!(!shown.contains(secret), "{shown}");
+    }
+}

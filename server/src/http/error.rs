@@ -1,0 +1,198 @@
+//! From use-case errors to answers: the one place of the manager that picks statuses and words.
+
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use muxi_contract::RequestId;
+use muxi_contract::management::{Failed, Problem, ProblemKind};
+
+use crate::acts::{ActError, DeployError};
+use crate::bundles::{PrepareError, ReceiveError};
+use crate::ports::LeaseError;
+use crate::store::StoreError;
+
+/// A failure on its way out; its body is written by [`render`].
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) kind: ProblemKind,
+    pub(crate) message: String,
+    pub(crate) details: Vec<String>,
+}
+
+/// Writes the bodies of failures, which need the request's id.
+pub(super) async fn render(request: Request, next: Next) -> Response {
+    let id = request.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default();
+    let mut response = next.run(request).await;
+    let Some(failure) = response.extensions_mut().remove::<Failure>() else { return response };
+    let problem =
+        Problem { details: failure.details, ..Problem::new(failure.kind, failure.message, &id) };
+    let mut rendered = (response.status(), axum::Json(problem)).into_response();
+    // What the failure said in headers stays said.
+    for name in [header::ALLOW, header::WWW_AUTHENTICATE] {
+        if let Some(value) = response.headers_mut().remove(&name) {
+            rendered.headers_mut().insert(name, value);
+        }
+    }
+    rendered
+}
+
+pub(super) async fn not_found() -> Failure {
+    Failure::new(ProblemKind::NotFound, "Endpoint not found")
+}
+
+pub(super) async fn method_not_allowed(request: Request) -> Failure {
+    let message = format!("{} is not served on this path", request.method());
+    Failure::new(ProblemKind::MethodNotAllowed, message)
+}
+
+// === impl Failure ===
+
+impl Failure {
+    pub(crate) fn new(kind: ProblemKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), details: Vec::new() }
+    }
+
+    pub(super) fn unknown_formation() -> Self {
+        Self::new(ProblemKind::NotFound, "Formation not found")
+    }
+
+    pub(super) fn not_implemented(method: &Method, path: &str) -> Self {
+        let message = format!("{method} {path} is documented but not built in this version");
+        Self::new(ProblemKind::NotImplemented, message)
+    }
+
+    fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error, "a request failed");
+        Self::new(ProblemKind::InternalError, "The manager failed; its log says why")
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.kind.status());
+        let mut response = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response();
+        if self.kind == ProblemKind::Unauthorized {
+            let scheme = HeaderValue::from_static("MUXI-HMAC");
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, scheme);
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Failed> for Failure {
+    fn from(failed: Failed) -> Self {
+        Self { kind: failed.error, message: failed.message, details: failed.details }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::UnknownFormation(_) => Self::unknown_formation(),
+            StoreError::FormationExists(id) => Self::new(
+                ProblemKind::FormationExists,
+                format!("Formation '{id}' already exists. Use PUT to update."),
+            ),
+            StoreError::Busy { kind, .. } => Self::new(
+                ProblemKind::Conflict,
+                format!(
+                    "Another operation ({kind}) is under way on this formation; try again when it is done"
+                ),
+            ),
+            StoreError::DiskFull => Self::new(
+                ProblemKind::InsufficientStorage,
+                "The disk of the manager is full; free space and try again",
+            ),
+            StoreError::PortLeased(_) => Self::new(
+                ProblemKind::Conflict,
+                "Another deploy took the same port at the same moment; try again",
+            ),
+            StoreError::Sqlite(_)
+            | StoreError::Newer { .. }
+            | StoreError::Unreadable(_)
+            | StoreError::Closed => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ReceiveError> for Failure {
+    fn from(error: ReceiveError) -> Self {
+        match &error {
+            ReceiveError::TooLarge { bytes_max } => Self::new(
+                ProblemKind::BundleTooLarge,
+                format!(
+                    "The bundle is larger than {bytes_max} bytes; leave out what is not needed, or raise limits.bundle_bytes"
+                ),
+            ),
+            ReceiveError::Idle(_) | ReceiveError::Broken(_) => Self::new(
+                ProblemKind::UploadTimeout,
+                format!("The upload did not arrive whole: {error}; send it again"),
+            ),
+            ReceiveError::Store(source) => Self::storage(source, &error),
+        }
+    }
+}
+
+impl From<DeployError> for Failure {
+    fn from(error: DeployError) -> Self {
+        match error {
+            DeployError::Prepare(error) => error.into(),
+            DeployError::OtherId { .. } | DeployError::OtherVersion { .. } => {
+                Self::new(ProblemKind::IdentityMismatch, error.to_string())
+            }
+            DeployError::TooMany(_) | DeployError::Lease(LeaseError::NoFreePort(..)) => {
+                let message = format!("Failed to allocate port: {error}");
+                Self::new(ProblemKind::NoFreePort, message)
+            }
+            DeployError::Lease(LeaseError::Bind { .. }) => Self::internal(&error),
+            DeployError::Place(ref source) => Self::storage(source, &error),
+            DeployError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<PrepareError> for Failure {
+    fn from(error: PrepareError) -> Self {
+        match error {
+            PrepareError::Unpack(muxi_formation::UnpackError::Write { ref source, .. }) => {
+                Self::storage(source, &error)
+            }
+            PrepareError::Unpack(error) => {
+                Self::new(ProblemKind::BundleRejected, format!("Failed to extract bundle: {error}"))
+            }
+            PrepareError::Faults(faults) => {
+                let details: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                let message = match details.as_slice() {
+                    [only] => format!("The bundle has a fault: {only}"),
+                    many => format!("The bundle has {} faults; see details", many.len()),
+                };
+                Self { kind: ProblemKind::BundleInvalid, message, details }
+            }
+            PrepareError::Store(ref source) => Self::storage(source, &error),
+        }
+    }
+}
+
+impl From<ActError> for Failure {
+    fn from(error: ActError) -> Self {
+        match error {
+            ActError::AlreadyRunning | ActError::AlreadyStopped => {
+                Self::new(ProblemKind::Conflict, error.to_string())
+            }
+            ActError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl Failure {
+    fn storage(source: &std::io::Error, error: &(dyn std::error::Error + 'static)) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        if matches!(source.kind(), StorageFull | QuotaExceeded) {
+            StoreError::DiskFull.into()
+        } else {
+            Self::internal(error)
+        }
+    }
+}

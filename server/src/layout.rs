@@ -1,0 +1,106 @@
+//! Where everything lies in the data folder.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use muxi_contract::FormationId;
+
+/// Paths of one data folder.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+// === impl Layout ===
+
+impl Layout {
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// Makes the folders, readable by this user only.
+    pub fn create(&self) -> io::Result<()> {
+        let mut private = fs::DirBuilder::new();
+        private.recursive(true).mode(0o700);
+        for folder in [self.formations(), self.bundles(), self.logs(), self.run(), self.uploads()] {
+            private.create(folder)?;
+        }
+        Ok(())
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.root.join("manager.db")
+    }
+
+    /// Held by the one manager that works on this folder.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("manager.lock")
+    }
+
+    pub fn formations(&self) -> PathBuf {
+        self.root.join("formations")
+    }
+
+    pub fn formation(&self, id: &FormationId) -> PathBuf {
+        self.formations().join(id.as_str())
+    }
+
+    /// The unpacked bundle of one generation; never changed after it is in place.
+    pub fn generation(&self, id: &FormationId, generation: u64) -> PathBuf {
+        self.formation(id).join("generations").join(generation.to_string())
+    }
+
+    /// What the formation's runtime owns; outlives every generation.
+    pub fn formation_data(&self, id: &FormationId) -> PathBuf {
+        self.formation(id).join("data")
+    }
+
+    pub fn bundles(&self) -> PathBuf {
+        self.root.join("bundles")
+    }
+
+    pub fn bundle(&self, sha256: &str) -> PathBuf {
+        self.bundles().join(format!("sha256-{sha256}.tar.gz"))
+    }
+
+    /// Uploads and half-done removals; emptied at every start.
+    pub fn uploads(&self) -> PathBuf {
+        self.root.join("tmp")
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.root.join("logs")
+    }
+
+    pub fn stdout_log(&self, name: &str) -> PathBuf {
+        self.logs().join(format!("{name}-out.log"))
+    }
+
+    pub fn stderr_log(&self, name: &str) -> PathBuf {
+        self.logs().join(format!("{name}-err.log"))
+    }
+
+    fn run(&self) -> PathBuf {
+        self.root.join("run")
+    }
+
+    /// The socket over which the manager speaks to one instance.
+    pub fn private_socket(&self, id: &FormationId, instance: u64) -> PathBuf {
+        self.run().join(format!("{id}.{instance}.sock"))
+    }
+
+    /// The socket that hands the shared listener to a manager that comes back.
+    pub fn handoff_socket(&self, id: &FormationId, instance: u64) -> PathBuf {
+        self.run().join(format!("{id}.{instance}.handoff"))
+    }
+
+    pub fn model_host_socket(&self) -> PathBuf {
+        self.run().join("model-host.sock")
+    }
+}

@@ -1,0 +1,22 @@
+//! The manager daemon: verifies and stores bundles, gives each formation a port, supervises its
+//! process, and proxies to it.
+//!
+//! Invariants: the proxy never waits for the supervisor; only `supervisor::actor` changes an
+//! instance; only `store` writes the database; only `supervisor::process` touches process ids;
+//! nothing under `http` decides.
+
+pub mod acts;
+pub mod app;
+pub mod bundles;
+pub mod config;
+mod http;
+pub mod init;
+pub mod jail;
+pub mod layout;
+pub mod ports;
+pub mod proxy;
+pub mod store;
+pub mod supervisor;
+
+/// What this program calls itself on the wire.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,157 @@
+//! What must survive the manager: intent, generations, leases, the living instances, operations.
+//!
+//! Invariants: one thread owns the database, so only this module writes it; a command is one
+//! closure in one transaction; what `write` answered is on the disk.
+
+pub mod formations;
+pub mod instances;
+pub mod operations;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+/// A handle on the database's thread; clones share it. The thread ends with the last handle.
+#[derive(Debug, Clone)]
+pub struct Store {
+    commands: mpsc::Sender<Command>,
+    changes: Arc<broadcast::Sender<String>>,
+}
+
+/// Why a command had no effect.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("failed to use the database")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("the disk is full")]
+    DiskFull,
+    #[error("the database is of a newer version ({found}) than this program knows ({known})")]
+    Newer { found: i64, known: i64 },
+    #[error("a stored value is not readable: {0}")]
+    Unreadable(String),
+    #[error("the database's thread has ended")]
+    Closed,
+    /// A rule of the caller's, checked inside the transaction.
+    #[error("formation `{0}` is not known")]
+    UnknownFormation(String),
+    #[error("formation `{0}` exists")]
+    FormationExists(String),
+    #[error("port {0} is leased")]
+    PortLeased(u16),
+    #[error("formation `{formation}` is busy with `{kind}`")]
+    Busy { formation: String, kind: String },
+}
+
+type Command = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// Commands that wait for the thread; more make callers wait.
+const QUEUED_COMMANDS_MAX: usize = 256;
+/// Changes that a slow follower may miss before it reads all again.
+const QUEUED_CHANGES_MAX: usize = 256;
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+
+// === impl Store ===
+
+impl Store {
+    /// Opens or creates the database and brings it to the newest version.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let mut connection = Connection::open(path)?;
+        connection.busy_timeout(Duration::from_secs(5))?;
+        // FULL: an intent that was answered must survive a power cut, too.
+        connection.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+             PRAGMA cache_size = -512;",
+        )?;
+        migrate(&mut connection)?;
+        let (commands, mut queue) = mpsc::channel::<Command>(QUEUED_COMMANDS_MAX);
+        std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || {
+                while let Some(command) = queue.blocking_recv() {
+                    command(&mut connection);
+                }
+            })
+            .map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        let (changes, _) = broadcast::channel(QUEUED_CHANGES_MAX);
+        Ok(Self { commands, changes: Arc::new(changes) })
+    }
+
+    /// Runs `command` in a transaction that is committed if it succeeds.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(move |connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = command(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        })
+        .await
+        .map_err(StoreError::name_disk_full)
+    }
+
+    /// Runs `query`, which sees one consistent state.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(move |connection| query(connection)).await
+    }
+
+    /// The ids of operations that got new events, after the events were written.
+    pub fn operation_changes(&self) -> broadcast::Receiver<String> {
+        self.changes.subscribe()
+    }
+
+    /// Tells followers to look at an operation again.
+    pub fn announce(&self, operation: &str) {
+        // No follower is no fault: the events are stored.
+        let _followers = self.changes.send(operation.to_owned());
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let command: Command = Box::new(move |connection| {
+            // The asker may be gone; the command counts all the same.
+            let _asker_gone = reply.send(command(connection));
+        });
+        self.commands.send(command).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+// === impl StoreError ===
+
+impl StoreError {
+    fn name_disk_full(self) -> Self {
+        if let Self::Sqlite(rusqlite::Error::SqliteFailure(failure, _)) = &self
+            && failure.code == rusqlite::ErrorCode::DiskFull
+        {
+            return Self::DiskFull;
+        }
+        self
+    }
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let known = i64::try_from(MIGRATIONS.len()).expect("migrations are few");
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
+    for (version, sql) in (1i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

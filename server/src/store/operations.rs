@@ -1,0 +1,188 @@
+//! Long acts on a formation, with every step stored before anyone is told of it.
+
+use muxi_contract::FormationId;
+use muxi_contract::management::{Completed, Failed, Progress};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::StoreError;
+
+/// What an operator asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperationKind {
+    Deploy,
+    Start,
+    Stop,
+    Restart,
+    Delete,
+}
+
+/// An act that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    pub id: String,
+    pub kind: OperationKind,
+    pub formation: String,
+    /// The epoch of the formation that fulfils it.
+    pub epoch: u64,
+}
+
+/// One step of an act, as clients receive it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OperationEvent {
+    Progress(Progress),
+    Complete(Completed),
+    Error(Failed),
+}
+
+/// Operations that are kept for a formation after they ended.
+const FINISHED_KEPT: u32 = 50;
+
+/// Begins an act; refused while another one is under way on the same formation.
+pub fn begin(connection: &Connection, new: &Running, now_ms: i64) -> Result<(), StoreError> {
+    if let Some(busy) = running(connection, &new.formation)? {
+        let kind = busy.kind.as_str().to_owned();
+        return Err(StoreError::Busy { formation: busy.formation, kind });
+    }
+    connection.execute(
+        "INSERT INTO operations (id, kind, formation, epoch, state, started_at_ms)
+         VALUES (?1, ?2, ?3, ?4, 'running', ?5)",
+        params![new.id, new.kind.as_str(), new.formation, new.epoch, now_ms],
+    )?;
+    connection.execute(
+        "DELETE FROM operations WHERE formation = ?1 AND state <> 'running' AND id NOT IN (
+             SELECT id FROM operations WHERE formation = ?1 AND state <> 'running'
+             ORDER BY started_at_ms DESC, id DESC LIMIT ?2)",
+        params![new.formation, FINISHED_KEPT],
+    )?;
+    Ok(())
+}
+
+/// Adds a step; the last one (`Complete` or `Error`) ends the act.
+pub fn append(
+    connection: &Connection,
+    operation: &str,
+    event: &OperationEvent,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let (name, data) = event.to_wire();
+    connection.execute(
+        "INSERT INTO operation_events (operation, seq, event, data)
+         SELECT ?1, coalesce(max(seq), 0) + 1, ?2, ?3 FROM operation_events WHERE operation = ?1",
+        params![operation, name, data],
+    )?;
+    let state = match event {
+        OperationEvent::Progress(_) => return Ok(()),
+        OperationEvent::Complete(_) => "succeeded",
+        OperationEvent::Error(_) => "failed",
+    };
+    connection.execute(
+        "UPDATE operations SET state = ?2, finished_at_ms = ?3 WHERE id = ?1",
+        params![operation, state, now_ms],
+    )?;
+    Ok(())
+}
+
+/// The act that is under way on a formation.
+pub fn running(connection: &Connection, formation: &str) -> Result<Option<Running>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, kind, formation, epoch FROM operations
+         WHERE formation = ?1 AND state = 'running'",
+    )?;
+    let row = statement.query_row([formation], |row| {
+        Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?))
+    });
+    row.optional()?.map(running_from).transpose()
+}
+
+/// Acts under way on formations that are not (or no longer) there: their manager died early.
+pub fn orphans(connection: &Connection) -> Result<Vec<Running>, StoreError> {
+    let mut statement = connection.prepare(
+        "SELECT id, kind, formation, epoch FROM operations
+         WHERE state = 'running' AND formation NOT IN (SELECT id FROM formations)",
+    )?;
+    let rows = statement.query_map([], |row| {
+        Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?))
+    })?;
+    rows.map(|row| running_from(row?)).collect()
+}
+
+/// The steps after `seq`, with their numbers.
+pub fn events_after(
+    connection: &Connection,
+    operation: &str,
+    seq: u64,
+) -> Result<Vec<(u64, OperationEvent)>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, event, data FROM operation_events WHERE operation = ?1 AND seq > ?2
+         ORDER BY seq",
+    )?;
+    let rows = statement.query_map(params![operation, seq], |row| {
+        Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+    })?;
+    rows.map(|row| {
+        let (seq, name, data) = row?;
+        Ok((seq, OperationEvent::from_wire(&name, &data)?))
+    })
+    .collect()
+}
+
+/// The act under way on `formation` is overtaken by another.
+pub fn supersede(
+    connection: &Connection,
+    formation: &FormationId,
+    failed: Failed,
+    now_ms: i64,
+) -> Result<Option<String>, StoreError> {
+    let Some(overtaken) = running(connection, formation.as_str())? else { return Ok(None) };
+    append(connection, &overtaken.id, &OperationEvent::Error(failed), now_ms)?;
+    Ok(Some(overtaken.id))
+}
+
+fn running_from(row: (String, String, String, u64)) -> Result<Running, StoreError> {
+    let (id, kind, formation, epoch) = row;
+    let kind = OperationKind::from_name(&kind)
+        .ok_or_else(|| StoreError::Unreadable(format!("operation of kind `{kind}`")))?;
+    Ok(Running { id, kind, formation, epoch })
+}
+
+// === impl OperationKind ===
+
+impl OperationKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deploy => "deploy",
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Delete => "delete",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::Deploy, Self::Start, Self::Stop, Self::Restart, Self::Delete];
+        all.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+// === impl OperationEvent ===
+
+impl OperationEvent {
+    /// The frame's name and its JSON.
+    pub fn to_wire(&self) -> (&'static str, String) {
+        let json = |data: serde_json::Result<String>| data.expect("our own types always serialise");
+        match self {
+            Self::Progress(data) => ("progress", json(serde_json::to_string(data))),
+            Self::Complete(data) => ("complete", json(serde_json::to_string(data))),
+            Self::Error(data) => ("error", json(serde_json::to_string(data))),
+        }
+    }
+
+    fn from_wire(name: &str, data: &str) -> Result<Self, StoreError> {
+        let event = match name {
+            "progress" => serde_json::from_str(data).map(Self::Progress),
+            "complete" => serde_json::from_str(data).map(Self::Complete),
+            _ => serde_json::from_str(data).map(Self::Error),
+        };
+        event.map_err(|error| StoreError::Unreadable(format!("a step `{name}`: {error}")))
+    }
+}

@@ -1,0 +1,222 @@
+//! One instance: how it is started, watched until it is healthy, and watched while it runs.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hyper::Method;
+use muxi_contract::FormationId;
+use muxi_contract::launch::{
+    ACCEPT_ROUTE, HEALTH_ROUTE, LaunchSpec, MODEL_HOST_SOCKET_VAR, ResourceLimits,
+};
+use muxi_service::unix_path;
+use tokio::sync::mpsc;
+
+use super::Context;
+use super::lifecycle::InstanceNumber;
+use super::probe;
+use super::process::{self, Descriptors, INSTANCE_VAR, Process, ProcessError};
+use crate::ports::Lease;
+
+/// What an instance is started with.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) formation: FormationId,
+    pub(super) instance: InstanceNumber,
+    pub(super) generation: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error("failed to prepare {path}")]
+    Prepare { path: PathBuf, source: io::Error },
+    #[error("failed to duplicate the formation's socket")]
+    Duplicate(#[source] io::Error),
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+}
+
+/// A fresh instance has this long for one answer before it is asked anew; also the pace at which
+/// attempts are reported, which existing clients take for one second.
+const START_PROBE: Duration = Duration::from_secs(1);
+/// Between a refused question and the next.
+const START_PAUSE: Duration = Duration::from_millis(10);
+/// Variables of the manager that every instance sees, because its libraries read them.
+const BASE_ENVIRONMENT: [&str; 13] = [
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "TMPDIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+];
+/// An end of a log that is read for a report.
+const LOG_TAIL_BYTES: u64 = 16 << 10;
+
+/// Starts the process. Its sockets exist before it does, so the first question cannot miss it.
+pub(super) fn start(context: &Context, plan: &Plan, lease: &Lease) -> Result<Process, StartError> {
+    let Plan { formation, instance, generation } = plan;
+    let layout = &context.layout;
+    let data = layout.formation_data(formation);
+    let prepare = |path: &Path| {
+        let path = path.to_owned();
+        move |source| StartError::Prepare { path, source }
+    };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&data).map_err(prepare(&data))?;
+    let bind = |path: PathBuf| unix_path::bind(&path).map_err(prepare(&path));
+    let descriptors = Descriptors {
+        stdout: open_log(&layout.stdout_log(formation.as_str()))?,
+        stderr: open_log(&layout.stderr_log(formation.as_str()))?,
+        sockets: vec![
+            lease.duplicate().map_err(StartError::Duplicate)?,
+            bind(layout.private_socket(formation, *instance))?.into(),
+            bind(layout.handoff_socket(formation, *instance))?.into(),
+        ],
+    };
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    let (host, port) = (context.ports.host().to_string(), lease.port.to_string());
+    let name = instance_name(formation, *instance);
+    let mut environment = passed_environment(context);
+    environment.extend(
+        [
+            ("PORT", port.clone()),
+            ("HOST", host.clone()),
+            ("FORMATION_ID", formation.to_string()),
+            ("MUXI_SERVER_URL", format!("http://localhost:{}", context.config.server.port)),
+            ("MUXI_ENV", "production".to_owned()),
+            (MODEL_HOST_SOCKET_VAR, text(layout.model_host_socket())),
+            (INSTANCE_VAR, name.clone()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    );
+    let spec = LaunchSpec {
+        program: text(context.runtime.clone()),
+        args: vec![
+            text(layout.generation(formation, *generation)),
+            "--data-dir".to_owned(),
+            text(data),
+            "--host".to_owned(),
+            host,
+            "--port".to_owned(),
+            port,
+        ],
+        environment,
+        sockets: 3,
+        limits: resource_limits(context),
+    };
+    Ok(process::spawn(&spec, &name, descriptors)?)
+}
+
+/// Resolves once the instance is healthy and has begun to accept on the formation's port.
+/// Each attempt is counted into `attempts`, once a second.
+pub(super) async fn until_healthy(socket: PathBuf, attempts: mpsc::Sender<u32>) {
+    let mut attempt = 0;
+    let mut counted_at = None::<tokio::time::Instant>;
+    loop {
+        if counted_at.is_none_or(|at| at.elapsed() >= START_PROBE) {
+            attempt += 1;
+            counted_at = Some(tokio::time::Instant::now());
+            // A full queue only loses a progress message.
+            let _full = attempts.try_send(attempt);
+        }
+        let healthy = async {
+            probe::ask(&socket, Method::GET, HEALTH_ROUTE, START_PROBE).await?;
+            probe::ask(&socket, Method::POST, ACCEPT_ROUTE, START_PROBE).await
+        };
+        match healthy.await {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(%error, "not healthy yet"),
+        }
+        tokio::time::sleep(START_PAUSE).await;
+    }
+}
+
+/// Resolves once the instance failed too many probes in a row; each result goes to `seen`.
+pub(super) async fn until_unresponsive(
+    socket: PathBuf,
+    interval: Duration,
+    patience: Duration,
+    failures_max: u32,
+    seen: mpsc::Sender<bool>,
+) {
+    let mut failures = 0;
+    while failures < failures_max {
+        tokio::time::sleep(interval).await;
+        let answer = probe::ask(&socket, Method::GET, HEALTH_ROUTE, patience).await;
+        failures = if answer.is_ok() { 0 } else { failures + 1 };
+        // A full queue only delays what `healthy` says.
+        let _full = seen.try_send(answer.is_ok());
+    }
+}
+
+/// The id by which an instance is found among all processes.
+pub(super) fn instance_name(formation: &FormationId, instance: InstanceNumber) -> String {
+    format!("{formation}.{instance}")
+}
+
+/// Removes the sockets of an instance that is gone.
+pub(super) fn remove_sockets(context: &Context, formation: &FormationId, instance: InstanceNumber) {
+    let layout = &context.layout;
+    for path in
+        [layout.private_socket(formation, instance), layout.handoff_socket(formation, instance)]
+    {
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "a socket could not be removed");
+        }
+    }
+}
+
+/// How long the formation's log is now, to report later only what came after.
+pub(super) fn log_length(context: &Context, formation: &FormationId) -> u64 {
+    fs::metadata(context.layout.stderr_log(formation.as_str())).map_or(0, |it| it.len())
+}
+
+/// The last lines that the instance wrote to its error log after `from`.
+pub(super) fn log_tail(context: &Context, formation: &FormationId, from: u64) -> Vec<String> {
+    let path = context.layout.stderr_log(formation.as_str());
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(from.max(length.saturating_sub(LOG_TAIL_BYTES))))?;
+        let mut bytes = Vec::new();
+        file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let skipped = lines.len().saturating_sub(context.config.limits.log_tail_lines);
+    lines.into_iter().skip(skipped).map(str::to_owned).collect()
+}
+
+/// What children may see of the manager's environment.
+pub(super) fn passed_environment(context: &Context) -> BTreeMap<String, String> {
+    let extra = context.config.formations.pass_environment.iter().map(String::as_str);
+    let names = BASE_ENVIRONMENT.into_iter().chain(extra);
+    names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect()
+}
+
+pub(super) fn resource_limits(context: &Context) -> ResourceLimits {
+    ResourceLimits { open_files: context.config.limits.instance_open_files, core_bytes: 0 }
+}
+
+pub(super) fn open_log(path: &Path) -> Result<File, StartError> {
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o640)
+        .open(path)
+        .map_err(|source| StartError::Prepare { path: path.to_owned(), source })
+}

@@ -1,0 +1,145 @@
+//! Keeps every formation as its stored intent says.
+//!
+//! One actor a formation owns its process, its port and its state. Others hold this handle: they
+//! write intent to the store and nudge; the nudge carries no data.
+
+mod actor;
+pub mod backoff;
+mod closed_sign;
+mod instance;
+pub mod lifecycle;
+mod model_host;
+mod probe;
+pub mod process;
+mod record;
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use muxi_contract::FormationId;
+use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
+use tokio::sync::mpsc;
+
+use self::process::Reaper;
+use crate::config::Config;
+use crate::layout::Layout;
+use crate::ports::{Lease, PortPool};
+use crate::proxy::routes::Routes;
+use crate::store::{Store, StoreError, formations};
+
+/// What every actor needs.
+#[derive(Debug)]
+pub struct Context {
+    pub store: Store,
+    pub config: Config,
+    pub layout: Layout,
+    pub clock: Clock,
+    pub ports: PortPool,
+    pub routes: Routes,
+    pub reaper: Reaper,
+    pub tasks: TaskGroup,
+    pub shutdown: Shutdown,
+    /// The runtime's program.
+    pub runtime: PathBuf,
+    pub models_dir: PathBuf,
+}
+
+/// The handle on all actors.
+#[derive(Debug, Clone)]
+pub struct Supervisor {
+    context: Arc<Context>,
+    actors: Arc<Mutex<HashMap<FormationId, mpsc::Sender<Nudge>>>>,
+    /// Ids that a deploy is working on and that the store does not know yet.
+    claimed: Arc<Mutex<HashSet<FormationId>>>,
+    started_at: Timestamp,
+}
+
+/// Keeps an id for one deploy.
+#[derive(Debug)]
+pub struct Claim {
+    claimed: Arc<Mutex<HashSet<FormationId>>>,
+    id: FormationId,
+}
+
+/// "Look at the store again."
+#[derive(Debug)]
+struct Nudge;
+
+/// One nudge that waits is as good as many.
+const NUDGES_MAX: usize = 1;
+
+// === impl Supervisor ===
+
+impl Supervisor {
+    pub fn new(context: Arc<Context>) -> Self {
+        let started_at = context.clock.now();
+        Self { context, actors: Arc::default(), claimed: Arc::default(), started_at }
+    }
+
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    pub fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Refused while another deploy holds the id.
+    pub fn claim(&self, id: &FormationId) -> Result<Claim, StoreError> {
+        let claimed = Arc::clone(&self.claimed);
+        let mut held = claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = held.insert(id.clone());
+        drop(held);
+        if free {
+            Ok(Claim { claimed, id: id.clone() })
+        } else {
+            Err(StoreError::Busy { formation: id.to_string(), kind: "deploy".to_owned() })
+        }
+    }
+
+    /// Starts an actor for every stored formation, all at once, and the model host's watcher.
+    pub async fn boot(&self) -> Result<usize, StoreError> {
+        let stored = self.context.store.read(formations::all).await?;
+        let count = stored.len();
+        for formation in stored {
+            self.introduce(&formation.id, None);
+        }
+        let host = model_host::watch(Arc::clone(&self.context));
+        self.context.tasks.spawn(TaskKind::PerFormation, "model host", host);
+        Ok(count)
+    }
+
+    /// Starts the actor of a stored formation; a new one comes with its lease.
+    pub fn introduce(&self, id: &FormationId, lease: Option<Lease>) {
+        let (nudge, mailbox) = mpsc::channel(NUDGES_MAX);
+        self.lock().insert(id.clone(), nudge);
+        let actor = actor::run(Arc::clone(&self.context), id.clone(), lease, mailbox);
+        let (supervisor, done) = (self.clone(), id.clone());
+        self.context.tasks.spawn(TaskKind::PerFormation, format!("supervise {id}"), async move {
+            actor.await;
+            supervisor.lock().remove(&done);
+        });
+    }
+
+    /// Tells the formation's actor that the store has news.
+    pub fn nudge(&self, id: &FormationId) {
+        if let Some(actor) = self.lock().get(id) {
+            // Full: a nudge waits already and will see this news, too.
+            let _waits_already = actor.try_send(Nudge);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<FormationId, mpsc::Sender<Nudge>>> {
+        self.actors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Claim ===
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}

@@ -1,0 +1,291 @@
+//! Processes: the only file that touches process ids.
+//!
+//! A process is known by id, start time and boot, so that a reused id is never taken for it.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use command_fds::CommandFdExt as _;
+use command_fds::FdMapping;
+use futures_util::future::BoxFuture;
+use muxi_contract::launch::LaunchSpec;
+use rustix::process::{Pid, Signal};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::jail;
+
+/// The environment variable by which an instance is found whose id was not noted in time.
+pub const INSTANCE_VAR: &str = "MUXI_INSTANCE_ID";
+
+/// One process of one boot of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub pid: u32,
+    /// Start time in clock ticks since boot.
+    pub start_ticks: u64,
+    pub boot_id: String,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit(pub String);
+
+/// A living process. `wait` resolves once it is gone.
+pub struct Process {
+    pub identity: Identity,
+    pub wait: BoxFuture<'static, Exit>,
+}
+
+/// What a new process is given besides its spec.
+#[derive(Debug)]
+pub struct Descriptors {
+    pub stdout: fs::File,
+    pub stderr: fs::File,
+    /// Become descriptors 3, 4, … of the program.
+    pub sockets: Vec<OwnedFd>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    #[error("failed to write the launch spec")]
+    Spec(#[source] std::io::Error),
+    #[error("failed to start the launcher")]
+    Spawn(#[source] std::io::Error),
+    #[error("the new process ended at once")]
+    Vanished,
+}
+
+/// Waits for descriptors that tokio cannot wait for, mostly processes that are not our children,
+/// on one thread.
+#[derive(Debug, Clone)]
+pub struct Reaper {
+    new: mpsc::Sender<(OwnedFd, oneshot::Sender<()>)>,
+    wake: std::sync::Arc<OwnedFd>,
+}
+
+/// Starts the launcher in a process group of its own. Its descriptor table and environment hold
+/// only what is named here.
+pub fn spawn(
+    spec: &LaunchSpec,
+    instance: &str,
+    descriptors: Descriptors,
+) -> Result<Process, ProcessError> {
+    let spec_file = jail::spec_file(spec).map_err(ProcessError::Spec)?;
+    let mut mappings = Vec::new();
+    for (child_fd, parent_fd) in (3..).zip(descriptors.sockets) {
+        mappings.push(FdMapping { parent_fd, child_fd });
+    }
+    // The link survives the replacement of the file on disk by an upgrade.
+    let mut command = tokio::process::Command::new("/proc/self/exe");
+    command
+        .arg(jail::ARGUMENT)
+        .arg(instance)
+        .env_clear()
+        .env(INSTANCE_VAR, instance)
+        .process_group(0)
+        .stdin(Stdio::from(spec_file))
+        .stdout(Stdio::from(descriptors.stdout))
+        .stderr(Stdio::from(descriptors.stderr));
+    command.fd_mappings(mappings).map_err(|_| {
+        ProcessError::Spawn(std::io::Error::other("two sockets claim the same descriptor"))
+    })?;
+    let mut child = command.spawn().map_err(ProcessError::Spawn)?;
+    let identity = child.id().and_then(Identity::of).ok_or(ProcessError::Vanished)?;
+    let wait = Box::pin(async move {
+        match child.wait().await {
+            Ok(status) => Exit(status.to_string()),
+            Err(error) => Exit(error.to_string()),
+        }
+    });
+    Ok(Process { identity, wait })
+}
+
+/// Takes over a process that another manager started, if it still lives.
+pub fn adopt(identity: Identity, reaper: &Reaper) -> Option<Process> {
+    let pid = Pid::from_raw(i32::try_from(identity.pid).ok()?)?;
+    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
+    // Compared after the descriptor is held, so that it is certainly this process.
+    if Identity::of(identity.pid).as_ref() != Some(&identity) {
+        return None;
+    }
+    let gone = reaper.readable(pidfd)?;
+    let wait = Box::pin(async move {
+        // An error means that the reaper ended with this manager; nobody asks then.
+        let _gone = gone.await;
+        Exit("ended; its status went to another manager".to_owned())
+    });
+    Some(Process { identity, wait })
+}
+
+/// Looks for a process by the instance id in its environment.
+pub fn find(instance: &str) -> Option<Identity> {
+    let wanted = format!("{INSTANCE_VAR}={instance}");
+    let processes = fs::read_dir("/proc").ok()?;
+    processes.flatten().find_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let environment = fs::read(entry.path().join("environ")).ok()?;
+        let found = environment.split(|byte| *byte == 0).any(|it| it == wanted.as_bytes());
+        if found { Identity::of(pid) } else { None }
+    })
+}
+
+/// Asks the process and its descendants to end.
+pub fn terminate(identity: &Identity) {
+    signal(identity, Signal::TERM);
+}
+
+/// Ends the process and its descendants.
+pub fn kill(identity: &Identity) {
+    signal(identity, Signal::KILL);
+}
+
+/// Ends what a dead leader left behind in its group.
+pub fn sweep_group(identity: &Identity) {
+    if Identity::of(identity.pid).is_some() {
+        return;
+    }
+    if let Some(pid) = i32::try_from(identity.pid).ok().and_then(Pid::from_raw) {
+        // No such group is the usual and wanted answer.
+        let _none_left = rustix::process::kill_process_group(pid, Signal::KILL);
+    }
+}
+
+fn signal(identity: &Identity, signal: Signal) {
+    if Identity::of(identity.pid).as_ref() != Some(identity) {
+        return;
+    }
+    if let Some(pid) = i32::try_from(identity.pid).ok().and_then(Pid::from_raw)
+        && let Err(error) = rustix::process::kill_process_group(pid, signal)
+    {
+        tracing::debug!(pid = identity.pid, %error, "the process group is gone already");
+    }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    /// The identity of a living process; a zombie is dead.
+    pub fn of(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in parentheses may hold anything; the fields after it are plain.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let (state, start_ticks) = (*fields.first()?, fields.get(19)?.parse().ok()?);
+        if state == "Z" || state == "X" {
+            return None;
+        }
+        Some(Self { pid, start_ticks, boot_id: boot_id()? })
+    }
+}
+
+// === impl Reaper ===
+
+impl Reaper {
+    /// Starts the thread; it ends with the last handle.
+    pub fn start() -> std::io::Result<Self> {
+        use rustix::event::{EventfdFlags, eventfd};
+        let (new, queue) = mpsc::channel(1_024);
+        let wake = std::sync::Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let thread_wake = std::sync::Arc::clone(&wake);
+        std::thread::Builder::new()
+            .name("reaper".to_owned())
+            .spawn(move || reap(queue, &thread_wake))?;
+        Ok(Self { new, wake })
+    }
+
+    /// Resolves once there is something to read, such as the end of a process or a connection.
+    pub fn readable(&self, descriptor: OwnedFd) -> Option<oneshot::Receiver<()>> {
+        let (gone, answer) = oneshot::channel();
+        self.new.try_send((descriptor, gone)).ok()?;
+        rustix::io::write(&*self.wake, &1u64.to_ne_bytes()).ok()?;
+        Some(answer)
+    }
+}
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        // Wakes the thread so that it sees whether this was the last handle.
+        let _thread_gone = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+    }
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Process").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+fn reap(mut queue: mpsc::Receiver<(OwnedFd, oneshot::Sender<()>)>, wake: &OwnedFd) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    let mut watched: Vec<(OwnedFd, Option<oneshot::Sender<()>>)> = Vec::new();
+    loop {
+        loop {
+            match queue.try_recv() {
+                Ok((pidfd, gone)) => watched.push((pidfd, Some(gone))),
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => return,
+            }
+        }
+        let mut descriptors = vec![PollFd::new(wake, PollFlags::IN)];
+        descriptors.extend(watched.iter().map(|(pidfd, _)| PollFd::new(pidfd, PollFlags::IN)));
+        // An interrupted wait is only an early look.
+        if poll(&mut descriptors, None).is_err() {
+            continue;
+        }
+        let ready: Vec<bool> = descriptors.iter().map(|it| !it.revents().is_empty()).collect();
+        drop(descriptors);
+        let mut count = [0u8; 8];
+        let _nothing_to_read = rustix::io::read(wake, &mut count);
+        for ((_, gone), ready) in watched.iter_mut().zip(&ready[1..]) {
+            if *ready && let Some(gone) = gone.take() {
+                // The asker may have ended meanwhile.
+                let _asker_gone = gone.send(());
+            }
+        }
+        watched.retain(|(_, gone)| gone.is_some());
+    }
+}
+
+fn boot_id() -> Option<String> {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_adopted_process_is_seen_to_end() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let identity = Identity::of(child.id()).unwrap();
+        let process = adopt(identity.clone(), &Reaper::start().unwrap()).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        process.wait.await;
+        assert_eq!(Identity::of(identity.pid), None);
+    }
+
+    #[test]
+    fn a_reused_process_id_is_another_process() {
+        let mut identity = Identity::of(std::process::id()).unwrap();
+        identity.start_ticks -= 1;
+        assert!(adopt(identity, &Reaper::start().unwrap()).is_none());
+    }
+
+    #[test]
+    fn a_process_is_found_by_its_instance() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("600")
+            .env(INSTANCE_VAR, "found-1.7")
+            .spawn()
+            .unwrap();
+        // The environment shows once the child has become `sleep`.
+        while find("found-1.7").is_none() {
+            std::thread::yield_now();
+        }
+        assert_eq!(find("found-1.7").unwrap().pid, child.id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
