@@ -1,1 +1,91 @@
-fn main() {}
+//! `formation-runtime`: arguments → load → bind → run → exit code.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use formation_runtime::cli::{Cli, Command, Serve};
+use formation_runtime::load::{self, Formation, Surroundings};
+use formation_runtime::models::{self, PrivateSocket};
+use formation_runtime::{report, serve};
+use muxi_contract::launch::MODEL_HOST_SOCKET_VAR;
+use muxi_service::telemetry::{self, LogFormat};
+use muxi_service::{Shutdown, listen};
+
+fn main() -> ExitCode {
+    let Cli { serve, command } = Cli::parse();
+    let ended = match (command, serve) {
+        (Some(command), _) => run_command(&command),
+        (None, Some(arguments)) => run_formation(arguments),
+        (None, None) => Err(anyhow::anyhow!("name the bundle's folder; see --help")),
+    };
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            report::fail(&[], &format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_formation(arguments: Serve) -> anyhow::Result<bool> {
+    telemetry::start(LogFormat::Text, &variable("MUXI_LOG").unwrap_or_else(|| "info".into()))?;
+    let inherited = listen::inherited().context("failed to take the manager's sockets")?;
+    let shared_host = variable(MODEL_HOST_SOCKET_VAR).map(PathBuf::from);
+    let own_host = PrivateSocket::new().context("failed to make a folder for a socket")?;
+    let own_socket = own_host.path();
+    let model_host = shared_host.as_ref().unwrap_or(&own_socket);
+    let around = Surroundings { environment: &variable, model_host };
+    let loaded = load::locate(&arguments.path)
+        .and_then(|folder| load::load(&folder, around).map(|formation| (folder, formation)));
+    let (folder, formation): (PathBuf, Formation) = match loaded {
+        Ok(loaded) => loaded,
+        Err(refusal) => {
+            let count = refusal.faults.len();
+            report::fail(&refusal.faults, &format!("the formation has {count} fault(s)"));
+            return Ok(false);
+        }
+    };
+    let needs_host = shared_host.is_none() && formation.agents.iter().any(|agent| agent.is_local);
+    if needs_host {
+        models::ensure_engine_environment().context("failed to start anew for local models")?;
+    }
+    let model_host = needs_host.then(|| (own_host, models::models_dir(&variable)));
+    let place = serve::Place { arguments, folder, inherited, model_host };
+    runtime()?.block_on(serve::run(formation, place))
+}
+
+fn run_command(command: &Command) -> anyhow::Result<bool> {
+    telemetry::start(LogFormat::Text, &variable("MUXI_LOG").unwrap_or_else(|| "info".into()))?;
+    let models_dir = models::models_dir(&variable);
+    match command {
+        Command::Models(command) => models::run(command, &models_dir)?,
+        Command::ModelHost(arguments) => {
+            models::ensure_engine_environment().context("failed to start anew")?;
+            runtime()?.block_on(async {
+                let shutdown = Shutdown::new();
+                let stop = shutdown.stopping.clone();
+                let host = models::host(arguments, models_dir, stop.clone());
+                let signals = shutdown.run(std::time::Duration::ZERO, async {});
+                tokio::pin!(host);
+                // Order does not matter: the host ends by itself, or because it is told to.
+                tokio::select! {
+                    ended = &mut host => ended,
+                    stopped = signals => { stopped?; host.await }
+                }
+            })?;
+        }
+    }
+    Ok(true)
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().context("failed to start the runtime")
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}

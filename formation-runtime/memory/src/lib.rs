@@ -1,4 +1,4 @@
-//! Durable conversation state: one SQLite file, one thread that owns the connection.
+//! Durable conversation state: one `SQLite` file, one thread that owns the connection.
 //!
 //! Invariants:
 //! - Only the thread `memory` touches the database. Each call is one short transaction on it.

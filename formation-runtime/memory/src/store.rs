@@ -95,7 +95,7 @@ type Command = Box<dyn FnOnce(&mut Connection) + Send>;
 /// Calls that wait for the thread; a further caller waits to be let in.
 const QUEUED_CALLS_MAX: usize = 256;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Of an SQLite file's header: the magic text, and the application id at byte 68.
+/// Of an `SQLite` file's header: the magic text, and the application id at byte 68.
 const HEADER_BYTES: usize = 72;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
@@ -230,7 +230,7 @@ fn place_at(file: &Path) -> Result<Placed, OpenError> {
     }
 }
 
-/// Looks at the header only, so that another program's file is not even opened by SQLite.
+/// Looks at the header only, so that another program's file is not even opened by `SQLite`.
 fn is_ours_or_free(path: &Path) -> Result<bool, OpenError> {
     let inspect = |source| OpenError::Inspect { path: path.to_owned(), source };
     let file = match File::open(path) {
@@ -242,7 +242,7 @@ fn is_ours_or_free(path: &Path) -> Result<bool, OpenError> {
     file.take(HEADER_BYTES as u64).read_to_end(&mut header).map_err(inspect)?;
     if header.is_empty() {
         // Made by us and killed before the first commit, or an empty placeholder. With a log
-        // beside it, SQLite knows better than the header.
+        // beside it, `SQLite` knows better than the header.
         return claims_ours(path);
     }
     let marked = header.get(68..72).is_some_and(|id| id == APPLICATION_ID.to_be_bytes());
@@ -252,7 +252,7 @@ fn is_ours_or_free(path: &Path) -> Result<bool, OpenError> {
     Ok(header.starts_with(MAGIC) && marked)
 }
 
-/// The header lags behind the log until a checkpoint, so an unmarked file is asked through SQLite,
+/// The header lags behind the log until a checkpoint, so an unmarked file is asked through `SQLite`,
 /// read-only.
 fn claims_ours(path: &Path) -> Result<bool, OpenError> {
     let failed = |source| OpenError::Open { path: path.to_owned(), source };

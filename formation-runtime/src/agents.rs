@@ -1,0 +1,79 @@
+//! The agents of the formation: who they are and which model speaks for them.
+
+use std::sync::Arc;
+
+use muxi_formation::Agent as Config;
+use muxi_llm::Llm;
+use serde_json::{Value, json};
+
+/// One agent, ready to answer.
+#[derive(Debug)]
+pub struct Agent {
+    pub config: Config,
+    pub llm: Llm,
+    /// `provider/model`, as the manifest names it.
+    pub model: String,
+    pub temperature: f32,
+    pub max_tokens: u32,
+    /// The model runs on this machine, with a small window.
+    pub is_local: bool,
+}
+
+/// All agents, in the manifest's order; never empty.
+#[derive(Debug, Clone)]
+pub struct Agents(Vec<Arc<Agent>>);
+
+// === impl Agents ===
+
+impl Agents {
+    /// `agents` holds at least one: a bundle without agents does not load.
+    pub fn new(agents: Vec<Agent>) -> Self {
+        Self(agents.into_iter().map(Arc::new).collect())
+    }
+
+    pub fn find(&self, id: &str) -> Option<&Arc<Agent>> {
+        self.0.iter().find(|agent| agent.config.id == id)
+    }
+
+    /// The agent that answers a message which names none.
+    pub fn default_agent(&self) -> Option<&Arc<Agent>> {
+        self.0.first()
+    }
+
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Agent>> {
+        self.0.iter()
+    }
+}
+
+// === impl Agent ===
+
+impl Agent {
+    /// As the formation API shows it.
+    pub fn to_json(&self) -> Value {
+        let config = &self.config;
+        json!({
+            "id": config.id,
+            "name": config.name,
+            "description": config.description,
+            "system_message": config.system_message,
+            "role": config.role,
+            "specialties": config.specialties,
+            "specialization": {
+                "domain": config.specialization.domain.as_ref()
+                    .or(config.specialization_domain.as_ref()),
+                "subdomain": config.specialization.subdomain,
+                "expertise_level": config.specialization.expertise_level,
+                "keywords": config.specialization.keywords.iter()
+                    .chain(&config.specialization_keywords).collect::<Vec<_>>(),
+            },
+            "model": self.model,
+            "settings": {"temperature": self.temperature, "max_tokens": self.max_tokens},
+            "version": config.version,
+            "author": config.author,
+            "url": config.url,
+            "license": config.license,
+            "metadata": config.metadata,
+            "source": "formation",
+        })
+    }
+}

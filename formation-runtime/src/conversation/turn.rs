@@ -1,0 +1,198 @@
+//! One turn as a pure machine: what came in decides what is written down and what is told.
+//!
+//! Invariant: the end is written down ([`Effect::Save`]) before it is told.
+
+use muxi_llm::{FinishReason, Usage};
+
+/// What the caller learns, in order; the last one is an [`Answer`] or a [`Failure`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Update {
+    /// The question is on the disk and the model is being asked.
+    Asked,
+    /// The next piece of the answer.
+    Text(String),
+    Completed(Answer),
+    Failed(Failure),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub text: String,
+    pub usage: Usage,
+    /// `stop`, `length`, `content_filter` or the provider's word.
+    pub finish_reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The model could not answer, and whether the same request may work later.
+    Model { message: String, retryable: bool },
+    /// The memory refused, so the answer would have been lost.
+    Memory,
+    /// This process is stopping.
+    Stopping,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    Text(String),
+    Finished { reason: FinishReason, usage: Option<Usage> },
+    ModelFailed { message: String, retryable: bool },
+    CallerLeft,
+    Stopping,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    Tell(Update),
+    Save(End),
+}
+
+/// How the turn is to be remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    pub outcome: muxi_memory::Outcome,
+    pub text: String,
+    pub usage: Usage,
+}
+
+/// A turn whose model is answering.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Turn {
+    text: String,
+    over: bool,
+}
+
+// === impl Turn ===
+
+impl Turn {
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// What follows from the event; nothing follows once the turn is over.
+    pub fn step(&mut self, event: Event) -> Vec<Effect> {
+        use muxi_memory::Outcome;
+
+        if self.over {
+            return Vec::new();
+        }
+        match event {
+            Event::Text(text) => {
+                self.text.push_str(&text);
+                vec![Effect::Tell(Update::Text(text))]
+            }
+            Event::Finished { reason, usage } => {
+                let usage = usage.unwrap_or_default();
+                let text = self.text.clone();
+                let finish_reason = word(reason);
+                let answer = Answer { text, usage, finish_reason };
+                self.end(Outcome::Completed, usage, Some(Update::Completed(answer)))
+            }
+            Event::ModelFailed { message, retryable } => {
+                let outcome = Outcome::Failed { error: message.clone() };
+                let failure = Failure::Model { message, retryable };
+                self.end(outcome, Usage::default(), Some(Update::Failed(failure)))
+            }
+            Event::CallerLeft => self.end(Outcome::Cancelled, Usage::default(), None),
+            Event::Stopping => self.end(
+                Outcome::Interrupted,
+                Usage::default(),
+                Some(Update::Failed(Failure::Stopping)),
+            ),
+        }
+    }
+
+    fn end(
+        &mut self,
+        outcome: muxi_memory::Outcome,
+        usage: Usage,
+        told: Option<Update>,
+    ) -> Vec<Effect> {
+        self.over = true;
+        let text = std::mem::take(&mut self.text);
+        let mut effects = vec![Effect::Save(End { outcome, text, usage })];
+        effects.extend(told.map(Effect::Tell));
+        effects
+    }
+}
+
+// === private helpers ===
+
+fn word(reason: FinishReason) -> String {
+    match reason {
+        FinishReason::Stop => "stop".to_owned(),
+        FinishReason::Length => "length".to_owned(),
+        FinishReason::ContentFilter => "content_filter".to_owned(),
+        FinishReason::Other(word) => word,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muxi_memory::Outcome;
+
+    use super::*;
+
+    fn saved(effects: &[Effect]) -> (&Outcome, &str) {
+        match &effects[0] {
+            Effect::Save(end) => (&end.outcome, &end.text),
+            Effect::Tell(update) => panic!("told before it was saved: {update:?}"),
+        }
+    }
+
+    fn after_two_words() -> Turn {
+        let mut turn = Turn::default();
+        for word in ["Once ", "upon"] {
+            let told = Effect::Tell(Update::Text(word.to_owned()));
+            assert_eq!(turn.step(Event::Text(word.to_owned())), [told]);
+        }
+        turn
+    }
+
+    #[test]
+    fn every_end_is_saved_first_and_with_the_text_that_there_was() {
+        let usage = Usage { prompt_tokens: 5, completion_tokens: 2 };
+        let failed = Event::ModelFailed { message: "HTTP 500".to_owned(), retryable: true };
+        let ends = [
+            (Event::Finished { reason: FinishReason::Stop, usage: Some(usage) }, true),
+            (failed, true),
+            (Event::Stopping, true),
+            (Event::CallerLeft, false),
+        ];
+        let outcomes: Vec<_> = ends
+            .into_iter()
+            .map(|(event, is_told)| {
+                let mut turn = after_two_words();
+                let effects = turn.step(event);
+                assert_eq!(effects.len(), 1 + usize::from(is_told));
+                assert_eq!(saved(&effects).1, "Once upon");
+                assert!(turn.is_over());
+                assert!(turn.step(Event::Text("late".to_owned())).is_empty());
+                saved(&effects).0.clone()
+            })
+            .collect();
+        let error = "HTTP 500".to_owned();
+        assert_eq!(
+            outcomes,
+            [
+                Outcome::Completed,
+                Outcome::Failed { error },
+                Outcome::Interrupted,
+                Outcome::Cancelled
+            ]
+        );
+    }
+
+    #[test]
+    fn the_answer_is_whole() {
+        let mut turn = after_two_words();
+        let effects = turn.step(Event::Finished { reason: FinishReason::Length, usage: None });
+        let answer = Answer {
+            text: "Once upon".to_owned(),
+            usage: Usage::default(),
+            finish_reason: "length".to_owned(),
+        };
+        assert_eq!(effects[1], Effect::Tell(Update::Completed(answer)));
+    }
+}

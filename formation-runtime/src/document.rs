@@ -1,0 +1,86 @@
+//! The manifest as its author wrote it, for the operator: placeholders stay, written-out keys do not.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::Path;
+
+use serde_json::Value;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DocumentError {
+    #[error("the manifest cannot be read ({0})")]
+    Read(#[from] std::io::Error),
+    #[error("the manifest cannot be shown as JSON")]
+    Shape,
+}
+
+/// The file was checked before; this pass keeps what that one resolved.
+pub fn read(manifest: &Path) -> Result<Value, DocumentError> {
+    let mut text = String::new();
+    fs::File::open(manifest)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
+    // The parser's own words could quote a key.
+    let mut document: Value = serde_yaml::from_str(&text).map_err(|_| DocumentError::Shape)?;
+    mask(&mut document, false);
+    Ok(document)
+}
+
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+const MASK: &str = "••••••••";
+
+/// Everything below a key-like name is masked, except texts that are nothing but a placeholder.
+fn mask(value: &mut Value, is_secret: bool) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields.iter_mut() {
+                mask(value, is_secret || holds_secrets(name));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| mask(item, is_secret)),
+        Value::String(text) if is_secret && !is_placeholder(text) => MASK.clone_into(text),
+        Value::Number(_) if is_secret => *value = MASK.into(),
+        Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null => {}
+    }
+}
+
+fn holds_secrets(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let is_key = name.ends_with("_key") || name.ends_with("_keys") || name == "key";
+    is_key || ["secret", "password", "token", "connection_string"].contains(&name.as_str())
+}
+
+fn is_placeholder(text: &str) -> bool {
+    let inner = text.trim().strip_prefix("${{").and_then(|rest| rest.strip_suffix("}}"));
+    inner.is_some_and(|inner| !inner.contains("}}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn keys_are_masked_and_placeholders_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("formation.afs");
+        let manifest = "
+id: hello
+server: {api_keys: {admin_key: fma_open, client_key: '${{ secrets.CLIENT }}'}}
+llm:
+  api_keys: {openai: sk-open, groq: 'x${{ secrets.A }}y'}
+  settings: {max_tokens: 5}
+  models: [{text: openai/gpt-4o, api_key: 12345}]
+";
+        fs::write(&path, manifest).unwrap();
+        let expected = json!({
+            "id": "hello",
+            "server": {"api_keys": {"admin_key": MASK, "client_key": "${{ secrets.CLIENT }}"}},
+            "llm": {
+                "api_keys": {"openai": MASK, "groq": MASK},
+                "settings": {"max_tokens": 5},
+                "models": [{"text": "openai/gpt-4o", "api_key": MASK}],
+            },
+        });
+        assert_eq!(read(&path).unwrap(), expected);
+    }
+}

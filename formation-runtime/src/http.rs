@@ -1,0 +1,64 @@
+//! The formation API. Handlers read a request and hand it on; nothing here decides.
+
+mod agents;
+mod answer;
+mod auth;
+mod body;
+mod chat;
+mod chat_request;
+mod error;
+mod formation;
+mod health;
+mod instance;
+mod page;
+mod query;
+mod sessions;
+mod status;
+mod stream;
+mod unbuilt;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use muxi_service::request_id;
+
+use crate::app::App;
+use crate::instance::SharedPort;
+
+/// What the formation's port serves.
+pub fn public(app: App) -> Router {
+    layered(routes(&app), app)
+}
+
+/// What the private socket serves: the same, and the manager's own routes.
+pub fn private(app: App, port: SharedPort) -> Router {
+    layered(routes(&app).merge(instance::routes(port)), app)
+}
+
+fn routes(app: &App) -> Router {
+    unbuilt::routes()
+        .route("/", get(page::up))
+        .route("/v1", get(page::up))
+        .route("/v1/", get(page::up))
+        .route("/health", get(health::health))
+        .route("/v1/health", get(health::health))
+        .route("/v1/chat", post(chat::chat))
+        .route("/v1/sessions", get(sessions::list))
+        .route("/v1/sessions/{id}", get(sessions::get))
+        .route("/v1/sessions/{id}/messages", get(sessions::messages))
+        .route("/v1/status", get(status::status))
+        .route("/v1/agents", get(agents::list))
+        .route("/v1/agents/{id}", get(agents::get))
+        .route("/v1/formation", get(formation::formation))
+        .with_state(app.clone())
+}
+
+fn layered(routes: Router, app: App) -> Router {
+    routes
+        .fallback(error::no_route)
+        .method_not_allowed_fallback(error::wrong_method)
+        // Inside the request id's layer, since answers carry the id.
+        .layer(from_fn_with_state(app, answer::layer))
+        // Outermost: everything that happens to a request is logged under its id.
+        .layer(from_fn(request_id::layer))
+}

@@ -1,0 +1,23 @@
+//! The formation's agents.
+
+use axum::extract::{Path, State};
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use super::auth::Admin;
+use super::error::Problem;
+use crate::app::App;
+
+pub(crate) async fn list(_: Admin, State(app): State<App>) -> Answer {
+    let agents: Vec<Value> = app.agents.iter().map(|agent| agent.to_json()).collect();
+    Answer::new("agent_list", "agent.list", &json!({"agents": agents, "count": agents.len()}))
+}
+
+pub(crate) async fn get(
+    _: Admin,
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Answer, Problem> {
+    let agent = app.agents.find(&id).ok_or_else(|| Problem::agent_not_found(&id))?;
+    Ok(Answer::new("agent", "agent.retrieved", &agent.to_json()))
+}

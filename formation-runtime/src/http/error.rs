@@ -1,0 +1,147 @@
+//! Failures on their way to the caller: the only place of the API that knows which one is which.
+
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use muxi_contract::ErrorCode;
+use muxi_contract::envelope::ValidationError;
+use muxi_memory::StoreError;
+use serde_json::{Value, json};
+
+use crate::conversation::{Failure, StartError};
+use crate::keys::KeyClass;
+
+/// A failure that becomes an error envelope on its way out.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Problem {
+    pub(crate) code: ErrorCode,
+    pub(crate) message: String,
+    pub(crate) data: Option<Value>,
+    hint: Hint,
+}
+
+/// What a header tells besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hint {
+    None,
+    Challenge(KeyClass),
+    RetryAfterSeconds(u16),
+}
+
+pub(crate) async fn no_route(uri: Uri) -> Problem {
+    Problem::new(ErrorCode::ResourceNotFound, format!("there is nothing at {}", uri.path()))
+}
+
+/// The router adds the Allow header.
+pub(crate) async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let message = format!("{} does not take {method}; see the Allow header", uri.path());
+    Problem::new(ErrorCode::MethodNotAllowed, message)
+}
+
+// === impl Problem ===
+
+impl Problem {
+    pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), data: None, hint: Hint::None }
+    }
+
+    /// All faults of a request's fields at once.
+    pub(crate) fn invalid(faults: &[ValidationError]) -> Self {
+        let data = json!({"validation_errors": faults});
+        let message = format!("Validation failed: {} error(s)", faults.len());
+        Self { data: Some(data), ..Self::new(ErrorCode::ValidationError, message) }
+    }
+
+    pub(crate) fn not_built(what: &str) -> Self {
+        let message = format!("{what} is documented but not built in this version");
+        Self::new(ErrorCode::NotImplemented, message)
+    }
+
+    pub(crate) fn missing_key(class: KeyClass, header: &str) -> Self {
+        Self::unauthorized(class, format!("a valid {class} key is required; send it as {header}"))
+    }
+
+    pub(crate) fn wrong_key(class: KeyClass, header: &str) -> Self {
+        Self::unauthorized(class, format!("invalid {class} key in {header}"))
+    }
+
+    pub(crate) fn session_not_found(id: &str) -> Self {
+        Self::new(ErrorCode::ResourceNotFound, format!("session '{id}' was not found"))
+    }
+
+    pub(crate) fn agent_not_found(id: &str) -> Self {
+        Self::new(ErrorCode::AgentNotFound, format!("agent '{id}' was not found"))
+    }
+
+    fn unauthorized(class: KeyClass, message: String) -> Self {
+        Self { hint: Hint::Challenge(class), ..Self::new(ErrorCode::Unauthorized, message) }
+    }
+
+    fn come_back(self, seconds: u16) -> Self {
+        Self { hint: Hint::RetryAfterSeconds(seconds), ..self }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.code.status());
+        let mut response = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response();
+        match self.hint {
+            Hint::None => {}
+            Hint::Challenge(class) => {
+                let challenge = match class {
+                    KeyClass::Client => r#"MuxiKey header="X-Muxi-Client-Key""#,
+                    KeyClass::Admin => r#"MuxiKey header="X-Muxi-Admin-Key""#,
+                };
+                let challenge = HeaderValue::from_static(challenge);
+                response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+            }
+            Hint::RetryAfterSeconds(seconds) => {
+                response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            }
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(error = ?error, "the memory failed");
+        match error {
+            StoreError::Gone => {
+                Self::new(ErrorCode::ServiceUnavailable, "the formation's memory has failed")
+            }
+            StoreError::Database(_) => {
+                Self::new(ErrorCode::InternalError, "the formation's memory could not be read")
+            }
+        }
+    }
+}
+
+impl From<StartError> for Problem {
+    fn from(error: StartError) -> Self {
+        let seconds = match &error {
+            StartError::SessionFull(_) | StartError::Full(_) => 2,
+            StartError::Stopping => 1,
+        };
+        Self::new(ErrorCode::ServiceUnavailable, error.to_string()).come_back(seconds)
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Model { message, retryable } => Self {
+                data: Some(json!({"retryable": retryable})),
+                ..Self::new(ErrorCode::LlmError, message)
+            },
+            Failure::Memory => {
+                Self::new(ErrorCode::InternalError, "the conversation could not be written down")
+            }
+            Failure::Stopping => {
+                Self::new(ErrorCode::ServiceUnavailable, "the formation is stopping").come_back(1)
+            }
+        }
+    }
+}

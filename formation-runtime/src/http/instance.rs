@@ -1,0 +1,34 @@
+//! The manager's own routes. They exist on the private socket only.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use muxi_contract::launch::{ACCEPT_ROUTE, RETIRE_ROUTE};
+
+use super::error::Problem;
+use crate::instance::{AcceptError, SharedPort};
+
+pub(crate) fn routes(port: SharedPort) -> Router {
+    Router::new()
+        .route(ACCEPT_ROUTE, post(accept))
+        .route(RETIRE_ROUTE, post(retire))
+        .with_state(port)
+}
+
+async fn accept(State(port): State<SharedPort>) -> Result<StatusCode, Problem> {
+    port.accept()?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn retire(State(port): State<SharedPort>) -> StatusCode {
+    port.retire();
+    StatusCode::NO_CONTENT
+}
+
+impl From<AcceptError> for Problem {
+    fn from(error: AcceptError) -> Self {
+        tracing::error!(error = ?error, "the formation's port cannot be served");
+        Self::new(muxi_contract::ErrorCode::InternalError, error.to_string())
+    }
+}

@@ -1,0 +1,152 @@
+//! A user's sessions and what was said in them.
+
+use axum::extract::{Path, State};
+use axum::http::Uri;
+use jiff::Timestamp;
+use muxi_contract::{SessionId, UserId};
+use muxi_memory::{Before, Message, Session};
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use super::auth::{Client, RequiredUser};
+use super::error::Problem;
+use super::query::Parameters;
+use crate::app::{App, Parts};
+
+/// A session that nobody wrote in for so long counts as over.
+const ACTIVE_MS: i64 = 30 * 60 * 1000;
+const LIMIT: u32 = 50;
+const LIMIT_MAX: u32 = 1000;
+
+pub(crate) async fn list(
+    _: Client,
+    RequiredUser(user): RequiredUser,
+    State(app): State<App>,
+    uri: Uri,
+) -> Result<Answer, Problem> {
+    let mut query = Parameters::of(&uri);
+    let limit = query.number("limit", 1..=LIMIT_MAX, LIMIT);
+    let active_only = query.flag("active_only");
+    query.finish()?;
+    let since = app.clock.now_ms() - ACTIVE_MS;
+    let found = app.store.for_user(&user).sessions(limit, active_only.then_some(since)).await?;
+    let sessions: Vec<Value> =
+        found.iter().map(|session| session_json(session, &user, since)).collect();
+    let data = json!({"sessions": sessions, "count": sessions.len()});
+    Ok(Answer::new("session_list", "session.list", &data))
+}
+
+pub(crate) async fn get(
+    _: Client,
+    RequiredUser(user): RequiredUser,
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Answer, Problem> {
+    // What cannot be a session's id is the id of no session.
+    let not_found = || Problem::session_not_found(&id);
+    let session: SessionId = id.parse().map_err(|_| not_found())?;
+    let found = app.store.for_user(&user).session(&session).await?.ok_or_else(not_found)?;
+    let since = app.clock.now_ms() - ACTIVE_MS;
+    Ok(Answer::new("session", "session.retrieved", &session_json(&found, &user, since)))
+}
+
+pub(crate) async fn messages(
+    _: Client,
+    RequiredUser(user): RequiredUser,
+    State(app): State<App>,
+    Path(id): Path<String>,
+    uri: Uri,
+) -> Result<Answer, Problem> {
+    let mut query = Parameters::of(&uri);
+    let limit = query.number("limit", 1..=LIMIT_MAX, LIMIT);
+    let before = query.text("before").map(str::to_owned).and_then(|text| {
+        let before = before(&text);
+        if before.is_none() {
+            let message = "must be a message's id, Unix seconds or an ISO 8601 time".to_owned();
+            query.fault("before", message);
+        }
+        before
+    });
+    query.finish()?;
+    let Ok(session) = id.parse::<SessionId>() else {
+        return Err(Problem::session_not_found(&id));
+    };
+    let page = app.store.for_user(&user).messages(&session, limit, before).await?;
+    let shown: Vec<Value> =
+        page.messages.iter().map(|message| message_json(message, &app, &user, &session)).collect();
+    let data = json!({
+        "session_id": session,
+        "messages": shown,
+        "count": shown.len(),
+        "has_more": page.has_more,
+    });
+    Ok(Answer::new("session", "session.messages.list", &data))
+}
+
+// === private helpers ===
+
+const MESSAGE_ID_PREFIX: &str = "msg_";
+
+fn session_json(session: &Session, user: &UserId, active_since_ms: i64) -> Value {
+    json!({
+        "session_id": session.id,
+        "user_id": user,
+        "message_count": session.message_count,
+        "active": session.last_activity_ms >= active_since_ms,
+        "created_at": seconds(session.created_ms),
+        "last_activity": seconds(session.last_activity_ms),
+    })
+}
+
+fn message_json(message: &Message, app: &Parts, user: &UserId, session: &SessionId) -> Value {
+    json!({
+        "id": format!("{MESSAGE_ID_PREFIX}{}", message.seq),
+        "text": message.text,
+        "metadata": {
+            "role": message.role.as_str(),
+            "timestamp": seconds(message.at_ms),
+            "agent_id": message.agent,
+            "user_id": user,
+            "session_id": session,
+            "request_id": message.request_id,
+            "formation_id": app.manifest.id,
+            "status": message.status,
+        },
+        "timestamp": seconds(message.at_ms),
+        "namespace": "buffer",
+        "embedding": null,
+    })
+}
+
+fn before(text: &str) -> Option<Before> {
+    if let Some(seq) = text.strip_prefix(MESSAGE_ID_PREFIX) {
+        return seq.parse().ok().map(Before::Seq);
+    }
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Some(Before::TimeMs(time.as_millisecond()));
+    }
+    let time = Timestamp::from_millisecond(0).ok()?;
+    let since = jiff::SignedDuration::try_from_secs_f64(text.parse().ok()?).ok()?;
+    time.checked_add(since).ok().map(|time| Before::TimeMs(time.as_millisecond()))
+}
+
+/// Unix seconds with a fraction, as published clients read them.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds fit for the next 285,000 years")]
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_to_read_before() {
+        assert_eq!(before("msg_42"), Some(Before::Seq(42)));
+        assert_eq!(before("1.5"), Some(Before::TimeMs(1_500)));
+        assert_eq!(before("1970-01-01T00:00:02Z"), Some(Before::TimeMs(2_000)));
+        for bad in ["", "msg_", "msg_x", "yesterday", "NaN", "1e300"] {
+            assert_eq!(before(bad), None, "{bad}");
+        }
+    }
+}

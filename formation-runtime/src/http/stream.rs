@@ -1,0 +1,177 @@
+//! A turn as server-sent events, in either dialect.
+//!
+//! The head waits a moment for the model's first word: until then a failure is still an HTTP error.
+//! After it, silence is filled with comments and a failure is an `error` event.
+
+use std::collections::VecDeque;
+
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, stream};
+use muxi_contract::chat::{StreamFormat, TurnEvent, TurnEventKind};
+use muxi_service::sse::{self, frame};
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+
+use super::chat::{Exchange, usage};
+use super::error::Problem;
+use crate::conversation::{Answer, Failure, Update};
+
+pub(crate) async fn respond(
+    exchange: Exchange,
+    format: StreamFormat,
+    mut updates: mpsc::Receiver<Update>,
+) -> Result<Response, Problem> {
+    let early = early(&mut updates, exchange.app.limits.head_hold).await?;
+    let keepalive = exchange.app.limits.keepalive;
+    Ok(sse::response(frames(Writer { exchange, format }, early, updates), keepalive))
+}
+
+/// What came before the head: at least the model's first word, unless it is slow.
+async fn early(
+    updates: &mut mpsc::Receiver<Update>,
+    hold: std::time::Duration,
+) -> Result<VecDeque<Update>, Problem> {
+    let mut early = VecDeque::new();
+    let waiting = async {
+        loop {
+            match updates.recv().await {
+                Some(Update::Failed(failure)) => return Err(failure.into()),
+                None => return Err(Failure::Stopping.into()),
+                Some(update @ Update::Asked) => early.push_back(update),
+                Some(update @ (Update::Text(_) | Update::Completed(_))) => {
+                    early.push_back(update);
+                    return Ok(());
+                }
+            }
+        }
+    };
+    // Cancel-safe: what was received is in `early` before the next wait begins.
+    if let Ok(Err(problem)) = tokio::time::timeout(hold, waiting).await {
+        return Err(problem);
+    }
+    Ok(early)
+}
+
+struct Writer {
+    exchange: Exchange,
+    format: StreamFormat,
+}
+
+/// Ends after the frame of a [`Update::Completed`] or [`Update::Failed`].
+fn frames(
+    writer: Writer,
+    early: VecDeque<Update>,
+    updates: mpsc::Receiver<Update>,
+) -> impl Stream<Item = Bytes> {
+    let opening = stream::once(async { Bytes::from_static(sse::KEEPALIVE) });
+    let state = Some((writer, early, updates));
+    let turn = stream::unfold(state, async |state| {
+        let (writer, mut early, mut updates) = state?;
+        loop {
+            let update = match early.pop_front() {
+                Some(update) => update,
+                // A turn that goes without a word was cut off by the stop of the process.
+                None => updates.recv().await.unwrap_or(Update::Failed(Failure::Stopping)),
+            };
+            let is_last = matches!(update, Update::Completed(_) | Update::Failed(_));
+            let bytes = writer.write(update);
+            if is_last {
+                return Some((bytes, None));
+            }
+            if !bytes.is_empty() {
+                return Some((bytes, Some((writer, early, updates))));
+            }
+        }
+    });
+    futures_util::StreamExt::chain(opening, turn)
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// No bytes where the dialect has no words for the update.
+    fn write(&self, update: Update) -> Bytes {
+        match (self.format, update) {
+            (_, Update::Failed(failure)) => error_frame(failure.into()),
+            (StreamFormat::Tokens, Update::Asked) => Bytes::new(),
+            (StreamFormat::Tokens, Update::Text(text)) => frame(None, &json!({"token": text})),
+            (StreamFormat::Tokens, Update::Completed(_)) => done(),
+            (StreamFormat::Events, Update::Asked) => {
+                let agent = &self.exchange.agent.config;
+                let name = agent.name.as_ref().unwrap_or(&agent.id);
+                let mut extra = self.warnings();
+                extra.insert("agent_id".to_owned(), agent.id.clone().into());
+                extra.insert("agent_name".to_owned(), name.clone().into());
+                let content = format!("{name} is answering");
+                self.event(TurnEventKind::Progress, "init", content, extra)
+            }
+            (StreamFormat::Events, Update::Text(text)) => {
+                self.event(TurnEventKind::Content, "response_generation", text, Map::new())
+            }
+            (StreamFormat::Events, Update::Completed(answer)) => {
+                let mut bytes = BytesMut::from(self.completed(answer).as_ref());
+                bytes.extend_from_slice(&done());
+                bytes.freeze()
+            }
+        }
+    }
+
+    fn completed(&self, answer: Answer) -> Bytes {
+        let mut extra = self.warnings();
+        let more = [
+            ("status", json!("success")),
+            ("processing_time_ms", json!(self.exchange.processing_time_ms())),
+            ("agent_used", json!(self.exchange.agent.config.id)),
+            ("finish_reason", json!(answer.finish_reason)),
+            ("usage", json!(usage(&answer))),
+        ];
+        extra.extend(more.map(|(name, value)| (name.to_owned(), value)));
+        self.event(TurnEventKind::Completed, "final_response", answer.text, extra)
+    }
+
+    fn event(
+        &self,
+        kind: TurnEventKind,
+        stage: &str,
+        content: String,
+        extra: Map<String, Value>,
+    ) -> Bytes {
+        let Exchange { app, user, session, request, .. } = &self.exchange;
+        let event = TurnEvent {
+            request_id: request.clone(),
+            user_id: user.clone(),
+            session_id: session.clone(),
+            kind,
+            content,
+            stage: stage.to_owned(),
+            timestamp: app.clock.now().as_duration().as_secs_f64(),
+            extra,
+        };
+        frame(None, &json!({"token": event}))
+    }
+
+    fn warnings(&self) -> Map<String, Value> {
+        let warnings = &self.exchange.warnings;
+        let entry = (!warnings.is_empty()).then(|| ("warnings".to_owned(), json!(warnings)));
+        entry.into_iter().collect()
+    }
+}
+
+// === private helpers ===
+
+/// Published clients show the text on one line.
+const ERROR_CHARS_MAX: usize = 200;
+
+fn done() -> Bytes {
+    frame(Some("done"), &json!({"finished": true}))
+}
+
+fn error_frame(problem: Problem) -> Bytes {
+    let line = problem.message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let short: String = line.chars().take(ERROR_CHARS_MAX).collect();
+    let Problem { code, message, .. } = problem;
+    // The same name under both keys: published clients read one or the other.
+    let data = json!({"error": short, "type": code, "code": code, "message": message});
+    frame(Some("error"), &data)
+}

@@ -1,0 +1,70 @@
+//! Routes that the API documents and this version does not have: told by name, in one table.
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::routing::{MethodFilter, on};
+
+use super::error::Problem;
+use crate::app::App;
+
+const GET: MethodFilter = MethodFilter::GET;
+const POST: MethodFilter = MethodFilter::POST;
+const PUT: MethodFilter = MethodFilter::PUT;
+const PATCH: MethodFilter = MethodFilter::PATCH;
+const DELETE: MethodFilter = MethodFilter::DELETE;
+
+#[rustfmt::skip]
+const UNBUILT: &[(MethodFilter, &str)] = &[
+    (POST, "/v1/audiochat"),
+    (POST, "/v1/sessions/{id}/restore"),
+    (GET, "/v1/requests"), (GET.or(DELETE), "/v1/requests/{id}"),
+    (GET, "/v1/events"), (GET, "/v1/events/{session}"), (GET, "/v1/events/{session}/{request}"),
+    (GET, "/v1/triggers"), (GET.or(POST), "/v1/triggers/{name}"),
+    (GET, "/v1/sops"), (GET, "/v1/sops/{name}"),
+    (GET, "/v1/skills"), (GET, "/v1/skills/{name}"), (GET, "/v1/agents/{id}/skills"),
+    (GET.or(POST), "/v1/memories"), (POST, "/v1/memories/batch"),
+    (GET, "/v1/memories/ingestion/{id}"), (GET, "/v1/memories/provenance"),
+    (POST, "/v1/memories/distilled"), (GET, "/v1/memories/distilled/{id}"),
+    (DELETE, "/v1/memories/{id}"),
+    (GET, "/v1/history"),
+    (GET.or(DELETE), "/v1/memory/buffer"), (DELETE, "/v1/memory/buffer/{session}"),
+    (GET, "/v1/artifacts"), (GET, "/v1/artifacts/{id}"),
+    (GET, "/v1/artifacts/{id}/versions"), (GET, "/v1/artifacts/{id}/content"),
+    (GET, "/v1/credentials/services"), (GET.or(POST), "/v1/credentials"),
+    (GET.or(DELETE), "/v1/credentials/{id}"),
+    (POST, "/v1/users/resolve"), (GET, "/v1/users/{identifier}"),
+    (POST, "/v1/users/identifiers"), (GET.or(DELETE), "/v1/users/identifiers/{identifier}"),
+    (GET.or(PUT), "/v1/users/{id}/channels"),
+    (POST, "/v1/notifications"),
+    (GET, "/v1/scheduler"), (GET.or(POST), "/v1/scheduler/jobs"),
+    (GET.or(PUT).or(DELETE), "/v1/scheduler/jobs/{id}"),
+    (POST, "/v1/scheduler/jobs/{id}/pause"), (POST, "/v1/scheduler/jobs/{id}/resume"),
+    (POST, "/v1/agents/{id}/knowledge/sync"), (POST, "/v1/knowledge/rebuild"),
+    (GET.or(POST), "/v1/secrets"), (GET.or(PUT).or(DELETE), "/v1/secrets/{key}"),
+    (POST, "/v1/secrets/reload"),
+    (GET, "/v1/config"),
+    (GET, "/v1/overlord"), (GET, "/v1/overlord/soul"), (GET, "/v1/llm/settings"),
+    (GET, "/v1/async"), (GET, "/v1/a2a"), (GET, "/v1/memory"),
+    (GET, "/v1/logging"), (GET, "/v1/logging/destinations"), (GET, "/v1/logs"),
+    (GET, "/v1/mcp"), (GET, "/v1/mcp/servers"), (GET, "/v1/mcp/servers/{id}"), (GET, "/v1/mcp/tools"),
+    (GET, "/v1/memory/stats"), (GET.or(DELETE), "/v1/memory/buffers"),
+    (POST, "/v1/memory/rebuild"), (GET, "/v1/memory/rebuild/{job}"),
+    (POST, "/v1/memory/backfill"), (POST, "/v1/memory/lint"),
+    (POST, "/v1/memory/forget"), (GET, "/v1/memory/forget/{job}"),
+    (GET.or(POST), "/v1/memory/distilleries"), (DELETE, "/v1/memory/distilleries/{id}"),
+    (GET.or(DELETE), "/v1/audit"),
+    (GET.or(POST), "/v1/tuning"), (GET.or(PATCH).or(DELETE), "/v1/tuning/pending"),
+    (POST, "/v1/tuning/run"),
+    (GET.or(POST).or(DELETE), "/mcp"), (GET.or(POST).or(DELETE), "/mcp/"),
+];
+
+/// No key is asked for: the answer is the same for everyone.
+pub(crate) fn routes() -> Router<App> {
+    UNBUILT
+        .iter()
+        .fold(Router::new(), |router, (methods, path)| router.route(path, on(*methods, not_built)))
+}
+
+async fn not_built(method: Method, uri: Uri) -> Problem {
+    Problem::not_built(&format!("{method} {}", uri.path()))
+}

@@ -1,0 +1,82 @@
+//! The formation's port under a manager: held by the manager, served by the instance that it chose.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use muxi_service::accept::{self, AcceptLimits};
+use muxi_service::{Shutdown, TaskGroup, TaskKind};
+use tokio_util::sync::CancellationToken;
+
+/// Accepts on the shared listener between [`SharedPort::accept`] and [`SharedPort::retire`]. Both may
+/// be called again: a rollback returns to an instance that had retired.
+#[derive(Debug, Clone)]
+pub struct SharedPort(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    listener: TcpListener,
+    app: Router,
+    limits: AcceptLimits,
+    tasks: TaskGroup,
+    shutdown: Shutdown,
+    accepting: Mutex<Option<CancellationToken>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    #[error("failed to take the formation's port")]
+    Listener(#[source] io::Error),
+    #[error("the formation is stopping")]
+    Stopping,
+}
+
+// === impl SharedPort ===
+
+impl SharedPort {
+    pub fn new(
+        listener: TcpListener,
+        app: Router,
+        limits: AcceptLimits,
+        tasks: TaskGroup,
+        shutdown: Shutdown,
+    ) -> Self {
+        let accepting = Mutex::default();
+        Self(Arc::new(Inner { listener, app, limits, tasks, shutdown, accepting }))
+    }
+
+    /// Begins to accept; without effect while it does.
+    pub fn accept(&self) -> Result<(), AcceptError> {
+        let inner = &*self.0;
+        let mut accepting = inner.accepting.lock().unwrap_or_else(PoisonError::into_inner);
+        if accepting.as_ref().is_some_and(|token| !token.is_cancelled()) {
+            return Ok(());
+        }
+        if inner.shutdown.stopping.is_cancelled() {
+            return Err(AcceptError::Stopping);
+        }
+        // A duplicate: the accept loop closes its own when it ends, this one stays.
+        let listener = inner.listener.try_clone().map_err(AcceptError::Listener)?;
+        let listener =
+            tokio::net::TcpListener::from_std(listener).map_err(AcceptError::Listener)?;
+        let stopping = inner.shutdown.stopping.child_token();
+        let shutdown =
+            Shutdown { stopping: stopping.clone(), closing: inner.shutdown.closing.clone() };
+        let serving =
+            accept::serve(listener, inner.app.clone(), inner.limits, inner.tasks.clone(), shutdown);
+        inner.tasks.spawn(TaskKind::PerFormation, "formation port", serving);
+        *accepting = Some(stopping);
+        tracing::info!("accepting on the formation's port");
+        Ok(())
+    }
+
+    /// Stops to accept; what is open goes on.
+    pub fn retire(&self) {
+        let accepting = self.0.accepting.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(token) = accepting {
+            token.cancel();
+            tracing::info!("retired from the formation's port");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! The process that serves one formation: chat, sessions and what is to be known about it.
+//!
+//! - [`load`] turns a bundle into a formation, or tells everything that is wrong with it.
+//! - [`conversation`] runs turns; a turn is written down before anyone is told of it.
+//! - [`http`] is the formation API; [`serve`] puts it on sockets, the process's own or a manager's.
+
+pub mod agents;
+pub mod app;
+pub mod cli;
+pub mod conversation;
+pub mod document;
+pub mod http;
+pub mod instance;
+pub mod keys;
+pub mod limits;
+pub mod load;
+pub mod models;
+pub mod process;
+pub mod report;
+pub mod serve;

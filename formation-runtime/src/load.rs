@@ -1,0 +1,210 @@
+//! From a bundle on the disk to a formation that can serve, or to everything that is in the way.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use muxi_formation::manifest::{ChosenModel, ModelName};
+use muxi_formation::{Loaded, MANIFEST_NAMES, Resolve, Source};
+use muxi_llm::{Endpoint, HttpClients, Llm, RetryPolicy, Target};
+use muxi_local_llm::files;
+use muxi_vault::Vault;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+
+use crate::agents::{Agent, Agents};
+use crate::document;
+
+/// A checked bundle with its models connected.
+#[derive(Debug)]
+pub struct Formation {
+    pub loaded: Loaded,
+    pub agents: Agents,
+    pub document: Value,
+}
+
+/// What the process around the bundle offers.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    pub environment: &'a dyn Fn(&str) -> Option<String>,
+    /// The socket of the host that serves the models of this machine.
+    pub model_host: &'a Path,
+}
+
+/// Why a bundle was refused, one line a fault: `file:line:column: what; mend`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub faults: Vec<String>,
+}
+
+/// The providers whose models run on this machine.
+pub fn is_local(model: &ModelName) -> bool {
+    matches!(model.provider(), "local" | "llama_cpp")
+}
+
+/// The folder and the manifest's name for what the command line calls the bundle.
+pub fn locate(path: &Path) -> Result<PathBuf, Refusal> {
+    if path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if path.is_file() && MANIFEST_NAMES.contains(&name) {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        return Ok(folder.unwrap_or(Path::new(".")).to_owned());
+    }
+    let names = MANIFEST_NAMES.join(", ");
+    let fault = if path.exists() {
+        format!("{}:1:1: is no manifest; name the bundle's folder or its {names}", path.display())
+    } else {
+        format!("{}:1:1: does not exist; name the bundle's folder or its {names}", path.display())
+    };
+    Err(Refusal { faults: vec![fault] })
+}
+
+/// Reads, checks and connects the bundle in `folder`. Blocks for as long as the disk takes.
+pub fn load(folder: &Path, around: Surroundings<'_>) -> Result<Formation, Refusal> {
+    let vault = open_vault(folder)?;
+    let look_up = |source: Source, name: &str| match source {
+        Source::Secrets => secret(&vault, around, name),
+        Source::Env => (around.environment)(name),
+    };
+    let loaded = muxi_formation::load(folder, Resolve::With(&look_up)).map_err(|found| {
+        let faults = found.iter().filter(|it| it.is_error()).map(ToString::to_string);
+        Refusal { faults: faults.collect() }
+    })?;
+    let manifest_name = MANIFEST_NAMES.into_iter().find(|name| folder.join(name).is_file());
+    let manifest_name = manifest_name.unwrap_or(MANIFEST_NAMES[0]);
+    let agents = connect(&loaded, around).map_err(|faults| Refusal {
+        faults: faults.into_iter().map(|fault| format!("{manifest_name}:1:1: {fault}")).collect(),
+    })?;
+    let document = document::read(&folder.join(manifest_name)).map_err(|error| Refusal {
+        faults: vec![format!("{manifest_name}:1:1: {error}; check the file")],
+    })?;
+    Ok(Formation { loaded, agents, document })
+}
+
+// === impl Surroundings ===
+
+impl std::fmt::Debug for Surroundings<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Surroundings").field("model_host", &self.model_host).finish()
+    }
+}
+
+// === private helpers ===
+
+fn open_vault(folder: &Path) -> Result<Vault, Refusal> {
+    match Vault::open(folder) {
+        Ok(vault) => Ok(vault.unwrap_or_default()),
+        // Without its key the vault is as good as absent: the environment may hold the secrets.
+        Err(muxi_vault::VaultError::KeyMissing { .. }) => Ok(Vault::default()),
+        Err(error) => {
+            let mend = "check .key, or write the secrets anew";
+            let fault = format!("{}:1:1: {error}; {mend}", muxi_vault::SECRETS_FILE);
+            Err(Refusal { faults: vec![fault] })
+        }
+    }
+}
+
+fn secret(vault: &Vault, around: Surroundings<'_>, name: &str) -> Option<String> {
+    if let Some(secret) = vault.get(name) {
+        return Some(secret.expose_secret().to_owned());
+    }
+    let variable = (around.environment)(&muxi_vault::normalize_name(name))?;
+    Some(variable).filter(|value| !value.is_empty())
+}
+
+fn connect(loaded: &Loaded, around: Surroundings<'_>) -> Result<Agents, Vec<String>> {
+    let clients = HttpClients::default();
+    let connector = Connector { loaded, around, clients: &clients };
+    let mut agents = Vec::new();
+    let mut faults = Vec::new();
+    for config in &loaded.agents {
+        // A formation with an agent without a model does not load.
+        let Some(chosen) = loaded.manifest.llm.choose(config) else { continue };
+        match connector.llm(&chosen) {
+            Ok(llm) => agents.push(Agent {
+                llm,
+                model: chosen.model.to_string(),
+                #[expect(clippy::cast_possible_truncation, reason = "a value from 0 to 2")]
+                temperature: chosen.temperature as f32,
+                max_tokens: chosen.max_tokens,
+                is_local: is_local(&chosen.model),
+                config: config.clone(),
+            }),
+            Err(found) => {
+                let named =
+                    found.into_iter().map(|fault| format!("agent `{}`: {fault}", config.id));
+                faults.extend(named);
+            }
+        }
+    }
+    if faults.is_empty() { Ok(Agents::new(agents)) } else { Err(faults) }
+}
+
+struct Connector<'a> {
+    loaded: &'a Loaded,
+    around: Surroundings<'a>,
+    clients: &'a HttpClients,
+}
+
+// === impl Connector ===
+
+impl Connector<'_> {
+    /// The model and its fallback; the faults of both are told together.
+    fn llm(&self, chosen: &ChosenModel) -> Result<Llm, Vec<String>> {
+        let timeout = Duration::from_secs(u64::from(chosen.timeout_seconds));
+        let primary = self.target(&chosen.model, chosen.api_key.clone(), timeout);
+        let fallback = chosen.fallback_model.as_ref().map(|model| {
+            let key = self.loaded.manifest.llm.api_keys.get(model.provider()).cloned();
+            self.target(model, key, timeout)
+        });
+        let retry = RetryPolicy { retries_max: chosen.max_retries, ..RetryPolicy::default() };
+        match (primary, fallback.transpose()) {
+            (Ok(primary), Ok(fallback)) => Ok(Llm::new(primary, fallback, retry)),
+            (primary, fallback) => {
+                Err([primary.err(), fallback.err()].into_iter().flatten().collect())
+            }
+        }
+    }
+
+    fn target(
+        &self,
+        model: &ModelName,
+        api_key: Option<SecretString>,
+        timeout: Duration,
+    ) -> Result<Target, String> {
+        let provider = model.provider();
+        if is_local(model) {
+            let name: files::ModelName = model
+                .as_str()
+                .parse()
+                .map_err(|error: files::InvalidModelName| error.to_string())?;
+            let endpoint = Endpoint {
+                // Loading the file and reading a long prompt take their time without a word.
+                timeout: timeout.max(LOCAL_SILENCE),
+                ..Endpoint::over_unix_socket(self.around.model_host)
+            };
+            return self.connect(provider, endpoint, name.to_string());
+        }
+        let variable = |suffix: &str| {
+            let name = format!("{}_{suffix}", provider.to_uppercase().replace('-', "_"));
+            (self.around.environment)(&name).filter(|value| !value.trim().is_empty())
+        };
+        let base_url = self.loaded.manifest.llm.base_urls.get(provider).cloned();
+        let endpoint = Endpoint {
+            base_url: base_url.or_else(|| variable("BASE_URL")),
+            api_key: api_key.or_else(|| variable("API_KEY").map(SecretString::from)),
+            timeout,
+            ..Endpoint::default()
+        };
+        self.connect(provider, endpoint, model.model().to_owned())
+    }
+
+    fn connect(&self, provider: &str, endpoint: Endpoint, model: String) -> Result<Target, String> {
+        muxi_llm::connect(provider, endpoint, self.clients)
+            .map(|provider| Target { provider, model })
+            .map_err(|error| error.to_string())
+    }
+}
+
+const LOCAL_SILENCE: Duration = Duration::from_mins(2);

@@ -1,0 +1,250 @@
+//! Puts a formation on its sockets and sees it through to its end.
+
+use std::io::{self, IsTerminal as _};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::serve::ListenerExt as _;
+use muxi_formation::Persistent;
+use muxi_memory::{DATABASE_FILE, Location, Retention, Store};
+use muxi_service::listen::{self, Inherited};
+use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind, accept, handoff};
+use secrecy::ExposeSecret as _;
+
+use crate::app::{App, Parts};
+use crate::cli::Serve;
+use crate::conversation::{Conversations, TurnContext};
+use crate::http;
+use crate::instance::SharedPort;
+use crate::keys::{KEYS_FILE, KeyClass, Keys};
+use crate::limits::Limits;
+use crate::load::Formation;
+use crate::models::{self, PrivateSocket};
+use crate::report;
+
+/// Where a formation that was loaded is to be served.
+#[derive(Debug)]
+pub struct Place {
+    pub arguments: Serve,
+    pub folder: PathBuf,
+    /// Sockets from a manager; without them the process binds its own.
+    pub inherited: Option<Inherited>,
+    /// The folder of this process's own model host and its socket, if it needs one.
+    pub model_host: Option<(PrivateSocket, PathBuf)>,
+}
+
+/// What runs besides the accept loops.
+struct Running {
+    tasks: TaskGroup,
+    /// Apart from the others: it must outlive the turns that ask it.
+    helpers: TaskGroup,
+    shutdown: Shutdown,
+    limits: Limits,
+}
+
+/// Serves until a signal; the answer is whether it ended in good order.
+pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
+    let Place { arguments, folder, inherited, model_host } = place;
+    let data_dir = arguments.data_dir.clone().unwrap_or(folder);
+    let shutdown = Shutdown::new();
+    let running = Running {
+        tasks: TaskGroup::new(shutdown.stopping.clone()),
+        helpers: TaskGroup::new(shutdown.stopping.clone()),
+        shutdown,
+        limits: Limits::default(),
+    };
+    let own_address = own_address(&formation, &arguments);
+    let app = app(formation, &data_dir, &running)?;
+
+    // Kept until the end: dropping it removes the socket.
+    let _socket = model_host
+        .map(|(socket, models_dir)| running.host_models(socket, models_dir))
+        .transpose()?;
+    let is_managed = inherited.is_some();
+    let address = match inherited {
+        Some(sockets) => running.serve_inherited(&app, sockets)?,
+        None => running.serve_own(&app, own_address?)?,
+    };
+    announce(&app, &data_dir, address, is_managed);
+    drop(app);
+
+    let Running { tasks, helpers, shutdown, limits } = running;
+    let grace = Duration::from_millis(arguments.grace_ms);
+    let drained = async {
+        // Its end is the news; who did not finish is asked below, after they were told to.
+        drop(tasks.drain(grace).await);
+    };
+    shutdown.clone().run(grace, drained).await.context("failed to wait for signals")?;
+    let unfinished =
+        [tasks.drain(limits.settle).await, helpers.drain(limits.settle).await].concat();
+    if !unfinished.is_empty() {
+        tracing::warn!(tasks = ?unfinished, "did not finish in time");
+    }
+    Ok(!tasks.critical_failed())
+}
+
+// === impl Running ===
+
+impl Running {
+    fn serve_own(&self, app: &App, address: SocketAddr) -> anyhow::Result<SocketAddr> {
+        let listener =
+            listen::bind(address).with_context(|| format!("failed to listen on {address}"))?;
+        let address = listener.local_addr()?;
+        let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(send_at_once);
+        let serving = accept::serve(
+            listener,
+            http::public(Arc::clone(app)),
+            self.limits.accept,
+            self.tasks.clone(),
+            self.shutdown.clone(),
+        );
+        self.tasks.spawn(TaskKind::Critical, "listener", serving);
+        Ok(address)
+    }
+
+    /// The private socket is served at once, the formation's port when the manager says so.
+    fn serve_inherited(&self, app: &App, sockets: Inherited) -> anyhow::Result<SocketAddr> {
+        let Inherited { shared, private, handoff: handoff_listener } = sockets;
+        let address = shared.local_addr()?;
+        let shared_copy = shared.try_clone()?;
+        let (limits, shutdown) = (self.limits.accept, &self.shutdown);
+        let public = http::public(Arc::clone(app));
+        let port = SharedPort::new(shared, public, limits, self.tasks.clone(), shutdown.clone());
+        let private = tokio::net::UnixListener::from_std(private)?;
+        let app = http::private(Arc::clone(app), port);
+        let serving = accept::serve(private, app, limits, self.tasks.clone(), shutdown.clone());
+        self.tasks.spawn(TaskKind::Critical, "private listener", serving);
+        let handoff_listener = tokio::net::UnixListener::from_std(handoff_listener)?;
+        let handing =
+            handoff::serve(handoff_listener, shared_copy.into(), shutdown.stopping.clone());
+        self.tasks.spawn(TaskKind::Critical, "handoff", handing);
+        Ok(address)
+    }
+
+    fn host_models(
+        &self,
+        socket: PrivateSocket,
+        models_dir: PathBuf,
+    ) -> anyhow::Result<PrivateSocket> {
+        let listener = tokio::net::UnixListener::bind(socket.path())
+            .context("failed to bind the socket of the model host")?;
+        let serving = models::host_within(listener, models_dir, self.shutdown.closing.clone());
+        self.helpers.spawn(TaskKind::PerFormation, "model host", serving);
+        Ok(socket)
+    }
+}
+
+// === private helpers ===
+
+const DEFAULT_HOST: &str = "127.0.0.1";
+
+fn app(formation: Formation, data_dir: &Path, running: &Running) -> anyhow::Result<App> {
+    let Formation { loaded, agents, document } = formation;
+    let Running { tasks, shutdown, limits, .. } = running;
+    std::fs::create_dir_all(data_dir)
+        .with_context(|| format!("failed to make the folder {}", data_dir.display()))?;
+    for warning in &loaded.warnings {
+        report::warn(&warning.to_string());
+    }
+    let manifest = loaded.manifest;
+    let store = open_store(&manifest.memory, data_dir, limits)?;
+    let keys = Keys::settle(&manifest.server.api_keys, data_dir)?;
+    let clock = Clock::system();
+    let conversations = Conversations::new(TurnContext {
+        store: store.clone(),
+        soul: loaded.soul.into(),
+        history_messages: manifest.memory.buffer.size,
+        clock: clock.clone(),
+        limits: *limits,
+        tasks: tasks.clone(),
+        shutdown: shutdown.clone(),
+    });
+    let (started, limits) = (clock.now(), *limits);
+    Ok(Arc::new(Parts {
+        manifest,
+        document,
+        agents,
+        conversations,
+        store,
+        keys,
+        clock,
+        started,
+        limits,
+    }))
+}
+
+fn open_store(
+    memory: &muxi_formation::manifest::Memory,
+    data_dir: &Path,
+    limits: &Limits,
+) -> anyhow::Result<Store> {
+    let location = match &memory.persistent {
+        Persistent::Sqlite { file } if file == DATABASE_FILE => {
+            Location::Folder(data_dir.to_owned())
+        }
+        Persistent::Sqlite { file } => {
+            let file = data_dir.join(file);
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder)
+                    .with_context(|| format!("failed to make the folder {}", folder.display()))?;
+            }
+            Location::File(file)
+        }
+        Persistent::Off => Location::Process(Retention {
+            messages_per_session: memory.buffer.size.saturating_mul(memory.buffer.multiplier),
+            sessions: limits.sessions_in_process,
+        }),
+    };
+    let store = Store::open(&location).context("failed to open the formation's memory")?;
+    if let Some((foreign, placed)) =
+        store.placed().and_then(|placed| Some((placed.foreign.as_ref()?, placed)))
+    {
+        let (foreign, file) = (foreign.display(), placed.file.display());
+        report::warn(&format!("{foreign} belongs to another program; using {file}"));
+    }
+    Ok(store)
+}
+
+/// Flags win over the bundle; a bundle that names no host is served to this machine only.
+fn own_address(formation: &Formation, arguments: &Serve) -> anyhow::Result<SocketAddr> {
+    let server = &formation.loaded.manifest.server;
+    let names_host = formation.document.pointer("/server/host").is_some_and(|it| !it.is_null());
+    let bundles = if names_host { server.host.as_str() } else { DEFAULT_HOST };
+    let host = arguments.host.as_deref().unwrap_or(bundles);
+    let port = arguments.port.unwrap_or(server.port);
+    let resolved = (host, port).to_socket_addrs();
+    resolved
+        .with_context(|| format!("failed to resolve the host `{host}`"))?
+        .next()
+        .with_context(|| format!("the host `{host}` has no address"))
+}
+
+/// Tokens leave one by one: waiting to fill a packet would be seen.
+fn send_at_once(stream: &mut tokio::net::TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection keeps its delay");
+    }
+}
+
+fn announce(app: &App, data_dir: &Path, address: SocketAddr, is_managed: bool) {
+    let generated = &app.keys.generated;
+    // Keys go to a person at a terminal once; a log is no place for them.
+    if !is_managed && io::stdout().is_terminal() {
+        for key in generated.iter().filter(|key| key.is_new) {
+            let value = app.keys.get(key.class).expose_secret();
+            report::info(&format!("generated {} key: {value}", key.class));
+        }
+    }
+    let classes: Vec<&str> = generated.iter().map(|key| KeyClass::name(key.class)).collect();
+    let keys = if classes.is_empty() {
+        String::new()
+    } else {
+        let path = data_dir.join(KEYS_FILE);
+        format!(", generated {} key in {}", classes.join(" and "), path.display())
+    };
+    let (id, version) = (&app.manifest.id, &app.manifest.version);
+    report::ok(&format!("{id} {version} at http://{address}{keys}"));
+}
