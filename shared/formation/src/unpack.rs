@@ -114,7 +114,8 @@ pub enum UnpackError {
 
 /// Unpacks `archive` into `target`, a folder that is empty or not there yet. It blocks.
 ///
-/// When it fails, `target` is removed with everything in it.
+/// What it made is on the disk when it returns. When it fails, `target` is removed with everything
+/// in it.
 pub fn unpack(
     archive: impl Read,
     target: &Path,
@@ -182,11 +183,9 @@ fn extract(
     }
     headers.finish()?;
     let root = names.root()?.map_or_else(|| target.to_owned(), |top| target.join(top));
-    // Names are durable once their folders are.
-    for folder in names.folders().chain(["."]) {
-        let synced = dir.open(folder).and_then(|folder| folder.sync_all());
-        synced.map_err(|source| UnpackError::Write { entry: folder.to_owned(), source })?;
-    }
+    // Once for all: thousands of files, each synced by itself, take a hundred times as long.
+    let synced = dir.open(".").and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
+    synced.map_err(failed)?;
     Ok(Unpacked { root, files, bytes })
 }
 
@@ -215,6 +214,5 @@ fn write_file<R: Read>(
     let mut file = dir.open_with(path, &options).map_err(failed)?;
     headers.content(entry, |chunk| file.write_all(chunk).map_err(failed))?;
     // Said again because the process's umask had a say in the first one.
-    file.set_permissions(Permissions::from_mode(mode)).map_err(failed)?;
-    file.sync_all().map_err(failed)
+    file.set_permissions(Permissions::from_mode(mode)).map_err(failed)
 }

@@ -1,7 +1,8 @@
 //! YAML with places: the values come from `serde_yaml`, the lines and columns from a second parser.
 //!
-//! Invariants: a file is bounded in size and depth before `serde_yaml` sees it, because that parser
-//! takes quadratic time on deep nesting; a key appears once; keys are texts; nothing is tagged.
+//! Invariants: a file is bounded in size, depth and what its aliases expand to before `serde_yaml`
+//! sees it, because that parser takes quadratic time on deep nesting and copies every alias; a key
+//! appears once; keys are texts; nothing is tagged.
 
 use std::collections::HashMap;
 
@@ -12,6 +13,8 @@ use crate::diagnostic::{Diagnostic, Place};
 
 pub(crate) const FILE_BYTES_MAX: u64 = 256 * 1024;
 const DEPTH_MAX: usize = 32;
+/// Of all texts, with those that aliases repeat. A small file could stand for gigabytes.
+const EXPANDED_BYTES_MAX: usize = 1024 * 1024;
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
@@ -55,7 +58,12 @@ pub(crate) enum Filled {
 }
 
 pub(crate) fn parse(file: &str, text: &str) -> Result<Node, Vec<Diagnostic>> {
-    let mut scan = Scan { file, parser: Parser::new_from_str(text), faults: Vec::new() };
+    let mut scan = Scan {
+        file,
+        parser: Parser::new_from_str(text),
+        anchors: HashMap::new(),
+        faults: Vec::new(),
+    };
     let spot = scan.document().map_err(|fault| vec![fault])?;
     if !scan.faults.is_empty() {
         return Err(scan.faults);
@@ -145,6 +153,8 @@ impl std::fmt::Debug for Text {
 struct Spot {
     place: Place,
     inside: Inside,
+    /// Bytes of its texts, aliases expanded.
+    bytes: usize,
 }
 
 enum Inside {
@@ -156,12 +166,14 @@ enum Inside {
 struct Scan<'a> {
     file: &'a str,
     parser: Parser<'a, StrInput<'a>>,
+    /// The expanded bytes of each anchor.
+    anchors: HashMap<usize, usize>,
     faults: Vec<Diagnostic>,
 }
 
 impl<'a> Scan<'a> {
     fn document(&mut self) -> Result<Spot, Diagnostic> {
-        let mut root = Spot { place: Place::START, inside: Inside::Leaf };
+        let mut root = Spot { place: Place::START, inside: Inside::Leaf, bytes: 0 };
         let mut documents = 0;
         loop {
             let (event, span) = self.next()?;
@@ -203,32 +215,63 @@ impl<'a> Scan<'a> {
                 "make it flatter",
             ));
         }
+        let mut bytes = 1;
+        let mut anchor = 0;
         let inside = match event {
-            Event::SequenceStart(..) => {
-                let mut items = Vec::new();
-                loop {
-                    let (event, span) = self.next()?;
-                    if matches!(event, Event::SequenceEnd) {
-                        break Inside::List(items);
-                    }
-                    items.push(self.spot(&event, span, depth + 1)?);
-                }
+            Event::SequenceStart(id, _) => {
+                anchor = *id;
+                self.list(depth, &mut bytes)?
             }
-            Event::MappingStart(..) => self.map(depth)?,
+            Event::MappingStart(id, _) => {
+                anchor = *id;
+                self.map(depth, &mut bytes)?
+            }
+            Event::Scalar(text, _, id, _) => {
+                anchor = *id;
+                bytes += text.len();
+                Inside::Leaf
+            }
+            Event::Alias(id) => {
+                bytes += self.anchors.get(id).copied().unwrap_or_default();
+                Inside::Leaf
+            }
             Event::Nothing
             | Event::StreamStart
             | Event::StreamEnd
             | Event::DocumentStart(_)
             | Event::DocumentEnd
-            | Event::Alias(_)
-            | Event::Scalar(..)
             | Event::SequenceEnd
             | Event::MappingEnd => Inside::Leaf,
         };
-        Ok(Spot { place, inside })
+        if bytes > EXPANDED_BYTES_MAX {
+            return Err(Diagnostic::error(
+                self.file,
+                place,
+                format!("aliases make this larger than {} KiB", EXPANDED_BYTES_MAX / 1024),
+                "repeat less",
+            ));
+        }
+        // Zero stands for a node without an anchor.
+        if anchor != 0 {
+            self.anchors.insert(anchor, bytes);
+        }
+        Ok(Spot { place, inside, bytes })
     }
 
-    fn map(&mut self, depth: usize) -> Result<Inside, Diagnostic> {
+    fn list(&mut self, depth: usize, bytes: &mut usize) -> Result<Inside, Diagnostic> {
+        let mut items = Vec::new();
+        loop {
+            let (event, span) = self.next()?;
+            if matches!(event, Event::SequenceEnd) {
+                return Ok(Inside::List(items));
+            }
+            let item = self.spot(&event, span, depth + 1)?;
+            *bytes = bytes.saturating_add(item.bytes);
+            items.push(item);
+        }
+    }
+
+    fn map(&mut self, depth: usize, bytes: &mut usize) -> Result<Inside, Diagnostic> {
         let mut entries: HashMap<String, (Place, Spot)> = HashMap::new();
         loop {
             let (key, span) = self.next()?;
@@ -236,11 +279,12 @@ impl<'a> Scan<'a> {
                 return Ok(Inside::Map(entries));
             }
             let key_place = place(&span.start);
-            let name =
-                if let Event::Scalar(name, ..) = &key { name.to_string() } else { String::new() };
-            self.spot(&key, span, depth + 1)?;
+            let name = if let Event::Scalar(name, ..) = &key { name.as_ref() } else { "" };
+            let name = name.to_owned();
+            let key_bytes = self.spot(&key, span, depth + 1)?.bytes;
             let (event, span) = self.next()?;
             let value = self.spot(&event, span, depth + 1)?;
+            *bytes = bytes.saturating_add(key_bytes).saturating_add(value.bytes);
             if let Some((first, _)) = entries.get(&name) {
                 let Place { line, column } = *first;
                 self.faults.push(Diagnostic::error(

@@ -61,10 +61,6 @@ impl<'a> Names<'a> {
         Ok(Placed::File(path))
     }
 
-    pub(super) fn folders(&self) -> impl Iterator<Item = &str> {
-        self.taken.values().filter(|taken| taken.is_folder).map(|taken| taken.path.as_str())
-    }
-
     /// The folder that holds the manifest: `None` is the target itself.
     pub(super) fn root(&self) -> Result<Option<String>, UnpackError> {
         let manifests: Vec<&str> = self

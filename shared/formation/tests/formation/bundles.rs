@@ -190,11 +190,17 @@ fn yaml_that_would_cost_much_is_refused_early() {
         let many = format!("*a{}, ", i - 1).repeat(9);
         format!("{text}a{i}: &a{i} [{many}]\n")
     });
+    let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), "*a, ".repeat(30_000));
+    let nested = format!("s: &s {}\n{aliases}", "x".repeat(10_000)).replace("[x]", "[*s]");
+    let recursive = "a: &a [*a]\n";
     let big = format!("{MINIMAL}# {}", "x".repeat(300_000));
     for (text, expected) in [
         (deep.as_str(), "nested deeper than 32 levels"),
         (brackets.as_str(), "not valid YAML"),
-        (aliases.as_str(), "not valid YAML"),
+        (aliases.as_str(), "aliases make this larger"),
+        (long.as_str(), "aliases make this larger"),
+        (nested.as_str(), "aliases make this larger"),
+        (recursive, "not valid YAML"),
         (big.as_str(), "larger than 256 KiB"),
         ("id: \"\u{0}\"", "not valid YAML"),
         ("a: 1\n---\nb: 2\n", "second YAML document"),
