@@ -43,7 +43,7 @@ impl Reading<'_> {
             let named = entry.get(INCLUDE).unwrap_or(entry);
             let read = match (&named.content, &entry.content) {
                 (Content::Text(name), _) => {
-                    self.listed(file, named.place, name.value(), &mut files, common)
+                    self.listed(file, named.place, &name.written, &mut files, common)
                 }
                 (_, Content::Map(_)) => self.agent(file, entry, &path, &AGENT_INLINE, common),
                 _ => {

@@ -174,7 +174,7 @@ fn every_missing_value_is_told_once_and_no_resolved_one_is_quoted() {
         url: '${{ env.B }}'\n\
         server: {port: '${{ secrets.C }}'}\n\
         llm: {models: {text: '${{ secrets.C }}'}}\n\
-        agents: [{id: helper, description: d}]\n";
+        agents: ['${{ secrets.C }}']\n";
     let folder = bundle(&[("formation.afs", manifest)]);
     let look_up = |_, name: &str| (name == "C").then(|| "hunter2".to_owned());
     let faults = told(&load(folder.path(), Resolve::With(&look_up)).unwrap_err());
