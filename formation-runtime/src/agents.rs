@@ -13,7 +13,7 @@ pub struct Agent {
     pub llm: Llm,
     /// `provider/model`, as the manifest names it.
     pub model: String,
-    pub temperature: f32,
+    pub temperature: f64,
     pub max_tokens: u32,
     /// The model runs on this machine, with a small window.
     pub is_local: bool,

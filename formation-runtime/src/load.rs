@@ -125,8 +125,7 @@ fn connect(loaded: &Loaded, around: Surroundings<'_>) -> Result<Agents, Vec<Stri
             Ok(llm) => agents.push(Agent {
                 llm,
                 model: chosen.model.to_string(),
-                #[expect(clippy::cast_possible_truncation, reason = "a value from 0 to 2")]
-                temperature: chosen.temperature as f32,
+                temperature: chosen.temperature,
                 max_tokens: chosen.max_tokens,
                 is_local: is_local(&chosen.model),
                 config: config.clone(),

@@ -32,9 +32,8 @@ fn main() -> ExitCode {
 
 fn run_formation(arguments: Serve) -> anyhow::Result<bool> {
     telemetry::start(LogFormat::Text, &variable("MUXI_LOG").unwrap_or_else(|| "info".into()))?;
-    let inherited = listen::inherited().context("failed to take the manager's sockets")?;
     let shared_host = variable(MODEL_HOST_SOCKET_VAR).map(PathBuf::from);
-    let own_host = PrivateSocket::new().context("failed to make a folder for a socket")?;
+    let own_host = PrivateSocket::choose();
     let own_socket = own_host.path();
     let model_host = shared_host.as_ref().unwrap_or(&own_socket);
     let around = Surroundings { environment: &variable, model_host };
@@ -52,6 +51,8 @@ fn run_formation(arguments: Serve) -> anyhow::Result<bool> {
     if needs_host {
         models::ensure_engine_environment().context("failed to start anew for local models")?;
     }
+    // After that step: taken sockets would not get through it.
+    let inherited = listen::inherited().context("failed to take the manager's sockets")?;
     let model_host = needs_host.then(|| (own_host, models::models_dir(&variable)));
     let place = serve::Place { arguments, folder, inherited, model_host };
     runtime()?.block_on(serve::run(formation, place))

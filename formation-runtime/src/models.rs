@@ -17,9 +17,15 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{ModelHost, Models};
 use crate::report;
 
-/// A folder of its own for the socket of a host within this process; removed when dropped.
+/// A path that nobody else has, for the socket of a host within this process.
 #[derive(Debug)]
 pub struct PrivateSocket {
+    folder: PathBuf,
+}
+
+/// A socket in a folder of its own; both are removed when this is dropped.
+#[derive(Debug)]
+pub struct BoundSocket {
     folder: PathBuf,
 }
 
@@ -112,19 +118,26 @@ pub async fn host_within(
 // === impl PrivateSocket ===
 
 impl PrivateSocket {
-    pub fn new() -> io::Result<Self> {
-        let folder = std::env::temp_dir().join(format!("muxi-models-{}", nanoid()));
-        // The folder's mode decides who may use the models.
-        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
-        Ok(Self { folder })
+    /// Chooses the path; nothing is made yet.
+    pub fn choose() -> Self {
+        Self { folder: std::env::temp_dir().join(format!("muxi-models-{}", nanoid())) }
     }
 
     pub fn path(&self) -> PathBuf {
         self.folder.join("host.sock")
     }
+
+    pub fn bind(self) -> io::Result<(BoundSocket, tokio::net::UnixListener)> {
+        // The folder's mode decides who may use the models.
+        std::fs::DirBuilder::new().mode(0o700).create(&self.folder)?;
+        let bound = BoundSocket { folder: self.folder.clone() };
+        Ok((bound, tokio::net::UnixListener::bind(self.path())?))
+    }
 }
 
-impl Drop for PrivateSocket {
+// === impl BoundSocket ===
+
+impl Drop for BoundSocket {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.folder) {
             tracing::debug!(%error, "a left-over folder");

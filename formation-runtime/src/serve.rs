@@ -22,7 +22,7 @@ use crate::instance::SharedPort;
 use crate::keys::{KEYS_FILE, KeyClass, Keys};
 use crate::limits::Limits;
 use crate::load::Formation;
-use crate::models::{self, PrivateSocket};
+use crate::models::{self, BoundSocket, PrivateSocket};
 use crate::report;
 
 /// Where a formation that was loaded is to be served.
@@ -32,7 +32,7 @@ pub struct Place {
     pub folder: PathBuf,
     /// Sockets from a manager; without them the process binds its own.
     pub inherited: Option<Inherited>,
-    /// The folder of this process's own model host and its socket, if it needs one.
+    /// The socket of this process's own model host and the models' folder, if it needs one.
     pub model_host: Option<(PrivateSocket, PathBuf)>,
 }
 
@@ -128,12 +128,12 @@ impl Running {
         &self,
         socket: PrivateSocket,
         models_dir: PathBuf,
-    ) -> anyhow::Result<PrivateSocket> {
-        let listener = tokio::net::UnixListener::bind(socket.path())
-            .context("failed to bind the socket of the model host")?;
+    ) -> anyhow::Result<BoundSocket> {
+        let (bound, listener) =
+            socket.bind().context("failed to bind the socket of the model host")?;
         let serving = models::host_within(listener, models_dir, self.shutdown.closing.clone());
         self.helpers.spawn(TaskKind::PerFormation, "model host", serving);
-        Ok(socket)
+        Ok(bound)
     }
 }
 

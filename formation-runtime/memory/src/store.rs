@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -97,6 +98,8 @@ const QUEUED_CALLS_MAX: usize = 256;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Of an `SQLite` file's header: the magic text, and the application id at byte 68.
 const HEADER_BYTES: usize = 72;
+/// `SQLite`'s name for a database without a file.
+const IN_PROCESS: &str = ":memory:";
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
 // === impl Store ===
@@ -110,7 +113,7 @@ impl Store {
             Location::File(file) => (Some(place_at(file)?), None),
             Location::Process(retention) => (None, Some(*retention)),
         };
-        let path = placed.as_ref().map_or(Path::new(":memory:"), |placed| placed.file.as_path());
+        let path = placed.as_ref().map_or(Path::new(IN_PROCESS), |placed| placed.file.as_path());
         let context = Context { owner: Owner::this_process().to_string(), retention };
         let connection = connect(path)?;
         let (commands, queue) = mpsc::channel(QUEUED_CALLS_MAX);
@@ -201,6 +204,12 @@ fn connect(path: &Path) -> Result<Connection, OpenError> {
         Ok(connection)
     };
     let failed = |source| OpenError::Open { path: path.to_owned(), source };
+    if path != Path::new(IN_PROCESS) {
+        // Conversations are for their owner's eyes; `SQLite` gives its log the mode of the file.
+        let mut options = File::options();
+        let made = options.write(true).create(true).truncate(false).mode(0o600).open(path);
+        made.map_err(|source| OpenError::Inspect { path: path.to_owned(), source })?;
+    }
     let mut connection = opened().map_err(failed)?;
     migrate::run(&mut connection)
         .map_err(|source| OpenError::Migrate { path: path.to_owned(), source })?;

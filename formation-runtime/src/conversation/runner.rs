@@ -159,9 +159,11 @@ impl Running {
             text,
             history_chars,
         );
+        #[expect(clippy::cast_possible_truncation, reason = "a value from 0 to 2")]
+        let temperature = agent.temperature as f32;
         let request = CompletionRequest {
             messages,
-            temperature: Some(agent.temperature),
+            temperature: Some(temperature),
             max_tokens: Some(agent.max_tokens),
         };
         Ok((begun.id, request))

@@ -10,6 +10,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, stream};
 use muxi_contract::chat::{StreamFormat, TurnEvent, TurnEventKind};
 use muxi_service::sse::{self, frame};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
@@ -51,6 +52,12 @@ async fn early(
         return Err(problem);
     }
     Ok(early)
+}
+
+/// The only key of a frame without an event name.
+#[derive(Serialize)]
+struct Token<T> {
+    token: T,
 }
 
 struct Writer {
@@ -95,7 +102,7 @@ impl Writer {
         match (self.format, update) {
             (_, Update::Failed(failure)) => error_frame(failure.into()),
             (StreamFormat::Tokens, Update::Asked) => Bytes::new(),
-            (StreamFormat::Tokens, Update::Text(text)) => frame(None, &json!({"token": text})),
+            (StreamFormat::Tokens, Update::Text(text)) => frame(None, &Token { token: text }),
             (StreamFormat::Tokens, Update::Completed(_)) => done(),
             (StreamFormat::Events, Update::Asked) => {
                 let agent = &self.exchange.agent.config;
@@ -148,7 +155,7 @@ impl Writer {
             timestamp: app.clock.now().as_duration().as_secs_f64(),
             extra,
         };
-        frame(None, &json!({"token": event}))
+        frame(None, &Token { token: event })
     }
 
     fn warnings(&self) -> Map<String, Value> {
