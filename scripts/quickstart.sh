@@ -68,7 +68,7 @@ parse_arguments() {
         fail '--llm-url must begin with http:// or https://'
     data_dir=${data_dir:-$(default_data_dir)}
     # Bundles, conversations and keys: nobody else reads them.
-    mkdir -p -m 700 -- "$data_dir"
+    (umask 077 && mkdir -p -- "$data_dir")
     data_dir=$(cd -- "$data_dir" && pwd)
     log=$data_dir/quickstart-manager.log
     pid_file=$data_dir/quickstart-manager.pid
@@ -240,9 +240,12 @@ json_field() {
     python3 -c '
 import json, sys
 
-value = json.load(sys.stdin)
-for key in sys.argv[1:]:
-    value = value[int(key)] if isinstance(value, list) else value[key]
+try:
+    value = json.load(sys.stdin)
+    for key in sys.argv[1:]:
+        value = value[int(key)] if isinstance(value, list) else value[key]
+except (ValueError, LookupError, TypeError):
+    sys.exit("the answer has no " + ".".join(sys.argv[1:]))
 print(value)' "$@"
 }
 
