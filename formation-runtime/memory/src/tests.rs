@@ -97,6 +97,10 @@ async fn a_broken_turn_keeps_the_text_that_there_was_and_its_first_end() {
     assert_eq!(texts(&page), ["tell", "Once upon", "more"]);
     let statuses: Vec<_> = page.messages.iter().map(|it| it.status.as_str()).collect();
     assert_eq!(statuses, ["cancelled", "cancelled", "failed"]);
+    // The caller of the failed turn will ask again, so the model need not read it twice.
+    let next = store.begin_turn(question("s", "more", 6), 10).await.unwrap();
+    let texts: Vec<_> = next.history.iter().map(|it| it.text.as_str()).collect();
+    assert_eq!(texts, ["tell", "Once upon"]);
 }
 
 #[tokio::test]

@@ -240,6 +240,7 @@ const SESSION_COLUMNS: &str = "SELECT id, created_ms, last_activity_ms,
          WHERE m.user = sessions.user AND m.session = sessions.id AND m.content IS NOT NULL)
      FROM sessions";
 
+/// A question whose answer failed without a word is left out: the caller was told so and asks again.
 fn history(
     transaction: &Transaction<'_>,
     user: &str,
@@ -247,8 +248,12 @@ fn history(
     messages_max: u32,
 ) -> rusqlite::Result<Vec<HistoryMessage>> {
     let mut statement = transaction.prepare_cached(
-        "SELECT role, content FROM messages
-         WHERE user = ?1 AND session = ?2 AND content IS NOT NULL ORDER BY seq DESC LIMIT ?3",
+        "SELECT m.role, m.content FROM messages m
+         WHERE m.user = ?1 AND m.session = ?2 AND m.content IS NOT NULL
+           AND NOT EXISTS (
+               SELECT 1 FROM turns t JOIN messages a ON a.turn = t.seq AND a.role = 'assistant'
+               WHERE t.seq = m.turn AND t.status = 'failed' AND a.content IS NULL)
+         ORDER BY m.seq DESC LIMIT ?3",
     )?;
     let rows = statement.query_map(params![user, session, messages_max], |row| {
         Ok(HistoryMessage { role: role(row, 0)?, text: row.get(1)? })
