@@ -79,9 +79,16 @@ pub enum Piece {
     /// Always the last piece.
     Finished {
         reason: FinishReason,
-        prompt_tokens: usize,
-        completion_tokens: usize,
+        usage: Usage,
     },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    pub prompt_tokens: usize,
+    /// So many of them were known from an earlier request and not computed again.
+    pub cached_tokens: usize,
+    pub completion_tokens: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use super::model::Model;
 use super::prefix::PrefixCache;
 use super::queue::Abandonable;
 use super::text::{StopTexts, Utf8Assembler};
-use super::{EngineError, FinishReason, Piece, Pieces, Prompt, Shared};
+use super::{EngineError, FinishReason, Piece, Pieces, Prompt, Shared, Usage};
 
 /// Prompts are read in chunks that begin at multiples of this, so that rounding, and with it the
 /// text chosen at temperature zero, never depends on what was cached. A cancelled request ends
@@ -61,6 +61,7 @@ struct Generation<'a> {
     weights: ModelWeights,
     /// How many tokens of the prompt, and then of the answer, the weights have seen.
     position: usize,
+    cached_tokens: usize,
     completion_tokens: usize,
 }
 
@@ -87,7 +88,15 @@ impl<'a> Generation<'a> {
     fn new(model: &'a Model, prefixes: &'a PrefixCache, job: &'a Job) -> Self {
         let (weights, position) =
             prefixes.find(&job.prompt.tokens).unwrap_or_else(|| (model.weights.clone(), 0));
-        Self { model, prefixes, job, weights, position, completion_tokens: 0 }
+        Self {
+            model,
+            prefixes,
+            job,
+            weights,
+            position,
+            cached_tokens: position,
+            completion_tokens: 0,
+        }
     }
 
     /// Returns the last piece; those before it have been sent.
@@ -167,8 +176,11 @@ impl<'a> Generation<'a> {
     fn finished(&self, reason: FinishReason) -> Piece {
         Piece::Finished {
             reason,
-            prompt_tokens: self.job.prompt.tokens.len(),
-            completion_tokens: self.completion_tokens,
+            usage: Usage {
+                prompt_tokens: self.job.prompt.tokens.len(),
+                cached_tokens: self.cached_tokens,
+                completion_tokens: self.completion_tokens,
+            },
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::activity::Active;
-use super::wire::{Head, Usage, WireError};
+use super::wire::{Head, WireError};
 use crate::engine::{EngineError, FinishReason, Piece, Pieces};
 
 /// How long a client hears nothing while its prompt waits or is read.
@@ -46,8 +46,7 @@ impl Answer {
                 Piece::Finished { reason: FinishReason::Cancelled, .. } => {
                     return Err(WireError::shutting_down());
                 }
-                Piece::Finished { reason, prompt_tokens, completion_tokens } => {
-                    let usage = Usage::new(prompt_tokens, completion_tokens);
+                Piece::Finished { reason, usage } => {
                     return Ok(self.head.completion(&text, reason, usage));
                 }
             }
@@ -98,10 +97,9 @@ impl Events {
             Ok(Piece::Finished { reason: FinishReason::Cancelled, .. }) => {
                 self.end_with(&mut out, &WireError::shutting_down());
             }
-            Ok(Piece::Finished { reason, prompt_tokens, completion_tokens }) => {
+            Ok(Piece::Finished { reason, usage }) => {
                 event(&mut out, &self.answer.head.chunk(&json!({}), Some(reason)));
                 if self.include_usage {
-                    let usage = Usage::new(prompt_tokens, completion_tokens);
                     event(&mut out, &self.answer.head.usage_chunk(usage));
                 }
                 out.push_str("data: [DONE]\n\n");

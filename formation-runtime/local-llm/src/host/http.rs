@@ -1,16 +1,17 @@
 //! Routes and handlers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use http::{StatusCode, header};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::models::Listed;
@@ -20,6 +21,9 @@ use crate::files::{ModelName, ModelState, SMOLLM2};
 
 /// Far more text than any window can hold.
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Clients are processes of this machine.
+const BODY_READ_MAX: Duration = Duration::from_secs(10);
 
 pub(super) fn router(host: Arc<Host>) -> Router {
     Router::new()
@@ -62,13 +66,8 @@ async fn models(State(host): State<Arc<Host>>) -> Json<Value> {
     Json(json!({ "object": "list", "data": data }))
 }
 
-async fn chat(
-    State(host): State<Arc<Host>>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, WireError> {
-    let body = body.map_err(|rejection| {
-        WireError::invalid(None, rejection.body_text()).with_status(rejection.status())
-    })?;
+async fn chat(State(host): State<Arc<Host>>, request: Request) -> Result<Response, WireError> {
+    let body = read(request).await?;
     let call = Call::parse(&body, Uuid::new_v4().as_u64_pair().0)?;
     let active = host.activity.begin();
     let engine = host.models.engine(&call.model).await?;
@@ -91,6 +90,17 @@ async fn chat(
         Ok((headers, body).into_response())
     } else {
         Ok(Json(answer.collect().await?).into_response())
+    }
+}
+
+async fn read(request: Request) -> Result<Bytes, WireError> {
+    match timeout(BODY_READ_MAX, Bytes::from_request(request, &())).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(rejection)) => {
+            Err(WireError::invalid(None, rejection.body_text()).with_status(rejection.status()))
+        }
+        Err(_) => Err(WireError::invalid(None, "the body did not arrive in time".to_owned())
+            .with_status(StatusCode::REQUEST_TIMEOUT)),
     }
 }
 

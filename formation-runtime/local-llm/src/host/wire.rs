@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::models::{Unavailable, with_causes};
-use crate::engine::{ChatRequest, EngineError, FinishReason, Role};
+use crate::engine::{ChatRequest, EngineError, FinishReason, Role, Usage};
 use crate::files::ModelName;
 
 /// What a client that names none gets. A long answer of a small model is rarely a better one.
@@ -46,14 +46,6 @@ pub(super) struct Head {
     pub(super) id: String,
     pub(super) created: i64,
     pub(super) model: String,
-}
-
-#[derive(Debug, Clone, Copy, Serialize)]
-#[expect(clippy::struct_field_names, reason = "the wire names them so")]
-pub(super) struct Usage {
-    prompt_tokens: usize,
-    completion_tokens: usize,
-    total_tokens: usize,
 }
 
 #[derive(Deserialize)]
@@ -303,7 +295,7 @@ impl Head {
                 "logprobs": null,
                 "finish_reason": reason_name(reason),
             }],
-            "usage": usage,
+            "usage": usage_json(usage),
         })
     }
 
@@ -315,7 +307,7 @@ impl Head {
 
     pub(super) fn usage_chunk(&self, usage: Usage) -> Value {
         let mut chunk = self.chunk_of(&Value::Array(Vec::new()));
-        chunk["usage"] = serde_json::json!(usage);
+        chunk["usage"] = usage_json(usage);
         chunk
     }
 
@@ -327,15 +319,16 @@ impl Head {
     }
 }
 
-// === impl Usage ===
-
-impl Usage {
-    pub(super) fn new(prompt_tokens: usize, completion_tokens: usize) -> Self {
-        Self { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
-    }
-}
-
 // === private helpers ===
+
+fn usage_json(usage: Usage) -> Value {
+    serde_json::json!({
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": { "cached_tokens": usage.cached_tokens },
+    })
+}
 
 fn reason_name(reason: FinishReason) -> &'static str {
     match reason {

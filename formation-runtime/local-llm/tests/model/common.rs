@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use muxi_local_llm::engine::{
-    ChatRequest, Engine, EngineOptions, FinishReason, Piece, Pieces, Role,
+    ChatRequest, Engine, EngineOptions, FinishReason, Piece, Pieces, Role, Usage,
 };
 use muxi_local_llm::files::{self, SMOLLM2};
 
@@ -36,7 +36,9 @@ pub(crate) fn model_path() -> PathBuf {
     let name = "local/smollm2-135m-instruct".parse().unwrap();
     match files::state(models_dir(), &name) {
         files::ModelState::Ready { path, .. } => path,
-        other => panic!("the imported model is not ready: {other:?}"),
+        state @ (files::ModelState::Missing { .. } | files::ModelState::Failed { .. }) => {
+            panic!("the imported model is not ready: {state:?}")
+        }
     }
 }
 
@@ -63,8 +65,7 @@ pub(crate) fn ask(question: &str, max_tokens: usize) -> ChatRequest {
 pub(crate) struct Answer {
     pub(crate) text: String,
     pub(crate) reason: FinishReason,
-    pub(crate) prompt_tokens: usize,
-    pub(crate) completion_tokens: usize,
+    pub(crate) usage: Usage,
 }
 
 pub(crate) fn collect(mut pieces: Pieces) -> Answer {
@@ -72,9 +73,7 @@ pub(crate) fn collect(mut pieces: Pieces) -> Answer {
     loop {
         match pieces.blocking_recv().expect("the answer has an end").expect("no error") {
             Piece::Text(piece) => text.push_str(&piece),
-            Piece::Finished { reason, prompt_tokens, completion_tokens } => {
-                return Answer { text, reason, prompt_tokens, completion_tokens };
-            }
+            Piece::Finished { reason, usage } => return Answer { text, reason, usage },
         }
     }
 }

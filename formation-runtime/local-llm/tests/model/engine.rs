@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::common::{Answer, ask, collect, engine, model_path, models_dir, source};
 use candle_core::quantized::gguf_file::Content;
 use muxi_local_llm::engine::{
-    ChatRequest, Engine, EngineError, EngineOptions, FinishReason, Piece,
+    ChatRequest, Engine, EngineError, EngineOptions, FinishReason, Piece, Role,
 };
 use muxi_local_llm::files;
 use tokio_util::sync::CancellationToken;
@@ -87,15 +87,41 @@ fn greedy_answers_are_equal_whatever_is_cached_or_runs_beside() {
     let engine = engine();
     let request = ask(&long_question(), 24);
     let alone = run(&engine, request.clone());
-    assert_eq!(run(&engine, request.clone()), alone, "from the cached beginning of the prompt");
+    assert_eq!(alone.usage.cached_tokens, 0);
+    let again = run(&engine, request.clone());
+    assert!(again.usage.cached_tokens > 256, "the second answer began anew: {again:?}");
+    assert_eq!(again.text, alone.text, "from the cached beginning of the prompt");
 
     let start =
         |request: &ChatRequest| engine.generate(request.clone(), CancellationToken::new()).unwrap();
     let together = [start(&request), start(&ask("Name a colour.", 24)), start(&request)];
     let [first, other, second] = together.map(collect);
-    assert_eq!((&first, &second), (&alone, &alone), "beside another request");
+    assert_eq!((&first.text, &second.text), (&alone.text, &alone.text), "beside another request");
     assert!(!other.text.is_empty() && other.text != alone.text);
     assert_eq!(run(&crate::common::engine(), request), alone, "in an engine loaded anew");
+}
+
+#[test]
+fn a_system_message_is_read_once_for_all_conversations() {
+    let engine = engine();
+    let cached_tokens = |question| {
+        let mut request = ask(question, 1);
+        request.messages[0].1 = "You answer in short and friendly sentences. ".repeat(12);
+        run(&engine, request).usage.cached_tokens
+    };
+    assert_eq!(cached_tokens("Hello!"), 0);
+    assert_eq!(cached_tokens("What is a fox?"), 64);
+}
+
+#[test]
+fn a_conversation_goes_on_from_where_it_was() {
+    let engine = engine();
+    let mut request = ask(&long_question(), 4);
+    let first = run(&engine, request.clone());
+    request.messages.push((Role::Assistant, first.text));
+    request.messages.push((Role::User, "Are you sure?".to_owned()));
+    let second = run(&engine, request);
+    assert!(second.usage.cached_tokens + 64 >= first.usage.prompt_tokens, "{second:?}");
 }
 
 #[test]
@@ -115,7 +141,7 @@ fn a_seed_repeats_a_sampled_answer() {
 fn an_answer_ends_at_its_limits() {
     let engine = engine();
     let full = run(&engine, ask("Tell me a long story about a fox.", 24));
-    assert_eq!((full.reason, full.completion_tokens), (FinishReason::Length, 24), "{full:?}");
+    assert_eq!((full.reason, full.usage.completion_tokens), (FinishReason::Length, 24), "{full:?}");
 
     let word = full.text.split_whitespace().nth(5).unwrap().to_owned();
     let stopped = run(
@@ -137,7 +163,7 @@ fn a_cancelled_answer_stops_at_once() {
     let rest = collect(pieces);
     assert_eq!(rest.reason, FinishReason::Cancelled);
     // What had been written before the call, the token in the making, and no more.
-    assert!(rest.completion_tokens < 100, "{rest:?}");
+    assert!(rest.usage.completion_tokens < 100, "{rest:?}");
 }
 
 #[test]
@@ -148,8 +174,8 @@ fn a_cancelled_prompt_is_not_read_to_its_end() {
     let pieces = engine.start(prompt, cancel.clone()).unwrap();
     cancel.cancel();
     let answer = collect(pieces);
-    assert_eq!((answer.reason, answer.completion_tokens), (FinishReason::Cancelled, 0));
-    assert!(answer.prompt_tokens > 2000);
+    assert_eq!((answer.reason, answer.usage.completion_tokens), (FinishReason::Cancelled, 0));
+    assert!(answer.usage.prompt_tokens > 2000);
 }
 
 #[test]
@@ -201,7 +227,7 @@ fn an_answer_ends_where_the_window_does() {
     let engine = Engine::load(&model_path(), options).unwrap();
     let answer = run(&engine, ask("Tell me a very long story.", 2000));
     assert_eq!(answer.reason, FinishReason::Length);
-    assert_eq!(answer.prompt_tokens + answer.completion_tokens, 48);
+    assert_eq!(answer.usage.prompt_tokens + answer.usage.completion_tokens, 48);
 }
 
 #[test]
