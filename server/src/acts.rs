@@ -103,7 +103,7 @@ impl Supervisor {
             .write(move |tx| {
                 formations::insert(tx, &new, now_ms)?;
                 operations::begin(tx, &stored, now_ms)?;
-                resolve_runtime(tx, &stored.id, now_ms)
+                announce_steps(tx, &stored, now_ms)
             })
             .await;
         if let Err(error) = inserted {
@@ -189,9 +189,7 @@ impl Supervisor {
                 };
                 let operation = new_operation(kind, &formation, epoch);
                 operations::begin(tx, &operation, now_ms)?;
-                if matches!(kind, OperationKind::Start | OperationKind::Restart) {
-                    resolve_runtime(tx, &operation.id, now_ms)?;
-                }
+                announce_steps(tx, &operation, now_ms)?;
                 Ok(Ok(operation.id))
             })
             .await?;
@@ -263,14 +261,15 @@ fn new_operation(kind: OperationKind, id: &FormationId, epoch: u64) -> Running {
     Running { id: operation, kind, formation: id.to_string(), epoch }
 }
 
-/// The runtime is a program of this installation, so both documented steps are done at once.
-fn resolve_runtime(
+/// The documented steps that are done with the intent itself: the runtime is a program of this
+/// installation, so there is nothing to fetch.
+fn announce_steps(
     tx: &rusqlite::Transaction<'_>,
-    operation: &str,
+    operation: &Running,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    let step = |message: String, version: Option<String>| {
-        let stage = Stage::ResolvingRuntime;
+    let step = |stage: Stage, message: &str, version: Option<&str>| {
+        let (message, version) = (message.to_owned(), version.map(str::to_owned));
         OperationEvent::Progress(Progress {
             stage,
             message,
@@ -279,10 +278,15 @@ fn resolve_runtime(
             max_attempts: None,
         })
     };
-    let version = crate::VERSION.to_owned();
-    let steps = [
-        step("Resolving the runtime".to_owned(), None),
-        step(format!("Using runtime {version}"), Some(version)),
-    ];
-    steps.iter().try_for_each(|step| operations::append(tx, operation, step, now_ms))
+    let stopping = step(Stage::Stopping, "Stopping the running instance", None);
+    let validating = step(Stage::Validating, "Checking the formation", None);
+    let resolving = step(Stage::ResolvingRuntime, "Resolving the runtime", None);
+    let resolved = step(Stage::ResolvingRuntime, "Using the runtime", Some(crate::VERSION));
+    let steps = match operation.kind {
+        OperationKind::Deploy => vec![resolving, resolved],
+        OperationKind::Start => vec![validating, resolving, resolved],
+        OperationKind::Restart => vec![stopping, validating, resolving, resolved],
+        OperationKind::Stop | OperationKind::Delete => Vec::new(),
+    };
+    steps.iter().try_for_each(|step| operations::append(tx, &operation.id, step, now_ms))
 }

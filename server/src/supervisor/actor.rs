@@ -3,6 +3,10 @@
 //! Invariants: only this task changes the formation's instance; every act is noted in the store
 //! before it is done; every step of an operation is stored before anyone is told.
 
+mod adopt;
+mod outcome;
+mod publish;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +16,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use muxi_contract::FormationId;
-use muxi_contract::management::{Completed, Failed, FormationStatus, ProblemKind, Progress, Stage};
+use muxi_contract::management::{Failed, Progress, Stage};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -21,17 +25,16 @@ use super::closed_sign::ClosedSign;
 use super::instance::{self, Plan};
 use super::lifecycle::{
     Desired, DesiredState, Effect, Event, InstanceNumber, Lifecycle, Moment, Phase, Policy,
-    StartFault,
 };
 use super::process::{self, Exit, Identity};
 use super::record::Record;
 use super::{Context, Nudge};
 use crate::config::OnManagerStop;
 use crate::ports::Lease;
-use crate::proxy::routes::{Published, Upstream};
+
 use crate::store::formations::{self, Formation};
 use crate::store::instances::{self, InstanceRow};
-use crate::store::operations::{self, OperationEvent, OperationKind};
+use crate::store::operations::OperationKind;
 
 /// What the actor's watchers saw.
 enum Seen {
@@ -70,9 +73,6 @@ struct Actor {
     /// What a failed deploy reports once its traces are removed.
     verdict: Option<Failed>,
 }
-
-/// A port that somebody else holds is tried again after this.
-const PORT_RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until the formation is removed or the manager stops.
 pub(super) async fn run(
@@ -125,124 +125,6 @@ pub(super) async fn run(
 // === impl Actor ===
 
 impl Actor {
-    /// Reads the formation, takes its port, adopts its instance if it lives, and plays the first
-    /// wish. `None` when the formation is gone.
-    async fn load(context: Arc<Context>, id: FormationId, lease: Option<Lease>) -> Option<Self> {
-        let record = Record::new(Arc::clone(&context), id.clone());
-        let read = id.clone();
-        let (formation, row) = record
-            .read(move |db| Ok((formations::get(db, &read)?, instances::get(db, &read)?)))
-            .await;
-        let formation = formation?;
-        let desired = formation.desired;
-        let policy = policy(&context);
-        let mut actor = Self {
-            life: Lifecycle::new(
-                Desired { state: DesiredState::Stopped, epoch: 0 },
-                formation.newest_instance,
-            ),
-            context,
-            id,
-            record,
-            policy,
-            formation,
-            lease,
-            living: None,
-            log_from: 0,
-            watchers: FuturesUnordered::new(),
-            attempts: mpsc::channel(8),
-            probes: mpsc::channel(8),
-            wake_at: None,
-            sign: None,
-            healthy: None,
-            reason: None,
-            verdict: None,
-        };
-        if let Some(row) = row {
-            actor.adopt(row).await;
-        }
-        while actor.lease.is_none() {
-            actor.take_port().await?;
-        }
-        actor.play(Event::Desired(desired)).await;
-        Some(actor)
-    }
-
-    /// Takes up an instance of an earlier manager where that manager left it.
-    async fn adopt(&mut self, row: InstanceRow) {
-        let name = instance::instance_name(&self.id, row.instance);
-        let identity = row.identity.or_else(|| process::find(&name));
-        let process = identity.and_then(|identity| process::adopt(identity, &self.context.reaper));
-        let Some(process) = process else {
-            tracing::info!(formation = %self.id, instance = row.instance, "the instance is gone");
-            instance::remove_sockets(&self.context, &self.id, row.instance);
-            let id = self.id.clone();
-            self.record.write(move |tx| instances::end(tx, &id, row.instance)).await;
-            return;
-        };
-        tracing::info!(formation = %self.id, pid = process.identity.pid, "adopted");
-        let (id, identity) = (self.id.clone(), process.identity.clone());
-        self.record
-            .write(move |tx| instances::set_identity(tx, &id, row.instance, &identity))
-            .await;
-        if self.lease.is_none() {
-            self.lease = self.lease_from_instance(row.instance).await;
-        }
-        self.life.tried_epoch = row.epoch;
-        self.life.desired = Desired { state: DesiredState::Running, epoch: row.epoch };
-        self.watch(row.instance, process);
-        let millisecond = |ms| Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH);
-        // Healthy or not, it is asked again: the manager may have died before it was told to accept.
-        let deadline = self.context.clock.now() + self.policy.start_deadline;
-        self.life.phase = Phase::Starting { instance: row.instance, epoch: row.epoch, deadline };
-        self.wake_at = Some(deadline);
-        if let Some(since) = row.healthy_at_ms {
-            // Traffic may flow at once; the probe that runs beside it finds out if it must not.
-            let since = millisecond(since);
-            self.life.phase = Phase::Running { instance: row.instance, epoch: row.epoch, since };
-            self.route(row.instance);
-        } else {
-            self.await_health(row.instance);
-        }
-        self.publish();
-    }
-
-    /// The listener that a living instance holds on the formation's port.
-    async fn lease_from_instance(&mut self, number: InstanceNumber) -> Option<Lease> {
-        let path = self.context.layout.handoff_socket(&self.id, number);
-        let taken = tokio::task::spawn_blocking(move || muxi_service::handoff::take(&path)).await;
-        match taken.ok()?.and_then(Lease::from_listener) {
-            Ok(lease) if lease.port == self.formation.port => Some(lease),
-            Ok(lease) => {
-                tracing::warn!(formation = %self.id, port = lease.port, "handed a foreign port");
-                None
-            }
-            Err(error) => {
-                tracing::warn!(formation = %self.id, %error, "no listener was handed back");
-                None
-            }
-        }
-    }
-
-    /// Binds the leased port, or waits a little; `None` when the manager stops meanwhile.
-    async fn take_port(&mut self) -> Option<()> {
-        match self.context.ports.bind(self.formation.port) {
-            Ok(lease) => self.lease = Some(lease),
-            Err(error) => {
-                let reason =
-                    format!("its port {} is taken by another program", self.formation.port);
-                tracing::error!(formation = %self.id, error = &error as &dyn std::error::Error, "{reason}");
-                self.reason = Some(reason);
-                self.publish();
-                tokio::select! {
-                    () = self.context.shutdown.stopping.cancelled() => return None,
-                    () = tokio::time::sleep(PORT_RETRY) => {}
-                }
-            }
-        }
-        Some(())
-    }
-
     /// Reads the intent again.
     async fn reload(&mut self) -> Option<Event> {
         let id = self.id.clone();
@@ -266,7 +148,11 @@ impl Actor {
                     let tail = instance::log_tail(&self.context, &self.id, self.log_from);
                     let last = tail.last().map(|line| format!(": {line}")).unwrap_or_default();
                     self.reason = Some(format!("the process ended with {exit}{last}"));
-                    tracing::warn!(formation = %self.id, instance, exit, "the instance ended");
+                    if matches!(self.life.phase, Phase::Stopping { .. }) {
+                        tracing::info!(formation = %self.id, instance, exit, "the instance ended");
+                    } else {
+                        tracing::warn!(formation = %self.id, instance, exit, "the instance died");
+                    }
                 }
                 instance::remove_sockets(&self.context, &self.id, instance);
                 let id = self.id.clone();
@@ -315,16 +201,6 @@ impl Actor {
                 None
             }
             Effect::Terminate { .. } => {
-                if self
-                    .record
-                    .running_operation()
-                    .await
-                    .is_some_and(|it| it.kind == OperationKind::Restart)
-                {
-                    self.record
-                        .report(Stage::Stopping, "Stopping the running instance".to_owned())
-                        .await;
-                }
                 if let Some(living) = &self.living {
                     process::terminate(&living.identity);
                 }
@@ -443,137 +319,6 @@ impl Actor {
             .push(Box::pin(async move { ended.run_until_cancelled(watch).await.map(|()| seen) }));
     }
 
-    /// A start did not succeed: the operation that asked for it fails, and a first deploy goes.
-    async fn start_failed(&mut self, epoch: u64, fault: StartFault) -> Option<Event> {
-        let operation = self.record.running_operation().await.filter(|it| it.epoch == epoch)?;
-        let failed = self.describe(fault);
-        if operation.kind == OperationKind::Deploy {
-            self.verdict = Some(failed);
-            let (id, now_ms) = (self.id.clone(), self.context.clock.now_ms());
-            self.record
-                .write(move |tx| {
-                    formations::set_desired(tx, &id, DesiredState::Removed, false, now_ms)
-                })
-                .await;
-            return Some(Event::Desired(Desired { state: DesiredState::Removed, epoch }));
-        }
-        self.record.append(&operation.id, OperationEvent::Error(failed)).await;
-        None
-    }
-
-    fn describe(&self, fault: StartFault) -> Failed {
-        let details = instance::log_tail(&self.context, &self.id, self.log_from);
-        let reason = self.reason.clone().unwrap_or_default();
-        let (error, stage, message) = match fault {
-            StartFault::Spawn => (
-                ProblemKind::SpawnError,
-                Stage::Spawning,
-                format!("Failed to spawn process: {reason}"),
-            ),
-            StartFault::Exited => (
-                ProblemKind::HealthCheckFailed,
-                Stage::HealthCheck,
-                format!("Formation crashed during startup: {reason}"),
-            ),
-            StartFault::NotHealthyInTime => (
-                ProblemKind::HealthCheckFailed,
-                Stage::HealthCheck,
-                format!(
-                    "Formation failed health check after {}s: it did not answer as healthy",
-                    self.policy.start_deadline.as_secs()
-                ),
-            ),
-        };
-        Failed { error, message, stage, details }
-    }
-
-    /// Ends the running operation if the machine has reached what it asked for.
-    async fn settle(&mut self) {
-        let Some(operation) = self.record.running_operation().await else { return };
-        let reached = match (&self.life.phase, operation.kind) {
-            (
-                Phase::Running { epoch, .. },
-                OperationKind::Deploy | OperationKind::Start | OperationKind::Restart,
-            ) => *epoch >= operation.epoch,
-            (Phase::Stopped, OperationKind::Stop) => true,
-            (
-                Phase::Stopped
-                | Phase::Starting { .. }
-                | Phase::Running { .. }
-                | Phase::Stopping { .. }
-                | Phase::Waiting { .. }
-                | Phase::CrashLoop
-                | Phase::Removed,
-                _,
-            ) => false,
-        };
-        if reached {
-            // The route first: whoever is told of success may use it at once.
-            self.publish();
-            let complete = OperationEvent::Complete(self.completed());
-            self.record.append(&operation.id, complete).await;
-        }
-    }
-
-    fn completed(&self) -> Completed {
-        Completed {
-            formation_id: self.id.clone(),
-            port: self.formation.port,
-            status: self.status().as_str().to_owned(),
-            url: format!("http://localhost:{}/api/{}", self.context.config.server.port, self.id),
-            health_url: format!("http://localhost:{}/v1/health", self.formation.port),
-            pid: self.living.as_ref().map_or(0, |living| living.identity.pid),
-            restart_count: self.formation.restart_count,
-        }
-    }
-
-    /// Removes everything of the formation but its logs, and ends the operation that asked for it.
-    async fn remove(&mut self) {
-        self.sign = None;
-        self.lease = None;
-        self.context.routes.remove(&self.id);
-        let folder = self.context.layout.formation(&self.id);
-        if let Err(error) = crate::bundles::remove_folder(&self.context.layout, &folder) {
-            tracing::error!(formation = %self.id, %error, "the folder could not be removed");
-        }
-        let operation = self.record.running_operation().await;
-        let event = match (operation.as_ref().map(|it| it.kind), self.verdict.take()) {
-            (Some(OperationKind::Deploy), verdict) => {
-                OperationEvent::Error(verdict.unwrap_or_else(|| {
-                    Failed {
-                        error: ProblemKind::Interrupted,
-                        message:
-                            "The manager stopped before the deploy was done; nothing is left of it"
-                                .to_owned(),
-                        stage: Stage::Spawning,
-                        details: Vec::new(),
-                    }
-                }))
-            }
-            _ => OperationEvent::Complete(Completed {
-                status: "deleted".to_owned(),
-                pid: 0,
-                ..self.completed()
-            }),
-        };
-        let (id, now_ms) = (self.id.clone(), self.context.clock.now_ms());
-        let ended = operation.as_ref().map(|it| it.id.clone());
-        let unused = self
-            .record
-            .write(move |tx| {
-                formations::remove(tx, &id)?;
-                if let Some(operation) = &ended {
-                    operations::append(tx, operation, &event, now_ms)?;
-                }
-                formations::bundles(tx)
-            })
-            .await;
-        crate::bundles::remove_unused(&self.context.layout, &unused);
-        if let Some(operation) = operation {
-            self.context.store.announce(&operation.id);
-        }
-    }
-
     async fn report_attempt(&mut self, attempt: u32) {
         let max_attempts = u32::try_from(self.policy.start_deadline.as_secs()).unwrap_or(u32::MAX);
         self.record
@@ -587,78 +332,6 @@ impl Actor {
                 max_attempts: Some(max_attempts),
             })
             .await;
-    }
-
-    fn status(&self) -> FormationStatus {
-        match self.life.phase {
-            Phase::Stopped if self.lease.is_none() => FormationStatus::Crashed,
-            Phase::Stopped | Phase::Removed => FormationStatus::Stopped,
-            Phase::Starting { .. } => FormationStatus::Starting,
-            Phase::Running { .. } => FormationStatus::Running,
-            Phase::Stopping { .. } => FormationStatus::Stopping,
-            Phase::Waiting { .. } => FormationStatus::Crashed,
-            Phase::CrashLoop => FormationStatus::CrashLoop,
-        }
-    }
-
-    /// Lets the proxy and the lists see the state as it is now.
-    fn publish(&mut self) {
-        if self.life.phase == Phase::Removed {
-            return;
-        }
-        let status = self.status();
-        self.answer_on_the_port(status);
-        let running = match self.life.phase {
-            Phase::Running { instance, since, .. } => Some((instance, since)),
-            Phase::Stopped
-            | Phase::Starting { .. }
-            | Phase::Stopping { .. }
-            | Phase::Waiting { .. }
-            | Phase::CrashLoop
-            | Phase::Removed => None,
-        };
-        let before = self.context.routes.get(&self.id);
-        let upstream = running.map(|(instance, _)| {
-            let socket = self.context.layout.private_socket(&self.id, instance);
-            // The pool of connections goes on as long as the instance does.
-            let kept = before.as_ref().and_then(|it| it.upstream.clone());
-            kept.filter(|upstream| upstream.is_to(&socket)).unwrap_or_else(|| Upstream::new(socket))
-        });
-        let down = matches!(
-            status,
-            FormationStatus::Crashed | FormationStatus::CrashLoop | FormationStatus::Starting
-        );
-        self.context.routes.publish(
-            &self.id,
-            Published {
-                status,
-                pid: self.living.as_ref().map(|living| living.identity.pid),
-                since: running.map(|(_, since)| since),
-                healthy: self.healthy.filter(|_| running.is_some()),
-                reason: self.reason.clone().filter(|_| down),
-                upstream,
-            },
-        );
-    }
-
-    /// While nobody will accept on the formation's port, the manager says so there.
-    fn answer_on_the_port(&mut self, status: FormationStatus) {
-        let reason = match status {
-            FormationStatus::Stopped => "is stopped; an operator can start it again",
-            FormationStatus::CrashLoop => "keeps crashing and was given up; see its log",
-            FormationStatus::Starting
-            | FormationStatus::Running
-            | FormationStatus::Stopping
-            | FormationStatus::Crashed => {
-                self.sign = None;
-                return;
-            }
-        };
-        if self.sign.is_none() && !self.context.shutdown.stopping.is_cancelled() {
-            let lease = self.lease.as_ref();
-            self.sign =
-                lease.and_then(|lease| ClosedSign::hang(&self.context, &self.id, lease, reason));
-        }
     }
 }
 

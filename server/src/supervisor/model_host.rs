@@ -97,15 +97,15 @@ fn start(
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut environment = passed_environment(context);
     environment.insert(SPIN_LIMIT.0.to_owned(), SPIN_LIMIT.1.to_owned());
+    environment.insert("MUXI_MODELS_DIR".to_owned(), text(&context.models_dir));
     let spec = LaunchSpec {
         program: text(&context.runtime),
         args: vec![
             "model-host".to_owned(),
-            "--models-dir".to_owned(),
-            text(&context.models_dir),
-            "--idle-seconds".to_owned(),
+            "--idle-exit-s".to_owned(),
             context.config.runtime.model_host_idle().to_string(),
-            "--socket-path".to_owned(),
+            // The host ends when another manager has put a new socket there.
+            "--socket".to_owned(),
             text(path),
         ],
         environment,

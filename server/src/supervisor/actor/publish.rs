@@ -1,0 +1,82 @@
+//! What others see of a formation: its status, its route, and a word on its port while it is down.
+
+use muxi_contract::management::FormationStatus;
+
+use super::Actor;
+use crate::proxy::routes::{Published, Upstream};
+use crate::supervisor::closed_sign::ClosedSign;
+use crate::supervisor::lifecycle::Phase;
+
+impl Actor {
+    pub(super) fn status(&self) -> FormationStatus {
+        match self.life.phase {
+            Phase::Stopped if self.lease.is_none() => FormationStatus::Crashed,
+            Phase::Stopped | Phase::Removed => FormationStatus::Stopped,
+            Phase::Starting { .. } => FormationStatus::Starting,
+            Phase::Running { .. } => FormationStatus::Running,
+            Phase::Stopping { .. } => FormationStatus::Stopping,
+            Phase::Waiting { .. } => FormationStatus::Crashed,
+            Phase::CrashLoop => FormationStatus::CrashLoop,
+        }
+    }
+
+    /// Lets the proxy and the lists see the state as it is now.
+    pub(super) fn publish(&mut self) {
+        if self.life.phase == Phase::Removed {
+            return;
+        }
+        let status = self.status();
+        self.answer_on_the_port(status);
+        let running = match self.life.phase {
+            Phase::Running { instance, since, .. } => Some((instance, since)),
+            Phase::Stopped
+            | Phase::Starting { .. }
+            | Phase::Stopping { .. }
+            | Phase::Waiting { .. }
+            | Phase::CrashLoop
+            | Phase::Removed => None,
+        };
+        let before = self.context.routes.get(&self.id);
+        let upstream = running.map(|(instance, _)| {
+            let socket = self.context.layout.private_socket(&self.id, instance);
+            // The pool of connections goes on as long as the instance does.
+            let kept = before.as_ref().and_then(|it| it.upstream.clone());
+            kept.filter(|upstream| upstream.is_to(&socket)).unwrap_or_else(|| Upstream::new(socket))
+        });
+        let down = matches!(
+            status,
+            FormationStatus::Crashed | FormationStatus::CrashLoop | FormationStatus::Starting
+        );
+        self.context.routes.publish(
+            &self.id,
+            Published {
+                status,
+                pid: self.living.as_ref().map(|living| living.identity.pid),
+                since: running.map(|(_, since)| since),
+                healthy: self.healthy.filter(|_| running.is_some()),
+                reason: self.reason.clone().filter(|_| down),
+                upstream,
+            },
+        );
+    }
+
+    /// While nobody will accept on the formation's port, the manager says so there.
+    fn answer_on_the_port(&mut self, status: FormationStatus) {
+        let reason = match status {
+            FormationStatus::Stopped => "is stopped; an operator can start it again",
+            FormationStatus::CrashLoop => "keeps crashing and was given up; see its log",
+            FormationStatus::Starting
+            | FormationStatus::Running
+            | FormationStatus::Stopping
+            | FormationStatus::Crashed => {
+                self.sign = None;
+                return;
+            }
+        };
+        if self.sign.is_none() && !self.context.shutdown.stopping.is_cancelled() {
+            let lease = self.lease.as_ref();
+            self.sign =
+                lease.and_then(|lease| ClosedSign::hang(&self.context, &self.id, lease, reason));
+        }
+    }
+}
