@@ -11,7 +11,7 @@ driver_seconds_max=300
 ports_needed=8
 # The drivers' exit status after failed checks, which they have named.
 checks_failed=3
-server_pid='' fake_pid='' work=''
+driver_pid='' server_pid='' fake_pid='' work=''
 
 die() {
     echo "tests/sdk: $*" >&2
@@ -22,7 +22,7 @@ finish() {
     local status=$?
     trap - EXIT INT TERM
     # The manager stops its formations first, each within a deadline of its own.
-    for pid in $server_pid $fake_pid; do
+    for pid in $driver_pid $server_pid $fake_pid; do
         kill -TERM "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
@@ -170,7 +170,11 @@ drive() {
         --data-binary "@$here/script.json"
     env HOME="$folder/home" SDK_SERVER_URL="$server_url" SDK_KEY_ID="$key_id" SDK_SECRET="$secret" \
         SDK_FORMATION_ID="$formation_id" SDK_ADMIN_KEY="$admin_key" SDK_CLIENT_KEY="$client_key" \
-        SDK_FAKE_URL="$fake_url" timeout "$driver_seconds_max" "$@" >"$folder/driver.out" || status=$?
+        SDK_FAKE_URL="$fake_url" timeout "$driver_seconds_max" "$@" >"$folder/driver.out" &
+    # In the background, so that a signal is heard at once.
+    driver_pid=$!
+    wait "$driver_pid" || status=$?
+    driver_pid=''
     sed -E "s/^(ok|FAILED) /\1 $name: /" "$folder/driver.out" | tee -a "$work/results"
     # A driver that breaks down, or ends without a word, has not checked what it should.
     if [[ $status != 0 && $status != "$checks_failed" ]] || ! grep -q '^ok ' "$folder/driver.out"; then

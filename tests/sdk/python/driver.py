@@ -330,9 +330,10 @@ def check(name):
         yield
     except Exception as error:
         failures += 1
-        where = traceback.extract_tb(error.__traceback__)[-1]
+        # The first frame is this one, the second the check's own.
+        where = traceback.extract_tb(error.__traceback__)[1]
         why = " ".join(f"{type(error).__name__}: {error}".split())
-        print(f"FAILED {name}: {why} (line {where.lineno} of {os.path.basename(where.filename)})")
+        print(f"FAILED {name}: {why} (line {where.lineno})")
     else:
         print(f"ok {name}")
     finally:
