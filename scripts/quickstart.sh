@@ -253,8 +253,9 @@ print(value)' "$@"
 # It succeeds only if the stream ended as a good one does: with `complete`, or with text and `done`.
 print_events() {
     python3 -c '
-import json, sys
+import json, signal, sys
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word
 kind = sys.argv[1]
 last = {"progress": "complete", "tokens": "done"}[kind]
 event, ended, text = "message", False, ""
