@@ -8,7 +8,7 @@ use muxi_contract::FormationId;
 use muxi_contract::management::{Failed, ProblemKind, Progress, Stage};
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::bundles::{PrepareError, Prepared};
+use crate::bundles::{self, PrepareError, Prepared};
 use crate::ports::LeaseError;
 use crate::store::formations::{self, FIRST, NewFormation};
 use crate::store::operations::{self, OperationEvent, OperationKind, Running};
@@ -67,7 +67,6 @@ impl Supervisor {
         check_expected(expected, &id, &manifest.version)?;
         let name = manifest.name.clone().unwrap_or_else(|| id.to_string());
         let version = manifest.version.clone();
-        let sha256 = prepared.sha256().to_owned();
 
         // One deploy of an id at a time; the guard outlives the transaction that makes it known.
         let _claim = self.claim(&id)?;
@@ -83,41 +82,48 @@ impl Supervisor {
             return Err(DeployError::TooMany(context.config.limits.formations));
         }
         let lease = context.ports.lease(&leased)?;
-        let (layout, placed) = (context.layout.clone(), id.clone());
-        tokio::task::spawn_blocking(move || prepared.place(&layout, &placed, FIRST))
-            .await
-            .expect("placing a bundle does not panic")
-            .map_err(DeployError::Place)?;
-
         let new = NewFormation {
             id: id.clone(),
             name,
             port: lease.port,
-            bundle_sha256: sha256,
+            bundle_sha256: prepared.sha256().to_owned(),
             version: version.clone(),
         };
         let operation = new_operation(OperationKind::Deploy, &id, FIRST);
-        let (stored, now_ms) = (operation.clone(), context.clock.now_ms());
-        let inserted = context
-            .store
-            .write(move |tx| {
-                formations::insert(tx, &new, now_ms)?;
-                operations::begin(tx, &stored, now_ms)?;
-                announce_steps(tx, &stored, now_ms)
-            })
-            .await;
-        if let Err(error) = inserted {
+        if let Err(error) = self.place_and_store(prepared, new, operation.clone()).await {
+            let (layout, id) = (context.layout.clone(), id.clone());
+            // The claim is still held, so the folder can be nobody else's.
             let removed =
-                crate::bundles::remove_folder(&context.layout, &context.layout.formation(&id));
-            if let Err(error) = removed {
-                tracing::warn!(formation = %id, %error, "a refused deploy left its folder");
-            }
-            return Err(error.into());
+                tokio::task::spawn_blocking(move || bundles::remove_formation(&layout, &id, &[]));
+            removed.await.expect("removing a folder does not panic");
+            return Err(error);
         }
         tracing::info!(formation = %id, version, port = lease.port, "deploying");
         context.store.announce(&operation.id);
         self.introduce(&id, Some(lease));
         Ok(operation.id)
+    }
+
+    /// The files first, then the rows that speak of them.
+    async fn place_and_store(
+        &self,
+        prepared: Prepared,
+        new: NewFormation,
+        operation: Running,
+    ) -> Result<(), DeployError> {
+        let context = self.context();
+        let (layout, id) = (context.layout.clone(), new.id.clone());
+        tokio::task::spawn_blocking(move || prepared.place(&layout, &id, FIRST))
+            .await
+            .expect("placing a bundle does not panic")
+            .map_err(DeployError::Place)?;
+        let now_ms = context.clock.now_ms();
+        let stored = context.store.write(move |tx| {
+            formations::insert(tx, &new, now_ms)?;
+            operations::begin(tx, &operation, now_ms)?;
+            announce_steps(tx, &operation, now_ms)
+        });
+        Ok(stored.await?)
     }
 
     /// Start or restart: a newer epoch to reach. Answers the operation's id.

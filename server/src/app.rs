@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use muxi_contract::management::{Failed, ProblemKind, Stage};
 use muxi_service::accept::{self, AcceptLimits};
 use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
 use rustix::fs::FlockOperation;
@@ -18,7 +17,6 @@ use crate::http;
 use crate::layout::Layout;
 use crate::ports::PortPool;
 use crate::proxy::routes::Routes;
-use crate::store::operations::{self, OperationEvent};
 use crate::store::{Store, formations};
 use crate::supervisor::process::Reaper;
 use crate::supervisor::{Context, Supervisor};
@@ -81,15 +79,9 @@ impl Manager {
     /// Serves until a signal; true when every task ended in time.
     pub async fn serve(self) -> anyhow::Result<bool> {
         let Self { context, listener, _lock } = self;
-        let now_ms = context.clock.now_ms();
-        let stored = context
-            .store
-            .write(move |tx| {
-                fail_orphans(tx, now_ms)?;
-                formations::all(tx)
-            })
-            .await?;
-        bundles::sweep(&context.layout, &stored);
+        let read = |db: &_| Ok((formations::all(db)?, formations::bundles(db)?));
+        let (stored, bundles) = context.store.read(read).await?;
+        bundles::sweep(&context.layout, &stored, &bundles);
         let supervisor = Supervisor::new(Arc::clone(&context));
         let count = supervisor.boot().await?;
         tracing::info!(formations = count, "reconciling");
@@ -120,24 +112,6 @@ impl Manager {
         }
         Ok(left.is_empty() && !tasks.critical_failed())
     }
-}
-
-/// Acts whose formation never came to be, or is gone: their manager was killed.
-fn fail_orphans(
-    tx: &rusqlite::Transaction<'_>,
-    now_ms: i64,
-) -> Result<(), crate::store::StoreError> {
-    for orphan in operations::orphans(tx)? {
-        let failed = Failed {
-            error: ProblemKind::Interrupted,
-            message: "The manager was stopped before this was done; nothing is left of it"
-                .to_owned(),
-            stage: Stage::Validating,
-            details: Vec::new(),
-        };
-        operations::append(tx, &orphan.id, &OperationEvent::Error(failed), now_ms)?;
-    }
-    Ok(())
 }
 
 fn lock(layout: &Layout) -> anyhow::Result<File> {

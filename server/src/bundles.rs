@@ -106,7 +106,7 @@ pub fn prepare(upload: Upload, layout: &Layout, limits: &Limits) -> Result<Prepa
 }
 
 /// Takes a formation's folder away at once and then deletes it.
-pub fn remove_folder(layout: &Layout, folder: &Path) -> io::Result<()> {
+fn remove_folder(layout: &Layout, folder: &Path) -> io::Result<()> {
     let grave = tempfile::Builder::new().prefix("removed-").tempdir_in(layout.uploads())?;
     match fs::rename(folder, grave.path().join("folder")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -115,16 +115,18 @@ pub fn remove_folder(layout: &Layout, folder: &Path) -> io::Result<()> {
     grave.close()
 }
 
-/// Removes the stored bundles that no generation was made of.
-pub fn remove_unused(layout: &Layout, used: &[String]) {
-    let used: BTreeSet<PathBuf> = used.iter().map(|sha256| layout.bundle(sha256)).collect();
-    for path in entries(&layout.bundles()).filter(|path| !used.contains(path)) {
+/// Removes the folder of a formation and the bundles that only it was made of. It blocks.
+///
+/// The store still knows the formation, so that nobody can deploy it anew in between.
+pub fn remove_formation(layout: &Layout, id: &FormationId, bundles: &[String]) {
+    report(&layout.formation(id), remove_folder(layout, &layout.formation(id)));
+    for path in bundles.iter().map(|sha256| layout.bundle(sha256)).filter(|path| path.exists()) {
         report(&path, fs::remove_file(&path));
     }
 }
 
 /// Brings the data folder to what the store says: removes what a dead manager left half done.
-pub fn sweep(layout: &Layout, stored: &[Formation]) {
+pub fn sweep(layout: &Layout, stored: &[Formation], bundles: &[String]) {
     for path in entries(&layout.uploads()) {
         let removed =
             if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
@@ -135,8 +137,10 @@ pub fn sweep(layout: &Layout, stored: &[Formation]) {
         tracing::info!(path = %path.display(), "removing what an unfinished deploy left");
         report(&path, remove_folder(layout, &path));
     }
-    let used: Vec<String> = stored.iter().map(|it| it.bundle_sha256.clone()).collect();
-    remove_unused(layout, &used);
+    let used: BTreeSet<PathBuf> = bundles.iter().map(|sha256| layout.bundle(sha256)).collect();
+    for path in entries(&layout.bundles()).filter(|path| !used.contains(path)) {
+        report(&path, fs::remove_file(&path));
+    }
 }
 
 // === impl Prepared ===

@@ -3,6 +3,7 @@
 //! Every key that is read does something; a key that nothing reads is an error, and one that only
 //! the original knew is a warning that names it.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -206,6 +207,11 @@ impl Config {
         };
         let (config, warnings) = Self::parse(&text)
             .map_err(|fault| ConfigError::Yaml { path: path.to_owned(), fault })?;
+        let mut warnings = warnings;
+        if std::fs::metadata(path).is_ok_and(|it| it.permissions().mode() & 0o077 != 0) {
+            let path = path.display();
+            warnings.push(format!("other users can read the keys in it; run `chmod 600 {path}`"));
+        }
         let faults = config.faults();
         if faults.is_empty() {
             Ok((config, warnings))

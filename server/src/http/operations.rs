@@ -17,13 +17,13 @@ use crate::store::operations::OperationEvent;
 /// Idle proxies cut silent streams; existing clients skip comments.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// The steps of an operation as frames, until its last or until the manager closes.
+/// The steps of an operation as frames, until its last or until the manager stops.
 pub(super) fn frames(app: &App, operation: String) -> impl Stream<Item = Bytes> + Send + use<> {
     let context = app.supervisor.context();
-    let closing = context.shutdown.closing.clone();
+    let stopping = context.shutdown.stopping.clone();
     acts::follow(&context.store, operation)
         .map(|event| frame(&event))
-        .take_until(closing.cancelled_owned())
+        .take_until(stopping.cancelled_owned())
 }
 
 pub(super) fn frame(event: &OperationEvent) -> Bytes {
@@ -43,7 +43,7 @@ pub(super) async fn outcome(app: &App, operation: String) -> Result<Completed, F
     let context = app.supervisor.context();
     let mut events = pin!(
         acts::follow(&context.store, operation)
-            .take_until(context.shutdown.closing.clone().cancelled_owned())
+            .take_until(context.shutdown.stopping.clone().cancelled_owned())
     );
     while let Some(event) = events.next().await {
         match event {

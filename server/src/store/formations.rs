@@ -123,6 +123,15 @@ pub fn leased_ports(connection: &Connection) -> Result<Vec<u16>, StoreError> {
     Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
+/// The bundles that only this formation was made of.
+pub fn own_bundles(connection: &Connection, id: &FormationId) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT bundle_sha256 FROM generations WHERE formation = ?1 EXCEPT
+         SELECT bundle_sha256 FROM generations WHERE formation <> ?1",
+    )?;
+    Ok(statement.query_map([id.as_str()], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
 /// The bundles that some generation was made of.
 pub fn bundles(connection: &Connection) -> Result<Vec<String>, StoreError> {
     let mut statement =

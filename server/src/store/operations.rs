@@ -94,18 +94,6 @@ pub fn running(connection: &Connection, formation: &str) -> Result<Option<Runnin
     row.optional()?.map(running_from).transpose()
 }
 
-/// Acts under way on formations that are not (or no longer) there: their manager died early.
-pub fn orphans(connection: &Connection) -> Result<Vec<Running>, StoreError> {
-    let mut statement = connection.prepare(
-        "SELECT id, kind, formation, epoch FROM operations
-         WHERE state = 'running' AND formation NOT IN (SELECT id FROM formations)",
-    )?;
-    let rows = statement.query_map([], |row| {
-        Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?))
-    })?;
-    rows.map(|row| running_from(row?)).collect()
-}
-
 /// The steps after `seq`, with their numbers.
 pub fn events_after(
     connection: &Connection,

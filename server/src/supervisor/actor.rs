@@ -31,7 +31,6 @@ use super::record::Record;
 use super::{Context, Nudge};
 use crate::config::OnManagerStop;
 use crate::ports::Lease;
-
 use crate::store::formations::{self, Formation};
 use crate::store::instances::{self, InstanceRow};
 use crate::store::operations::OperationKind;
@@ -65,7 +64,6 @@ struct Actor {
     watchers: FuturesUnordered<BoxFuture<'static, Option<Seen>>>,
     attempts: (mpsc::Sender<u32>, mpsc::Receiver<u32>),
     probes: (mpsc::Sender<bool>, mpsc::Receiver<bool>),
-    wake_at: Option<Timestamp>,
     sign: Option<ClosedSign>,
     healthy: Option<bool>,
     /// Why the formation is down.
@@ -106,10 +104,7 @@ pub(super) async fn run(
             },
             Some(attempt) = actor.attempts.1.recv() => { actor.report_attempt(attempt).await; None }
             Some(healthy) = actor.probes.1.recv() => { actor.healthy = Some(healthy); actor.publish(); None }
-            () = sleep_until(&actor.context, actor.wake_at) => {
-                actor.wake_at = None;
-                Some(Event::TimePassed)
-            }
+            () = sleep_until(&actor.context, actor.life.wake_at()) => Some(Event::TimePassed),
         };
         if let Some(event) = event {
             actor.play(event).await;
@@ -211,10 +206,6 @@ impl Actor {
                     tracing::warn!(formation = %self.id, "the grace is over; killing the instance");
                     process::kill(&living.identity);
                 }
-                None
-            }
-            Effect::WakeAt(at) => {
-                self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
                 None
             }
             Effect::Remove => {

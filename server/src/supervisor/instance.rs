@@ -19,6 +19,7 @@ use super::Context;
 use super::lifecycle::InstanceNumber;
 use super::probe;
 use super::process::{self, Descriptors, INSTANCE_VAR, Process, ProcessError};
+use crate::layout::Layout;
 use crate::ports::Lease;
 
 /// What an instance is started with.
@@ -85,7 +86,7 @@ pub(super) fn start(context: &Context, plan: &Plan, lease: &Lease) -> Result<Pro
     };
     let text = |path: PathBuf| path.to_string_lossy().into_owned();
     let (host, port) = (context.ports.host().to_string(), lease.port.to_string());
-    let name = instance_name(formation, *instance);
+    let name = instance_name(layout, formation, *instance);
     let mut environment = passed_environment(context);
     environment.extend(
         [
@@ -159,9 +160,13 @@ pub(super) async fn until_unresponsive(
     }
 }
 
-/// The id by which an instance is found among all processes.
-pub(super) fn instance_name(formation: &FormationId, instance: InstanceNumber) -> String {
-    format!("{formation}.{instance}")
+/// The id by which an instance is found among all processes, those of other managers included.
+pub(super) fn instance_name(
+    layout: &Layout,
+    formation: &FormationId,
+    instance: InstanceNumber,
+) -> String {
+    layout.private_socket(formation, instance).to_string_lossy().into_owned()
 }
 
 /// Removes the sockets of an instance that is gone.

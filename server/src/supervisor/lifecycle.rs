@@ -72,7 +72,7 @@ pub enum Event {
     Exited {
         instance: InstanceNumber,
     },
-    /// A wake-up that was asked for is due.
+    /// The moment of [`Lifecycle::wake_at`] has come.
     TimePassed,
 }
 
@@ -94,8 +94,6 @@ pub enum Effect {
     Kill {
         instance: InstanceNumber,
     },
-    /// Send `TimePassed` at this moment.
-    WakeAt(Timestamp),
     /// Remove the formation's files and rows.
     Remove,
     /// The start that `epoch` asked for did not succeed.
@@ -186,6 +184,20 @@ impl Lifecycle {
         }
     }
 
+    /// When the machine must look again, if nothing happens before.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        match self.phase {
+            Phase::Starting { deadline, .. } => Some(deadline),
+            Phase::Stopping { kill_at, killed: false, .. } => Some(kill_at),
+            Phase::Waiting { until } => Some(until),
+            Phase::Stopping { killed: true, .. }
+            | Phase::Stopped
+            | Phase::Running { .. }
+            | Phase::CrashLoop
+            | Phase::Removed => None,
+        }
+    }
+
     /// Brings what is closer to what should be. Idempotent.
     fn reconcile(&mut self, at: Moment, policy: &Policy, effects: &mut Vec<Effect>) {
         match (self.phase.clone(), self.desired.state) {
@@ -240,7 +252,6 @@ impl Lifecycle {
         self.tried_epoch = epoch;
         self.phase = Phase::Starting { instance, epoch, deadline };
         effects.push(Effect::Spawn { instance, epoch });
-        effects.push(Effect::WakeAt(deadline));
     }
 
     fn stop(
@@ -254,7 +265,6 @@ impl Lifecycle {
         let kill_at = at.now + policy.stop_grace;
         self.phase = Phase::Stopping { instance, kill_at, killed: false, why };
         effects.push(Effect::Terminate { instance });
-        effects.push(Effect::WakeAt(kill_at));
     }
 
     fn became_healthy(
@@ -306,7 +316,6 @@ impl Lifecycle {
             Some(delay) => {
                 let until = at.now + delay;
                 self.phase = Phase::Waiting { until };
-                effects.push(Effect::WakeAt(until));
             }
             None => self.phase = Phase::CrashLoop,
         }

@@ -114,12 +114,18 @@ impl Supervisor {
     /// Starts the actor of a stored formation; a new one comes with its lease.
     pub fn introduce(&self, id: &FormationId, lease: Option<Lease>) {
         let (nudge, mailbox) = mpsc::channel(NUDGES_MAX);
+        let own = nudge.downgrade();
         self.lock().insert(id.clone(), nudge);
         let actor = actor::run(Arc::clone(&self.context), id.clone(), lease, mailbox);
         let (supervisor, done) = (self.clone(), id.clone());
         self.context.tasks.spawn(TaskKind::PerFormation, format!("supervise {id}"), async move {
             actor.await;
-            supervisor.lock().remove(&done);
+            // A formation that was deployed anew meanwhile has an actor of its own.
+            let mut actors = supervisor.lock();
+            let ours = own.upgrade().zip(actors.get(&done)).is_some_and(|(a, b)| a.same_channel(b));
+            if ours {
+                actors.remove(&done);
+            }
         });
     }
 

@@ -53,7 +53,6 @@ impl Actor {
             watchers: FuturesUnordered::new(),
             attempts: mpsc::channel(8),
             probes: mpsc::channel(8),
-            wake_at: None,
             sign: None,
             healthy: None,
             reason: None,
@@ -71,7 +70,7 @@ impl Actor {
 
     /// Takes up an instance of an earlier manager where that manager left it.
     pub(super) async fn adopt(&mut self, row: InstanceRow) {
-        let name = instance::instance_name(&self.id, row.instance);
+        let name = instance::instance_name(&self.context.layout, &self.id, row.instance);
         let identity = row.identity.or_else(|| process::find(&name));
         let process = identity.and_then(|identity| process::adopt(identity, &self.context.reaper));
         let Some(process) = process else {
@@ -96,7 +95,6 @@ impl Actor {
         // Healthy or not, it is asked again: the manager may have died before it was told to accept.
         let deadline = self.context.clock.now() + self.policy.start_deadline;
         self.life.phase = Phase::Starting { instance: row.instance, epoch: row.epoch, deadline };
-        self.wake_at = Some(deadline);
         if let Some(since) = row.healthy_at_ms {
             // Traffic may flow at once; the probe that runs beside it finds out if it must not.
             let since = millisecond(since);

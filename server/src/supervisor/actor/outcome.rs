@@ -98,8 +98,13 @@ impl Actor {
         self.sign = None;
         self.lease = None;
         self.context.routes.remove(&self.id);
-        let folder = self.context.layout.formation(&self.id);
-        if let Err(error) = crate::bundles::remove_folder(&self.context.layout, &folder) {
+        let (layout, id) = (self.context.layout.clone(), self.id.clone());
+        let own = id.clone();
+        let bundles = self.record.read(move |db| formations::own_bundles(db, &own)).await;
+        let removed = tokio::task::spawn_blocking(move || {
+            crate::bundles::remove_formation(&layout, &id, &bundles);
+        });
+        if let Err(error) = removed.await {
             tracing::error!(formation = %self.id, %error, "the folder could not be removed");
         }
         let operation = self.record.running_operation().await;
@@ -124,17 +129,15 @@ impl Actor {
         };
         let (id, now_ms) = (self.id.clone(), self.context.clock.now_ms());
         let ended = operation.as_ref().map(|it| it.id.clone());
-        let unused = self
-            .record
+        self.record
             .write(move |tx| {
                 formations::remove(tx, &id)?;
                 if let Some(operation) = &ended {
                     operations::append(tx, operation, &event, now_ms)?;
                 }
-                formations::bundles(tx)
+                Ok(())
             })
             .await;
-        crate::bundles::remove_unused(&self.context.layout, &unused);
         if let Some(operation) = operation {
             self.context.store.announce(&operation.id);
         }

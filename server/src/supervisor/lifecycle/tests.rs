@@ -24,7 +24,7 @@ fn desired(state: DesiredState, epoch: u64) -> Event {
     Event::Desired(Desired { state, epoch })
 }
 
-/// Plays `(seconds, event)` and gives the effects, wake-ups left out, of each step.
+/// Plays `(seconds, event)` and gives the effects of each step.
 fn play(events: &[(i64, Event)]) -> (Lifecycle, Vec<Vec<Effect>>) {
     let start = Desired { state: DesiredState::Stopped, epoch: 0 };
     let mut life = Lifecycle::new(start, 0);
@@ -33,7 +33,7 @@ fn play(events: &[(i64, Event)]) -> (Lifecycle, Vec<Vec<Effect>>) {
         let now = Timestamp::UNIX_EPOCH + SignedDuration::from_secs(*second);
         let (next, effects) = life.step(event, Moment { now, jitter: 0.0 }, &POLICY);
         life = next;
-        all.push(effects.into_iter().filter(|it| !matches!(it, Effect::WakeAt(_))).collect());
+        all.push(effects);
     }
     (life, all)
 }
@@ -202,14 +202,16 @@ proptest! {
                     }
                     Effect::Unroute => routed = None,
                     Effect::Remove => prop_assert_eq!(alive, None),
-                    Effect::Terminate { .. } | Effect::Kill { .. } | Effect::WakeAt(_)
-                    | Effect::StartFailed { .. } => {}
+                    Effect::Terminate { .. } | Effect::Kill { .. } | Effect::StartFailed { .. } => {}
                 }
             }
             if removed {
                 prop_assert!(effects.is_empty(), "removed is final");
             }
             prop_assert_eq!(next.current(), alive);
+            // A state that waits for time must ask to be woken.
+            let waits = matches!(next.phase, Phase::Starting { .. } | Phase::Waiting { .. });
+            prop_assert!(!waits || next.wake_at().is_some(), "nothing would wake it");
             prop_assert_eq!(routed.is_some(), matches!(next.phase, Phase::Running { .. }));
             life = next;
         }
