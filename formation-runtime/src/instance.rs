@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
+use axum::serve::ListenerExt as _;
 use muxi_service::accept::{self, AcceptLimits};
 use muxi_service::{Shutdown, TaskGroup, TaskKind};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +31,13 @@ pub enum AcceptError {
     Listener(#[source] io::Error),
     #[error("the formation is stopping")]
     Stopping,
+}
+
+/// Tokens leave one by one: waiting to fill a packet would be seen.
+pub fn send_at_once(stream: &mut tokio::net::TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection keeps its delay");
+    }
 }
 
 // === impl SharedPort ===
@@ -60,6 +68,7 @@ impl SharedPort {
         let listener = inner.listener.try_clone().map_err(AcceptError::Listener)?;
         let listener =
             tokio::net::TcpListener::from_std(listener).map_err(AcceptError::Listener)?;
+        let listener = listener.tap_io(send_at_once);
         let stopping = inner.shutdown.stopping.child_token();
         let shutdown =
             Shutdown { stopping: stopping.clone(), closing: inner.shutdown.closing.clone() };

@@ -18,7 +18,7 @@ use crate::app::{App, Parts};
 use crate::cli::Serve;
 use crate::conversation::{Conversations, TurnContext};
 use crate::http;
-use crate::instance::SharedPort;
+use crate::instance::{SharedPort, send_at_once};
 use crate::keys::{KEYS_FILE, KeyClass, Keys};
 use crate::limits::Limits;
 use crate::load::Formation;
@@ -220,13 +220,6 @@ fn own_address(formation: &Formation, arguments: &Serve) -> anyhow::Result<Socke
         .with_context(|| format!("failed to resolve the host `{host}`"))?
         .next()
         .with_context(|| format!("the host `{host}` has no address"))
-}
-
-/// Tokens leave one by one: waiting to fill a packet would be seen.
-fn send_at_once(stream: &mut tokio::net::TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection keeps its delay");
-    }
 }
 
 fn announce(app: &App, data_dir: &Path, address: SocketAddr, is_managed: bool) {
