@@ -23,6 +23,7 @@ use crate::bundles::{self, Upload};
 use crate::proxy::routes::Published;
 use crate::store::formations::{self, Formation};
 use crate::store::operations::OperationEvent;
+use crate::supervisor::lifecycle::DesiredState;
 
 const GZIP_TYPES: [&str; 3] =
     ["application/gzip", "application/x-gzip", "application/octet-stream"];
@@ -206,10 +207,13 @@ fn view(app: &App, stored: Formation) -> FormationView {
     let published = context.routes.get(&stored.id);
     let published = published.as_deref();
     let since = published.and_then(|it| it.since);
+    // Its actor has not spoken yet, or has spoken its last word.
+    let leaving = stored.desired.state == DesiredState::Removed;
+    let unpublished = if leaving { FormationStatus::Stopping } else { FormationStatus::Starting };
     let uptime = since.map_or(0, |since| context.clock.now().duration_since(since).as_secs());
     FormationView {
         name: stored.name,
-        status: published.map_or(FormationStatus::Starting, |it| it.status),
+        status: published.map_or(unpublished, |it| it.status),
         port: stored.port,
         pid: published.and_then(|it| it.pid).unwrap_or(0),
         uptime: u64::try_from(uptime).unwrap_or(0),
