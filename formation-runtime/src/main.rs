@@ -10,8 +10,8 @@ use formation_runtime::load::{self, Formation, Surroundings};
 use formation_runtime::models::{self, PrivateSocket};
 use formation_runtime::{report, serve};
 use muxi_contract::launch::MODEL_HOST_SOCKET_VAR;
+use muxi_service::listen;
 use muxi_service::telemetry::{self, LogFormat};
-use muxi_service::{Shutdown, listen};
 
 fn main() -> ExitCode {
     let Cli { serve, command } = Cli::parse();
@@ -65,18 +65,7 @@ fn run_command(command: &Command) -> anyhow::Result<bool> {
         Command::Models(command) => models::run(command, &models_dir)?,
         Command::ModelHost(arguments) => {
             models::ensure_engine_environment().context("failed to start anew")?;
-            runtime()?.block_on(async {
-                let shutdown = Shutdown::new();
-                let stop = shutdown.stopping.clone();
-                let host = models::host(arguments, models_dir, stop.clone());
-                let signals = shutdown.run(std::time::Duration::ZERO, async {});
-                tokio::pin!(host);
-                // Order does not matter: the host ends by itself, or because it is told to.
-                tokio::select! {
-                    ended = &mut host => ended,
-                    stopped = signals => { stopped?; host.await }
-                }
-            })?;
+            runtime()?.block_on(models::host(arguments, models_dir))?;
         }
     }
     Ok(true)

@@ -11,7 +11,7 @@ use muxi_contract::ids::nanoid;
 use muxi_local_llm::engine;
 use muxi_local_llm::files::{self, ModelState};
 use muxi_local_llm::host::{self, HostOptions};
-use muxi_service::{listen, unix_path};
+use muxi_service::{Shutdown, listen, unix_path};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{ModelHost, Models};
@@ -81,11 +81,8 @@ pub fn run(command: &Models, models_dir: &Path) -> anyhow::Result<()> {
 }
 
 /// `model-host`: on the socket that was passed on, else on the one that is named.
-pub async fn host(
-    arguments: &ModelHost,
-    models_dir: PathBuf,
-    shutdown: CancellationToken,
-) -> anyhow::Result<()> {
+/// Ends at a signal, or by itself when it is no longer needed.
+pub async fn host(arguments: &ModelHost, models_dir: PathBuf) -> anyhow::Result<()> {
     let listener = match (listen::inherited_unix()?, &arguments.socket) {
         (Some(inherited), _) => inherited,
         (None, Some(path)) => {
@@ -98,7 +95,17 @@ pub async fn host(
     options.socket_path.clone_from(&arguments.socket);
     let listener = tokio::net::UnixListener::from_std(listener)?;
     report::ok("serving local models");
-    let ended = host::serve(listener, options, shutdown).await?;
+    let shutdown = Shutdown::new();
+    let serving = host::serve(listener, options, shutdown.stopping.clone());
+    tokio::pin!(serving);
+    // Order does not matter: each arm is an end, and the host is asked on after a signal.
+    let ended = tokio::select! {
+        ended = &mut serving => ended?,
+        stopped = shutdown.run(Duration::ZERO, async {}) => {
+            stopped?;
+            serving.await?
+        }
+    };
     tracing::info!(?ended, "the model host has ended");
     Ok(())
 }

@@ -171,8 +171,8 @@ impl Frames {
     pub(crate) async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some((frame, rest)) = self.buffer.split_once("\n\n") {
-                let frame = parse(frame);
-                self.buffer = rest.to_owned();
+                let (frame, end) = (parse(frame), self.buffer.len() - rest.len());
+                self.buffer.drain(..end);
                 match frame {
                     Some(frame) => return Some(frame),
                     None => continue,
