@@ -1,0 +1,84 @@
+//! A program before the real runtime, so that a test decides when and whether an instance starts.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::bin_dir;
+
+/// Turned by files, so that it needs no connection to the test.
+#[derive(Debug)]
+pub struct RuntimeSwitch {
+    folder: PathBuf,
+}
+
+const HELD: &str = "held";
+const BROKEN: &str = "broken";
+const DEAF: &str = "deaf";
+
+// === impl RuntimeSwitch ===
+
+impl RuntimeSwitch {
+    pub(super) fn install(folder: &Path) -> Self {
+        let folder = folder.join("switch");
+        fs::create_dir(&folder).expect("a fresh folder");
+        let script = format!(
+            "#!/bin/sh\n\
+             cd '{folder}' || exit 2\n\
+             if [ -e {BROKEN} ]; then cat {BROKEN} >&2; exit 1; fi\n\
+             if [ -e {DEAF} ]; then trap '' TERM; fi\n\
+             while [ -e {HELD} ]; do sleep 0.01; done\n\
+             exec '{runtime}' \"$@\"\n",
+            folder = folder.display(),
+            runtime = bin_dir().join("formation-runtime").display(),
+        );
+        let switch = Self { folder };
+        fs::write(switch.program(), script).expect("a fresh folder");
+        fs::set_permissions(switch.program(), fs::Permissions::from_mode(0o755))
+            .expect("our own file");
+        switch
+    }
+
+    pub(super) fn program(&self) -> PathBuf {
+        self.folder.join("formation-runtime")
+    }
+
+    /// Instances wait before they begin.
+    pub fn hold(&self) {
+        self.set(HELD, "");
+    }
+
+    pub fn release(&self) {
+        self.unset(HELD);
+    }
+
+    /// Instances write this to their log and end with 1.
+    pub fn break_down(&self, last_words: &str) {
+        self.set(BROKEN, last_words);
+    }
+
+    pub fn mend(&self) {
+        self.unset(BROKEN);
+    }
+
+    /// Instances that are held ignore SIGTERM.
+    pub fn deafen(&self) {
+        self.set(DEAF, "");
+    }
+
+    pub fn cure(&self) {
+        self.unset(DEAF);
+    }
+
+    fn set(&self, name: &str, content: &str) {
+        // Complete before it is seen.
+        let draft = self.folder.join("draft");
+        fs::write(&draft, content)
+            .and_then(|()| fs::rename(&draft, self.folder.join(name)))
+            .expect("our own folder");
+    }
+
+    fn unset(&self, name: &str) {
+        fs::remove_file(self.folder.join(name)).expect("it was set before");
+    }
+}
