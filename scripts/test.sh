@@ -83,14 +83,14 @@ import re, sys
 
 text = re.sub(r"\x1b\[[0-9;]*m", "", sys.stdin.read())
 passed = failed = 0
-for line in text.splitlines():
-    suite = line.lstrip()
-    if suite.startswith(("Summary [", "test result:")) or re.fullmatch(r"\d+ passed, \d+ failed", suite):
-        for count, word in re.findall(r"(\d+) (passed|failed|exec failed|timed out)\b", suite):
-            if word == "passed":
-                passed += int(count)
-            else:
-                failed += int(count)
+# Only what stands for a whole suite: nextest shows the words of single failed tests indented.
+suite = re.compile(r" *Summary \[|test result:|\d+ passed, \d+ failed$")
+for line in filter(suite.match, text.splitlines()):
+    for count, word in re.findall(r"(\d+) (passed|failed|exec failed|timed out)\b", line):
+        if word == "passed":
+            passed += int(count)
+        else:
+            failed += int(count)
 print(passed, failed)'
 }
 
