@@ -51,6 +51,14 @@ pub enum ActError {
     Store(#[from] StoreError),
 }
 
+/// What an act stored.
+struct Wish {
+    /// The epoch that fulfils it.
+    epoch: u64,
+    /// The operation that it ended, whose followers must be told.
+    overtaken: Option<String>,
+}
+
 // === impl Supervisor ===
 
 impl Supervisor {
@@ -136,7 +144,8 @@ impl Supervisor {
             if !restart && serving && formation.desired.state == DesiredState::Running {
                 return Ok(Err(ActError::AlreadyRunning));
             }
-            Ok(Ok(formations::set_desired(tx, id, DesiredState::Running, true, now_ms)?))
+            let epoch = formations::set_desired(tx, id, DesiredState::Running, true, now_ms)?;
+            Ok(Ok(Wish { epoch, overtaken: None }))
         })
         .await
     }
@@ -148,7 +157,8 @@ impl Supervisor {
             if formation.desired.state != DesiredState::Running {
                 return Ok(Err(ActError::AlreadyStopped));
             }
-            Ok(Ok(formations::set_desired(tx, id, DesiredState::Stopped, false, now_ms)?))
+            let epoch = formations::set_desired(tx, id, DesiredState::Stopped, false, now_ms)?;
+            Ok(Ok(Wish { epoch, overtaken: None }))
         })
         .await
     }
@@ -163,13 +173,13 @@ impl Supervisor {
                 stage: Stage::Stopping,
                 details: Vec::new(),
             };
-            operations::supersede(tx, id, overtaken, now_ms)?;
-            Ok(Ok(epoch))
+            let overtaken = operations::supersede(tx, id, overtaken, now_ms)?;
+            Ok(Ok(Wish { epoch, overtaken }))
         })
         .await
     }
 
-    /// `decide` checks and stores the wish, and answers the epoch that fulfils it.
+    /// `decide` checks and stores the wish.
     async fn act<D>(
         &self,
         id: &FormationId,
@@ -181,7 +191,7 @@ impl Supervisor {
                 &rusqlite::Transaction<'_>,
                 &FormationId,
                 i64,
-            ) -> Result<Result<u64, ActError>, StoreError>
+            ) -> Result<Result<Wish, ActError>, StoreError>
             + Send
             + 'static,
     {
@@ -189,17 +199,20 @@ impl Supervisor {
         let (formation, now_ms) = (id.clone(), clock.now_ms());
         let begun = store
             .write(move |tx| {
-                let epoch = match decide(tx, &formation, now_ms)? {
-                    Ok(epoch) => epoch,
+                let Wish { epoch, overtaken } = match decide(tx, &formation, now_ms)? {
+                    Ok(wish) => wish,
                     Err(refused) => return Ok(Err(refused)),
                 };
                 let operation = new_operation(kind, &formation, epoch);
                 operations::begin(tx, &operation, now_ms)?;
                 announce_steps(tx, &operation, now_ms)?;
-                Ok(Ok(operation.id))
+                Ok(Ok((operation.id, overtaken)))
             })
             .await?;
-        let operation = begun?;
+        let (operation, overtaken) = begun?;
+        if let Some(overtaken) = overtaken {
+            store.announce(&overtaken);
+        }
         store.announce(&operation);
         self.nudge(id);
         Ok(operation)
