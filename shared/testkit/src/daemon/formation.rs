@@ -76,8 +76,12 @@ impl Formation {
 
     /// Says something in the session `s`.
     pub async fn say(&self, message: &str) -> Answer {
-        Answer::of(self.chat(&json!({"message": message, "session_id": "s", "stream": false})))
-            .await
+        self.say_in("s", message).await
+    }
+
+    pub async fn say_in(&self, session: &str, message: &str) -> Answer {
+        let body = json!({"message": message, "session_id": session, "stream": false});
+        Answer::of(self.chat(&body)).await
     }
 
     /// The same as a stream of events.
