@@ -1,7 +1,9 @@
 //! The HTTP side that both wires share: clients, one request, and what a refusal means.
 
 use std::error::Error as StdError;
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::fd::IntoRawFd as _;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -227,7 +229,7 @@ impl LazyClient {
             // A redirected POST would lose its body, and a key must not follow to another host.
             .redirect(reqwest::redirect::Policy::none());
         if let Self::Unix(path, _) = self {
-            builder = builder.unix_socket(path.as_path());
+            builder = builder.unix_socket(short(path).as_path());
         }
         let client = builder.build()?;
         Ok(cell.get_or_init(|| client))
@@ -316,6 +318,7 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// Shorter than the idle limit of common load balancers, so a pooled connection is seldom a dead one.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 const POOL_IDLE_MAX: usize = 32;
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 const MESSAGE_CHARS_MAX: usize = 600;
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
@@ -326,6 +329,21 @@ fn usable(base_url: &str) -> Option<Url> {
     // Credentials in the address would end up in messages.
     let bare = url.username().is_empty() && url.password().is_none() && url.query().is_none();
     (http && bare).then_some(url)
+}
+
+/// The kernel takes at most 107 bytes of socket path. A folder's descriptor makes a longer one short.
+fn short(socket: &Path) -> PathBuf {
+    if socket.as_os_str().len() <= SOCKET_PATH_BYTES_MAX {
+        return socket.to_owned();
+    }
+    let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
+        return socket.to_owned();
+    };
+    match File::open(folder) {
+        // The client keeps the path for as long as the process lives, so the folder stays open.
+        Ok(folder) => Path::new("/proc/self/fd").join(folder.into_raw_fd().to_string()).join(name),
+        Err(_) => socket.to_owned(),
+    }
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

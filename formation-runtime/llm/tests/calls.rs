@@ -353,11 +353,16 @@ async fn a_unix_socket_serves_as_well_as_a_port() {
     let path = folder.path().join("model.sock");
     let fake = FakeLlm::start_on_unix_socket(&path).await;
     fake.script(json!([{ "reply": { "text": "from nearby" } }]));
-    let endpoint = Endpoint::over_unix_socket(&path);
-    let provider = connect("local", endpoint, &HttpClients::default()).unwrap();
-    let (texts, end) = read(provider.stream("m", &question()).await.unwrap()).await;
-    assert_eq!(texts.concat(), "from nearby");
-    assert!(end.is_ok());
+    // The second one lies deeper than the kernel takes a path to.
+    let deep = folder.path().join("d".repeat(120));
+    std::os::unix::fs::symlink(folder.path(), &deep).unwrap();
+    for path in [path, deep.join("model.sock")] {
+        let endpoint = Endpoint::over_unix_socket(&path);
+        let provider = connect("local", endpoint, &HttpClients::default()).unwrap();
+        let (texts, end) = read(provider.stream("m", &question()).await.unwrap()).await;
+        assert_eq!(texts.concat(), "from nearby");
+        assert!(end.is_ok());
+    }
 }
 
 #[tokio::test]
