@@ -156,7 +156,8 @@ fn read(path: &Path) -> Result<Map<String, Value>, KeysError> {
 
 /// Whole or not at all, and readable by the owner only from the first byte on.
 fn write(path: &Path, keys: &Map<String, Value>) -> io::Result<()> {
-    let beside = path.with_extension(format!("{}.tmp", std::process::id()));
+    // Not the process id: in a container that was killed here the next one has the same.
+    let beside = path.with_extension(format!("{}.tmp", nanoid()));
     let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&beside)?;
     let written = serde_json::to_vec_pretty(keys)
         .map_err(io::Error::from)
