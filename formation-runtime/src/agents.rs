@@ -1,20 +1,29 @@
 //! The agents of the formation: who they are and which model speaks for them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use muxi_formation::Agent as Config;
 use muxi_llm::Llm;
 use serde_json::{Value, json};
 
+use crate::document;
+
 /// One agent, ready to answer.
 #[derive(Debug)]
 pub struct Agent {
     pub config: Config,
+    /// The same with its placeholders, to be shown.
+    pub written: Config,
     pub llm: Llm,
     /// `provider/model`, as the manifest names it.
     pub model: String,
     pub temperature: f64,
     pub max_tokens: u32,
+    /// How long the model may say nothing.
+    pub silence_max: Duration,
+    /// It or its fallback is asked through the model host.
+    pub needs_model_host: bool,
     /// The model runs on this machine, with a small window.
     pub is_local: bool,
 }
@@ -48,9 +57,11 @@ impl Agents {
 // === impl Agent ===
 
 impl Agent {
-    /// As the formation API shows it.
+    /// As the formation API shows it: no secret is in it.
     pub fn to_json(&self) -> Value {
-        let config = &self.config;
+        let config = &self.written;
+        let mut metadata = config.metadata.clone();
+        document::mask_keys(&mut metadata);
         json!({
             "id": config.id,
             "name": config.name,
@@ -72,7 +83,7 @@ impl Agent {
             "author": config.author,
             "url": config.url,
             "license": config.license,
-            "metadata": config.metadata,
+            "metadata": metadata,
             "source": "formation",
         })
     }

@@ -20,14 +20,18 @@ pub fn read(manifest: &Path) -> Result<Value, DocumentError> {
     fs::File::open(manifest)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
     // The parser's own words could quote a key.
     let mut document: Value = serde_yaml::from_str(&text).map_err(|_| DocumentError::Shape)?;
-    mask(&mut document, false);
+    mask_keys(&mut document);
     Ok(document)
+}
+
+/// Hides everything below a key-like name, except texts that are nothing but a placeholder.
+pub fn mask_keys(document: &mut Value) {
+    mask(document, false);
 }
 
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const MASK: &str = "••••••••";
 
-/// Everything below a key-like name is masked, except texts that are nothing but a placeholder.
 fn mask(value: &mut Value, is_secret: bool) {
     match value {
         Value::Object(fields) => {
@@ -44,8 +48,11 @@ fn mask(value: &mut Value, is_secret: bool) {
 
 fn holds_secrets(name: &str) -> bool {
     let name = name.to_lowercase();
-    let is_key = name.ends_with("_key") || name.ends_with("_keys") || name == "key";
-    is_key || ["secret", "password", "token", "connection_string"].contains(&name.as_str())
+    let last_word = name.rsplit(['_', '-']).next().unwrap_or_default();
+    // Not `tokens`, which are counted.
+    ["key", "keys", "apikey", "secret", "secrets", "password", "token", "credentials"]
+        .contains(&last_word)
+        || ["connection_string", "authorization"].contains(&name.as_str())
 }
 
 fn is_placeholder(text: &str) -> bool {
@@ -70,6 +77,7 @@ llm:
   api_keys: {openai: sk-open, groq: 'x${{ secrets.A }}y'}
   settings: {max_tokens: 5}
   models: [{text: openai/gpt-4o, api_key: 12345}]
+extensions: {example.org: {client_secret: s3, 'bot-token': '1:x', Authorization: [Bearer x]}}
 ";
         fs::write(&path, manifest).unwrap();
         let expected = json!({
@@ -80,6 +88,9 @@ llm:
                 "settings": {"max_tokens": 5},
                 "models": [{"text": "openai/gpt-4o", "api_key": MASK}],
             },
+            "extensions": {"example.org": {
+                "client_secret": MASK, "bot-token": MASK, "Authorization": [MASK],
+            }},
         });
         assert_eq!(read(&path).unwrap(), expected);
     }

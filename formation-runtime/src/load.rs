@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muxi_formation::manifest::{ChosenModel, ModelName};
-use muxi_formation::{Loaded, MANIFEST_NAMES, Resolve, Source};
+use muxi_formation::{Agent as Config, Diagnostic, Loaded, MANIFEST_NAMES, Resolve, Source};
 use muxi_llm::{Endpoint, HttpClients, Llm, RetryPolicy, Target};
 use muxi_local_llm::files;
 use muxi_vault::Vault;
@@ -31,14 +31,11 @@ pub struct Surroundings<'a> {
 }
 
 /// Why a bundle was refused, one line a fault: `file:line:column: what; mend`.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
     pub faults: Vec<String>,
-}
-
-/// The providers whose models run on this machine.
-pub fn is_local(model: &ModelName) -> bool {
-    matches!(model.provider(), "local" | "llama_cpp")
+    /// Remarks that may explain a fault, in the same form.
+    pub warnings: Vec<String>,
 }
 
 /// The folder and the manifest's name for what the command line calls the bundle.
@@ -57,7 +54,7 @@ pub fn locate(path: &Path) -> Result<PathBuf, Refusal> {
     } else {
         format!("{}:1:1: does not exist; name the bundle's folder or its {names}", path.display())
     };
-    Err(Refusal { faults: vec![fault] })
+    Err(Refusal::of(vec![fault]))
 }
 
 /// Reads, checks and connects the bundle in `folder`. Blocks for as long as the disk takes.
@@ -67,18 +64,17 @@ pub fn load(folder: &Path, around: Surroundings<'_>) -> Result<Formation, Refusa
         Source::Secrets => secret(&vault, around, name),
         Source::Env => (around.environment)(name),
     };
-    let loaded = muxi_formation::load(folder, Resolve::With(&look_up)).map_err(|found| {
-        let faults = found.iter().filter(|it| it.is_error()).map(ToString::to_string);
-        Refusal { faults: faults.collect() }
-    })?;
+    let loaded =
+        muxi_formation::load(folder, Resolve::With(&look_up)).map_err(|found| refusal(&found))?;
+    // Once more with its placeholders, for the operator's eyes.
+    let written = muxi_formation::load(folder, Resolve::Keep).map_err(|found| refusal(&found))?;
     let manifest_name = MANIFEST_NAMES.into_iter().find(|name| folder.join(name).is_file());
     let manifest_name = manifest_name.unwrap_or(MANIFEST_NAMES[0]);
-    let agents = connect(&loaded, around).map_err(|faults| Refusal {
-        faults: faults.into_iter().map(|fault| format!("{manifest_name}:1:1: {fault}")).collect(),
-    })?;
-    let document = document::read(&folder.join(manifest_name)).map_err(|error| Refusal {
-        faults: vec![format!("{manifest_name}:1:1: {error}; check the file")],
-    })?;
+    let at_manifest = |fault: String| format!("{manifest_name}:1:1: {fault}");
+    let agents = connect(&loaded, &written.agents, around)
+        .map_err(|faults| Refusal::of(faults.into_iter().map(at_manifest).collect()))?;
+    let document = document::read(&folder.join(manifest_name))
+        .map_err(|error| Refusal::of(vec![at_manifest(format!("{error}; check the file"))]))?;
     Ok(Formation { loaded, agents, document })
 }
 
@@ -90,7 +86,21 @@ impl std::fmt::Debug for Surroundings<'_> {
     }
 }
 
+// === impl Refusal ===
+
+impl Refusal {
+    fn of(faults: Vec<String>) -> Self {
+        Self { faults, ..Self::default() }
+    }
+}
+
 // === private helpers ===
+
+fn refusal(found: &[Diagnostic]) -> Refusal {
+    let (faults, warnings): (Vec<_>, Vec<_>) = found.iter().partition(|it| it.is_error());
+    let lines = |found: Vec<&Diagnostic>| found.into_iter().map(ToString::to_string).collect();
+    Refusal { faults: lines(faults), warnings: lines(warnings) }
+}
 
 fn open_vault(folder: &Path) -> Result<Vault, Refusal> {
     match Vault::open(folder) {
@@ -99,8 +109,9 @@ fn open_vault(folder: &Path) -> Result<Vault, Refusal> {
         Err(muxi_vault::VaultError::KeyMissing { .. }) => Ok(Vault::default()),
         Err(error) => {
             let mend = "check .key, or write the secrets anew";
-            let fault = format!("{}:1:1: {error}; {mend}", muxi_vault::SECRETS_FILE);
-            Err(Refusal { faults: vec![fault] })
+            let error = anyhow::Error::from(error);
+            let fault = format!("{}:1:1: {error:#}; {mend}", muxi_vault::SECRETS_FILE);
+            Err(Refusal::of(vec![fault]))
         }
     }
 }
@@ -113,12 +124,17 @@ fn secret(vault: &Vault, around: Surroundings<'_>, name: &str) -> Option<String>
     Some(variable).filter(|value| !value.is_empty())
 }
 
-fn connect(loaded: &Loaded, around: Surroundings<'_>) -> Result<Agents, Vec<String>> {
+/// `written` holds the same agents with their placeholders.
+fn connect(
+    loaded: &Loaded,
+    written: &[Config],
+    around: Surroundings<'_>,
+) -> Result<Agents, Vec<String>> {
     let clients = HttpClients::default();
     let connector = Connector { loaded, around, clients: &clients };
     let mut agents = Vec::new();
     let mut faults = Vec::new();
-    for config in &loaded.agents {
+    for (config, written) in loaded.agents.iter().zip(written) {
         // A formation with an agent without a model does not load.
         let Some(chosen) = loaded.manifest.llm.choose(config) else { continue };
         match connector.llm(&chosen) {
@@ -127,8 +143,12 @@ fn connect(loaded: &Loaded, around: Surroundings<'_>) -> Result<Agents, Vec<Stri
                 model: chosen.model.to_string(),
                 temperature: chosen.temperature,
                 max_tokens: chosen.max_tokens,
-                is_local: is_local(&chosen.model),
+                silence_max: silence_max(&chosen, &chosen.model),
+                needs_model_host: chosen.model.is_local()
+                    || chosen.fallback_model.as_ref().is_some_and(ModelName::is_local),
+                is_local: chosen.model.is_local(),
                 config: config.clone(),
+                written: written.clone(),
             }),
             Err(found) => {
                 let named =
@@ -151,11 +171,12 @@ struct Connector<'a> {
 impl Connector<'_> {
     /// The model and its fallback; the faults of both are told together.
     fn llm(&self, chosen: &ChosenModel) -> Result<Llm, Vec<String>> {
-        let timeout = Duration::from_secs(u64::from(chosen.timeout_seconds));
-        let primary = self.target(&chosen.model, chosen.api_key.clone(), timeout);
+        let silence_max = |model| silence_max(chosen, model);
+        let key = chosen.api_key.clone();
+        let primary = self.target(&chosen.model, key, silence_max(&chosen.model));
         let fallback = chosen.fallback_model.as_ref().map(|model| {
             let key = self.loaded.manifest.llm.api_keys.get(model.provider()).cloned();
-            self.target(model, key, timeout)
+            self.target(model, key, silence_max(model))
         });
         let retry = RetryPolicy { retries_max: chosen.max_retries, ..RetryPolicy::default() };
         match (primary, fallback.transpose()) {
@@ -173,16 +194,13 @@ impl Connector<'_> {
         timeout: Duration,
     ) -> Result<Target, String> {
         let provider = model.provider();
-        if is_local(model) {
+        if model.is_local() {
             let name: files::ModelName = model
                 .as_str()
                 .parse()
                 .map_err(|error: files::InvalidModelName| error.to_string())?;
-            let endpoint = Endpoint {
-                // Loading the file and reading a long prompt take their time without a word.
-                timeout: timeout.max(LOCAL_SILENCE),
-                ..Endpoint::over_unix_socket(self.around.model_host)
-            };
+            let endpoint =
+                Endpoint { timeout, ..Endpoint::over_unix_socket(self.around.model_host) };
             return self.connect(provider, endpoint, name.to_string());
         }
         let variable = |suffix: &str| {
@@ -192,7 +210,10 @@ impl Connector<'_> {
         let base_url = self.loaded.manifest.llm.base_urls.get(provider).cloned();
         let endpoint = Endpoint {
             base_url: base_url.or_else(|| variable("BASE_URL")),
-            api_key: api_key.or_else(|| variable("API_KEY").map(SecretString::from)),
+            // A placeholder may stand for an empty secret.
+            api_key: api_key
+                .filter(|key| !key.expose_secret().trim().is_empty())
+                .or_else(|| variable("API_KEY").map(SecretString::from)),
             timeout,
             ..Endpoint::default()
         };
@@ -207,3 +228,9 @@ impl Connector<'_> {
 }
 
 const LOCAL_SILENCE: Duration = Duration::from_mins(2);
+
+/// A local model loads its file and reads long prompts without a word.
+fn silence_max(chosen: &ChosenModel, model: &ModelName) -> Duration {
+    let asked = Duration::from_secs(u64::from(chosen.timeout_seconds));
+    if model.is_local() { asked.max(LOCAL_SILENCE) } else { asked }
+}

@@ -43,11 +43,12 @@ fn run_formation(arguments: Serve) -> anyhow::Result<bool> {
         Ok(loaded) => loaded,
         Err(refusal) => {
             let count = refusal.faults.len();
-            report::fail(&refusal.faults, &format!("the formation has {count} fault(s)"));
+            let lines = [refusal.warnings, refusal.faults].concat();
+            report::fail(&lines, &format!("the formation has {count} fault(s)"));
             return Ok(false);
         }
     };
-    let needs_host = shared_host.is_none() && formation.agents.iter().any(|agent| agent.is_local);
+    let needs_host = shared_host.is_none() && formation.agents.iter().any(|it| it.needs_model_host);
     if needs_host {
         models::ensure_engine_environment().context("failed to start anew for local models")?;
     }

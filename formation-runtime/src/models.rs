@@ -38,22 +38,27 @@ pub fn models_dir(environment: &dyn Fn(&str) -> Option<String>) -> PathBuf {
     })
 }
 
-/// Starts this program anew with the environment that an engine needs, unless it has it.
+/// Starts this program anew with the environment that an engine needs, unless it has it. The process
+/// stays the same, and so do the sockets that a manager passed on, if nobody has taken them yet.
 ///
 /// The arithmetic library reads its settings from the environment, which a process cannot change
 /// for itself safely.
 pub fn ensure_engine_environment() -> io::Result<()> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    // Half of the cores: beside other busy processes, a thread too many halves the speed of all.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2);
     let needed = engine::process_environment(threads);
     if needed.iter().all(|(name, _)| std::env::var_os(name).is_some()) {
         return Ok(());
     }
     let missing = needed.into_iter().filter(|(name, _)| std::env::var_os(name).is_none());
+    let mut arguments = std::env::args_os();
+    // By this path a program starts anew even when an upgrade has replaced its file meanwhile.
+    let mut command = std::process::Command::new("/proc/self/exe");
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
     // `exec` returns only when it failed.
-    Err(std::process::Command::new("/proc/self/exe")
-        .args(std::env::args_os().skip(1))
-        .envs(missing)
-        .exec())
+    Err(command.args(arguments).envs(missing).exec())
 }
 
 /// `models list` and `models import`.
@@ -138,7 +143,7 @@ impl PrivateSocket {
         // The folder's mode decides who may use the models.
         std::fs::DirBuilder::new().mode(0o700).create(&self.folder)?;
         let bound = BoundSocket { folder: self.folder.clone() };
-        Ok((bound, tokio::net::UnixListener::bind(self.path())?))
+        Ok((bound, tokio::net::UnixListener::from_std(unix_path::bind(&self.path())?)?))
     }
 }
 

@@ -83,7 +83,7 @@ pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
     if !unfinished.is_empty() {
         tracing::warn!(tasks = ?unfinished, "did not finish in time");
     }
-    Ok(!tasks.critical_failed())
+    Ok(!tasks.critical_failed() && !helpers.critical_failed())
 }
 
 // === impl Running ===
@@ -132,7 +132,8 @@ impl Running {
         let (bound, listener) =
             socket.bind().context("failed to bind the socket of the model host")?;
         let serving = models::host_within(listener, models_dir, self.shutdown.closing.clone());
-        self.helpers.spawn(TaskKind::PerFormation, "model host", serving);
+        // Critical: an engine that crashed works again in a new process only.
+        self.helpers.spawn(TaskKind::Critical, "model host", serving);
         Ok(bound)
     }
 }

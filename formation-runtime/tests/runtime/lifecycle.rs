@@ -84,6 +84,29 @@ async fn the_end_of_the_grace_is_told_to_streams_and_written_down() {
 }
 
 #[tokio::test]
+async fn a_model_host_keeps_the_socket_that_was_passed_on_when_it_starts_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("host.sock");
+    let parent_fd: OwnedFd = unix_path::bind(&path).unwrap().into();
+    let mut command = launched(1);
+    command.args(["model-host", "--idle-exit-s", "1", "--socket"]).arg(&path);
+    command.env_clear().env("MUXI_MODELS_DIR", folder.path().join("models"));
+    command.fd_mappings(vec![FdMapping { parent_fd, child_fd: 3 }]).unwrap();
+    let mut child = command.spawn().unwrap();
+    // The command holds this end's copy of the socket.
+    drop(command);
+
+    let client = reqwest::Client::builder().unix_socket(path.as_path()).build().unwrap();
+    let health = client.get("http://host/health").send().await.unwrap();
+    let health: serde_json::Value = health.json().await.unwrap();
+    assert_eq!(health["state"], "missing");
+    let environment = std::fs::read(format!("/proc/{}/environ", child.id())).unwrap();
+    assert!(String::from_utf8(environment).unwrap().contains("CANDLE_NUM_THREADS="));
+    // It ends by itself when it is idle, so this wait has an end.
+    assert!(tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap().success());
+}
+
+#[tokio::test]
 async fn under_a_manager_the_formations_port_is_served_only_while_it_is_told_to() {
     let llm = FakeLlm::start().await;
     let bundle = Bundle::new(&manifest(""));
@@ -99,10 +122,8 @@ async fn under_a_manager_the_formations_port_is_served_only_while_it_is_told_to(
     ];
     let mappings = (3..).zip(descriptors);
     let mappings = mappings.map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd });
-    // The launcher's part: only the process itself knows its id.
-    let mut command = std::process::Command::new("/bin/sh");
-    command.args(["-c", "LISTEN_FDS=3 LISTEN_PID=$$ exec \"$@\"", "sh"]);
-    command.arg(env!("CARGO_BIN_EXE_formation-runtime")).arg(bundle.path());
+    let mut command = launched(3);
+    command.arg(bundle.path());
     command.arg("--data-dir").arg(bundle.data_dir());
     command.env_clear().env("FAKE_BASE_URL", llm.base_url());
     command.stdin(Stdio::null()).stdout(Stdio::piped());
@@ -146,4 +167,12 @@ async fn under_a_manager_the_formations_port_is_served_only_while_it_is_told_to(
     assert_eq!(act("/_instance/accept").await, 204);
     let again = runtime.get("/v1/health").header("X-Muxi-Client-Key", CLIENT_KEY);
     assert_eq!(again.send().await.unwrap().status(), 200);
+}
+
+/// The launcher's part: only the process itself knows its id.
+fn launched(sockets: usize) -> std::process::Command {
+    let mut command = std::process::Command::new("/bin/sh");
+    let script = format!("LISTEN_FDS={sockets} LISTEN_PID=$$ exec \"$@\"");
+    command.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_formation-runtime")]);
+    command
 }

@@ -4,9 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
 
 use muxi_testkit::fake_llm::FakeLlm;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Runtime, manifest, program};
+use crate::harness::{ADMIN_KEY, Bundle, Runtime, manifest, program};
 
 fn refused(bundle: &Bundle) -> Output {
     let output = program().arg(bundle.path()).args(["--port", "0"]).output().unwrap();
@@ -49,7 +49,7 @@ fn sections_that_are_not_built_and_models_that_cannot_be_reached_are_refused_by_
 #[tokio::test]
 async fn secrets_come_from_the_environment_where_there_is_no_vault() {
     let llm = FakeLlm::start().await;
-    llm.script(serde_json::json!({"api_key": "sk-from-outside", "rules": []}));
+    llm.script(json!({"api_key": "sk-from-outside", "rules": []}));
     let bundle =
         Bundle::new(&manifest("").replace("{fake: sk-fake}", "{fake: '${{ secrets.my-key }}'}"));
     let mut command = bundle.command(&llm);
@@ -57,6 +57,71 @@ async fn secrets_come_from_the_environment_where_there_is_no_vault() {
     let runtime = Runtime::start(command);
     runtime.say("hi").await;
     assert_eq!(llm.journal().len(), 1);
+}
+
+/// Written by another implementation; what is in them is told in the tests of the vault.
+const GOLDEN_KEY: &str = include_str!("../../../shared/vault/tests/golden/key.txt");
+const GOLDEN_SECRETS: &str = include_str!("../../../shared/vault/tests/golden/secrets.enc");
+const GOLDEN_VALUE: &str = "fma_0123456789";
+
+fn bundle_with_a_vault(key: Option<&str>) -> Bundle {
+    let placeholder = "${{ secrets.formation-admin api_key }}";
+    let manifest = manifest("")
+        .replace("sk-fake", &format!("'{placeholder}'"))
+        .replace(ADMIN_KEY, &format!("'{placeholder}'"))
+        .replace("Be brief.", &format!("'The word is {placeholder}.', metadata: {{api_key: k-1}}"));
+    let bundle = Bundle::new(&manifest);
+    std::fs::write(bundle.path().join("secrets.enc"), GOLDEN_SECRETS).unwrap();
+    if let Some(key) = key {
+        std::fs::write(bundle.path().join(".key"), key).unwrap();
+    }
+    bundle
+}
+
+#[tokio::test]
+async fn secrets_come_from_the_vault_and_are_shown_to_nobody() {
+    let llm = FakeLlm::start().await;
+    llm.script(json!({"api_key": GOLDEN_VALUE, "rules": []}));
+    let bundle = bundle_with_a_vault(Some(GOLDEN_KEY));
+    let runtime = bundle.start(&llm);
+    runtime.say("hi").await;
+    let system = llm.journal()[0].body["messages"][0]["content"].clone();
+    assert!(system.as_str().unwrap().ends_with("The word is fma_0123456789."), "{system}");
+    for path in ["/v1/formation", "/v1/agents", "/v1/agents/helper", "/v1/status"] {
+        let request = runtime.get(path).header("X-Muxi-Admin-Key", GOLDEN_VALUE);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        let text = response.text().await.unwrap();
+        assert!(!text.contains(GOLDEN_VALUE) && !text.contains("k-1"), "{path}: {text}");
+        let shows = path != "/v1/status";
+        assert_eq!(text.contains("The word is ${{ secrets."), shows, "{path}: {text}");
+    }
+}
+
+#[test]
+fn a_vault_that_does_not_open_says_why() {
+    let faults = text(&refused(&bundle_with_a_vault(None)).stderr);
+    assert!(faults.contains("secrets.enc is there without its key"), "{faults}");
+    let other = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let faults = text(&refused(&bundle_with_a_vault(Some(other))).stderr);
+    assert!(faults.contains("the key is not the one it was written with"), "{faults}");
+}
+
+#[tokio::test]
+async fn a_fallback_on_this_machine_has_its_model_host() {
+    let llm = FakeLlm::start().await;
+    llm.script(json!([{"reply": {"status": 500}}]));
+    let fallback = "{max_retries: 0, fallback_model: local/smollm2-135m-instruct}";
+    let bundle = Bundle::new(&manifest("").replace("{max_retries: 0}", fallback));
+    let mut command = bundle.command(&llm);
+    command.env("MUXI_MODELS_DIR", bundle.path().join("no-models"));
+    let runtime = Runtime::start(command);
+    let response = runtime.chat(&json!({"message": "hi"})).send().await.unwrap();
+    assert_eq!(response.status(), 502);
+    let body: Value = response.json().await.unwrap();
+    // The host was reached, and says what is amiss.
+    let message = body["error"]["message"].as_str().unwrap();
+    assert!(message.contains("then the fallback") && message.contains("HTTP 503"), "{message}");
 }
 
 #[tokio::test]

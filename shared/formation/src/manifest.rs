@@ -17,6 +17,7 @@ pub struct Manifest {
     pub schema: String,
     pub id: FormationId,
     pub description: String,
+    /// This and `author` to `repository` are for people: shown, and without effect.
     pub name: Option<String>,
     #[serde(default = "default_version")]
     pub version: String,
@@ -121,7 +122,8 @@ pub struct Memory {
     pub persistent: Persistent,
 }
 
-/// `size` messages go into a prompt, `size × multiplier` are kept at hand.
+/// `size` messages go into a prompt. A memory without a disk keeps `size × multiplier` of a session;
+/// one with a disk keeps all of them, so that the multiplier is for the former only.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Buffer {
@@ -152,6 +154,8 @@ pub struct Agent {
     pub name: Option<String>,
     pub description: String,
     pub system_message: Option<String>,
+    /// This and the other fields down to `metadata` say who the agent is. They will matter when there
+    /// are several to choose from; until then they are shown and without effect.
     pub role: Option<String>,
     #[serde(default)]
     pub specialties: Vec<String>,
@@ -205,7 +209,7 @@ impl Llm {
             model: entry.model.clone(),
             api_key: entry.api_key.clone().or_else(provider_key),
             temperature: own.temperature.or(common.temperature).unwrap_or(0.7),
-            max_tokens: own.max_tokens.or(common.max_tokens).unwrap_or(4096),
+            max_tokens: own.max_tokens.or(common.max_tokens).unwrap_or(entry.model.max_tokens()),
             timeout_seconds: own.timeout_seconds.or(common.timeout_seconds).unwrap_or(30),
             max_retries: own.max_retries.or(common.max_retries).unwrap_or(3),
             fallback_model: own.fallback_model.clone().or_else(|| common.fallback_model.clone()),
@@ -224,9 +228,19 @@ impl ModelName {
         self.0.split_once('/').map_or(&self.0, |(provider, _)| provider)
     }
 
+    /// Whether it runs on this machine, through the model host.
+    pub fn is_local(&self) -> bool {
+        matches!(self.provider(), "local" | "llama_cpp")
+    }
+
     /// What the provider calls it; may have slashes itself.
     pub fn model(&self) -> &str {
         self.0.split_once('/').map_or("", |(_, model)| model)
+    }
+
+    /// What a formation that says nothing gets; long answers of small models are slow and no better.
+    fn max_tokens(&self) -> u32 {
+        if self.is_local() { 256 } else { 4096 }
     }
 }
 
