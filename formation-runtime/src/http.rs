@@ -11,6 +11,7 @@ mod formation;
 mod health;
 mod instance;
 mod page;
+mod path;
 mod query;
 mod sessions;
 mod status;

@@ -8,6 +8,8 @@ use muxi_service::accept::AcceptLimits;
 pub struct Limits {
     pub accept: AcceptLimits,
     pub body_bytes: usize,
+    /// For what a body holds besides its message, where the bundle lets messages be longer than that.
+    pub body_bytes_besides: usize,
     pub body_read: Duration,
     /// How long the head of a stream waits for the model's first word, so that an early failure
     /// can still be an HTTP error.
@@ -17,12 +19,17 @@ pub struct Limits {
     pub turns: usize,
     /// Turns of one session: the one at work and those behind it.
     pub turns_per_session: usize,
+    /// From asking the model to the end of its answer, unless the bundle lets a model be silent for
+    /// longer. Without it a provider that only sends comments would keep a session for ever.
+    pub turn: Duration,
+    pub answer_bytes: usize,
     /// Pieces of an answer that wait for a slow reader before the model is held up.
     pub updates_queued: usize,
-    /// Of one turn, to look up and write down.
-    pub history_chars: usize,
-    /// The same for the embedded models, whose window is small.
-    pub history_chars_local: usize,
+    /// Of earlier messages in a prompt.
+    pub history_bytes: usize,
+    /// The same for the embedded models. A token is at least a byte, so this much always leaves room
+    /// in their window of 4096 tokens; otherwise one session could fill it and never be answered again.
+    pub history_bytes_local: usize,
     /// Sessions that a memory without a disk keeps.
     pub sessions_in_process: u32,
     /// After closing: for turns to write their ends down.
@@ -36,14 +43,17 @@ impl Default for Limits {
         Self {
             accept: AcceptLimits { connections: 1024, header_read: Duration::from_secs(30) },
             body_bytes: 1024 * 1024,
+            body_bytes_besides: 64 * 1024,
             body_read: Duration::from_secs(30),
             head_hold: Duration::from_secs(1),
             keepalive: Duration::from_secs(1),
             turns: 512,
             turns_per_session: 8,
+            turn: Duration::from_mins(10),
+            answer_bytes: 8 * 1024 * 1024,
             updates_queued: 64,
-            history_chars: 200_000,
-            history_chars_local: 6_000,
+            history_bytes: 400_000,
+            history_bytes_local: 3_000,
             sessions_in_process: 10_000,
             settle: Duration::from_secs(3),
         }

@@ -5,14 +5,14 @@ use muxi_memory::{HistoryMessage, Role};
 
 /// Soul and agent as one system message, as much of the history as fits, and the question.
 ///
-/// Neighbours of one role become one message, since some models take strictly alternating roles;
+/// An empty answer is left out, since some models take no empty message. Neighbours of one role become one message, since some models take strictly alternating roles;
 /// two of one role follow each other when a turn ended without an answer.
 pub fn compose(
     soul: &str,
     system_message: Option<&str>,
     history: &[HistoryMessage],
     question: &str,
-    history_chars_max: usize,
+    history_bytes_max: usize,
 ) -> Vec<Message> {
     let parts = [soul, system_message.unwrap_or_default()].map(str::trim);
     let system = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n");
@@ -21,8 +21,9 @@ pub fn compose(
         messages.push(Message::system(system));
     }
     let question = HistoryMessage { role: Role::User, text: question.to_owned() };
-    let recent = recent(history, history_chars_max);
-    for message in recent.iter().chain([&question]) {
+    let recent = recent(history, history_bytes_max);
+    let said = recent.iter().filter(|message| !message.text.trim().is_empty());
+    for message in said.chain([&question]) {
         let message = match message.role {
             Role::User => Message::user(message.text.as_str()),
             Role::Assistant => Message::assistant(message.text.as_str()),
@@ -39,12 +40,12 @@ pub fn compose(
 }
 
 /// The newest messages that fit, from a question on: an answer without its question misleads.
-fn recent(history: &[HistoryMessage], chars_max: usize) -> &[HistoryMessage] {
-    let mut room = chars_max;
+fn recent(history: &[HistoryMessage], bytes_max: usize) -> &[HistoryMessage] {
+    let mut room = bytes_max;
     let fits = history.iter().rev().take_while(|message| {
-        let chars = message.text.chars().count();
-        let fits = chars <= room;
-        room = room.saturating_sub(chars);
+        let bytes = message.text.len();
+        let fits = bytes <= room;
+        room = room.saturating_sub(bytes);
         fits
     });
     let from = history.len() - fits.count();
@@ -57,12 +58,12 @@ fn recent(history: &[HistoryMessage], chars_max: usize) -> &[HistoryMessage] {
 mod tests {
     use super::*;
 
-    fn check(history: &[(Role, &str)], chars_max: usize, expected: &[&str]) {
+    fn check(history: &[(Role, &str)], bytes_max: usize, expected: &[&str]) {
         let history: Vec<_> = history
             .iter()
             .map(|(role, text)| HistoryMessage { role: *role, text: (*text).to_owned() })
             .collect();
-        let messages = compose("Soul.\n", Some("Task."), &history, "Q", chars_max);
+        let messages = compose("Soul.\n", Some("Task."), &history, "Q", bytes_max);
         let shown: Vec<_> = messages
             .iter()
             .map(|message| format!("{:?}: {}", message.role, message.content))
@@ -80,6 +81,7 @@ mod tests {
         // A window that starts in the middle of a turn drops the half turn.
         check(&usual, 1, &[system, "User: Q"]);
         check(&[(Assistant, "b"), (User, "c")], 100, &[system, "User: c\n\nQ"]);
+        check(&[(User, "a"), (Assistant, "")], 100, &[system, "User: a\n\nQ"]);
         // An old long message does not keep the newer ones out.
         check(
             &[(User, "long long"), (Assistant, "x"), (User, "c"), (Assistant, "d")],

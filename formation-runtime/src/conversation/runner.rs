@@ -1,14 +1,17 @@
 //! Runs turns: the one place of a conversation that waits for the model, the memory and the caller.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{StreamExt as _, stream};
 use muxi_contract::{RequestId, SessionId, UserId};
 use muxi_llm::{Chunk, ChunkStream, CompletionRequest, LlmError};
-use muxi_memory::{NewTurn, Store, TurnEnd, TurnId, UserStore};
+use muxi_memory::{NewTurn, Store, StoreError, TurnEnd, TurnId, UserStore};
 use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
+use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::prompt;
 use super::queue::{Place, QueueFull, SessionQueues};
@@ -92,7 +95,10 @@ impl Conversations {
         let permit = permit.map_err(|_| StartError::Full(self.turns_max))?;
         let place = self.queues.join(question.user.clone(), question.session.clone())?;
         self.started.fetch_add(1, Ordering::Relaxed);
-        let (updates, receiver) = mpsc::channel(self.context.limits.updates_queued);
+        // The last update has a place of its own, so that a reader that is stuck cannot keep a turn
+        // that is over from leaving its session.
+        let (updates, receiver) = mpsc::channel(self.context.limits.updates_queued + 1);
+        let last = updates.clone().try_reserve_owned().expect("a new channel has room");
         let turn = Running {
             context: self.context.clone(),
             store: self.context.store.for_user(&question.user),
@@ -102,7 +108,7 @@ impl Conversations {
             _permit: permit,
         };
         // A task of its own: it must write its end down even when the connection is gone.
-        self.context.tasks.spawn(TaskKind::Connection, "turn", turn.run());
+        self.context.tasks.spawn(TaskKind::Connection, "turn", turn.run(last));
         Ok(receiver)
     }
 
@@ -120,26 +126,29 @@ impl Conversations {
 // === impl Running ===
 
 impl Running {
-    async fn run(self) {
+    async fn run(self, last: OwnedPermit<Update>) {
         let closing = &self.context.shutdown.closing;
         let speaking = tokio::select! {
             biased;
             // Nothing is written yet, so these ends need no trace. All arms are cancel-safe.
-            () = closing.cancelled() => return self.tell_last(Failure::Stopping),
+            () = closing.cancelled() => {
+                last.send(Update::Failed(Failure::Stopping));
+                return;
+            }
             () = self.updates.closed() => return,
             speaking = self.place.wait() => speaking,
         };
         match self.begin().await {
-            Ok((id, request)) => self.answer(id, request).await,
+            Ok((id, request)) => self.answer(id, request, last).await,
             Err(error) => {
                 tracing::error!(error = %chain(&error), "a question could not be written down");
-                self.tell_last(Failure::Memory);
+                last.send(Update::Failed(memory_failed(&error)));
             }
         }
         drop(speaking);
     }
 
-    async fn begin(&self) -> Result<(TurnId, CompletionRequest), muxi_memory::StoreError> {
+    async fn begin(&self) -> Result<(TurnId, CompletionRequest), StoreError> {
         let Question { session, request_id, agent, text, .. } = &self.question;
         let turn = NewTurn {
             session: session.clone(),
@@ -150,14 +159,14 @@ impl Running {
         };
         let begun = self.store.begin_turn(turn, self.context.history_messages).await?;
         let limits = &self.context.limits;
-        let history_chars =
-            if agent.is_local { limits.history_chars_local } else { limits.history_chars };
+        let history_bytes =
+            if agent.is_local { limits.history_bytes_local } else { limits.history_bytes };
         let messages = prompt::compose(
             &self.context.soul,
             agent.config.system_message.as_deref(),
             &begun.history,
             text,
-            history_chars,
+            history_bytes,
         );
         #[expect(clippy::cast_possible_truncation, reason = "a value from 0 to 2")]
         let temperature = agent.temperature as f32;
@@ -169,34 +178,53 @@ impl Running {
         Ok((begun.id, request))
     }
 
-    async fn answer(&self, id: TurnId, request: CompletionRequest) {
-        let mut turn = Turn::default();
+    async fn answer(&self, id: TurnId, request: CompletionRequest, last: OwnedPermit<Update>) {
+        let limits = &self.context.limits;
+        let time_max = limits.turn.max(self.question.agent.silence_max);
+        let mut turn = Turn::new(limits.answer_bytes);
+        let mut deadline = std::pin::pin!(sleep_until(Instant::now() + time_max));
         let mut chunks = std::pin::pin!(self.chunks(&request));
-        let mut pending = self.tell(Update::Asked).await;
+        let mut pending = self.tell(Update::Asked, deadline.as_mut()).await;
         while !turn.is_over() {
-            let next = async {
-                tokio::select! {
-                    biased;
-                    // The stop first, so that a fast model cannot delay it. All arms are cancel-safe.
-                    () = self.context.shutdown.closing.cancelled() => Event::Stopping,
-                    // The caller next: tokens that nobody reads cost money.
-                    () = self.updates.closed() => Event::CallerLeft,
-                    chunk = chunks.next() => event(chunk),
-                }
+            let event = match pending.take() {
+                Some(event) => event,
+                None => self.next(chunks.as_mut(), deadline.as_mut()).await,
             };
-            let event = if let Some(event) = pending.take() { event } else { next.await };
             for effect in turn.step(event) {
                 match effect {
                     Effect::Save(end) => {
                         if let Err(error) = self.save(id, end).await {
                             tracing::error!(error = %chain(&error), "an answer could not be written down");
-                            return self.tell_last(Failure::Memory);
+                            last.send(Update::Failed(memory_failed(&error)));
+                            return;
                         }
                     }
-                    Effect::Tell(update) if turn.is_over() => self.tell_end(update).await,
-                    Effect::Tell(update) => pending = self.tell(update).await,
+                    Effect::Tell(update) if turn.is_over() => {
+                        last.send(update);
+                        return;
+                    }
+                    Effect::Tell(update) => {
+                        pending = self.tell(update, deadline.as_mut()).await;
+                    }
                 }
             }
+        }
+    }
+
+    async fn next(
+        &self,
+        mut chunks: Pin<&mut impl stream::Stream<Item = Result<Chunk, LlmError>>>,
+        deadline: Pin<&mut Sleep>,
+    ) -> Event {
+        tokio::select! {
+            biased;
+            // The stop first, so that a fast model cannot delay it. All arms are cancel-safe.
+            () = self.context.shutdown.closing.cancelled() => Event::Stopping,
+            // The caller next: tokens that nobody reads cost money.
+            () = self.updates.closed() => Event::CallerLeft,
+            // Before the model, which may send a little for ever.
+            () = deadline => out_of_time(),
+            chunk = chunks.next() => event(chunk),
         }
     }
 
@@ -217,7 +245,7 @@ impl Running {
         stream::once(opening).flatten()
     }
 
-    async fn save(&self, id: TurnId, end: End) -> Result<(), muxi_memory::StoreError> {
+    async fn save(&self, id: TurnId, end: End) -> Result<(), StoreError> {
         let End { outcome, text, usage } = end;
         let end = TurnEnd {
             outcome,
@@ -230,27 +258,15 @@ impl Running {
     }
 
     /// Waits while the reader is slow; what came in between is the next event.
-    async fn tell(&self, update: Update) -> Option<Event> {
+    async fn tell(&self, update: Update, deadline: Pin<&mut Sleep>) -> Option<Event> {
         tokio::select! {
             biased;
+            // The ends first, as in the wait for the model. Both arms are cancel-safe.
             () = self.context.shutdown.closing.cancelled() => Some(Event::Stopping),
+            () = deadline => Some(out_of_time()),
             // Cancel-safe enough: a piece that is lost here belongs to a turn that ends now.
             sent = self.updates.send(update) => sent.is_err().then_some(Event::CallerLeft),
         }
-    }
-
-    /// The end is on the disk already, so a caller that is gone or stuck loses only the message.
-    async fn tell_end(&self, update: Update) {
-        tokio::select! {
-            biased;
-            _sent_or_gone = self.updates.send(update) => {}
-            () = self.context.shutdown.closing.cancelled() => {}
-        }
-    }
-
-    fn tell_last(&self, failure: Failure) {
-        // Without room the channel just ends, which readers take for a stop as well.
-        drop(self.updates.try_send(Update::Failed(failure)));
     }
 }
 
@@ -271,8 +287,22 @@ fn event(chunk: Option<Result<Chunk, LlmError>>) -> Event {
     }
 }
 
+fn out_of_time() -> Event {
+    Event::ModelFailed {
+        message: "the answer was not complete within the time for one message".to_owned(),
+        retryable: true,
+    }
+}
+
+fn memory_failed(error: &StoreError) -> Failure {
+    Failure::Memory { is_gone: matches!(error, StoreError::Gone) }
+}
+
 /// An error with its causes, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,8 +27,8 @@ pub struct Answer {
 pub enum Failure {
     /// The model could not answer, and whether the same request may work later.
     Model { message: String, retryable: bool },
-    /// The memory refused, so the answer would have been lost.
-    Memory,
+    /// The memory refused, so the answer would have been lost; one that is gone refuses for ever.
+    Memory { is_gone: bool },
     /// This process is stopping.
     Stopping,
 }
@@ -57,15 +57,20 @@ pub struct End {
 }
 
 /// A turn whose model is answering.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
     text: String,
     over: bool,
+    text_bytes_max: usize,
 }
 
 // === impl Turn ===
 
 impl Turn {
+    pub fn new(text_bytes_max: usize) -> Self {
+        Self { text: String::new(), over: false, text_bytes_max }
+    }
+
     pub fn is_over(&self) -> bool {
         self.over
     }
@@ -78,6 +83,10 @@ impl Turn {
             return Vec::new();
         }
         match event {
+            Event::Text(text) if self.text.len() + text.len() > self.text_bytes_max => {
+                let message = format!("the answer has more than {} bytes", self.text_bytes_max);
+                self.step(Event::ModelFailed { message, retryable: false })
+            }
             Event::Text(text) => {
                 self.text.push_str(&text);
                 vec![Effect::Tell(Update::Text(text))]
@@ -142,7 +151,7 @@ mod tests {
     }
 
     fn after_two_words() -> Turn {
-        let mut turn = Turn::default();
+        let mut turn = Turn::new(100);
         for word in ["Once ", "upon"] {
             let told = Effect::Tell(Update::Text(word.to_owned()));
             assert_eq!(turn.step(Event::Text(word.to_owned())), [told]);
@@ -182,6 +191,15 @@ mod tests {
                 Outcome::Cancelled
             ]
         );
+    }
+
+    #[test]
+    fn an_answer_without_end_is_cut() {
+        let mut turn = after_two_words();
+        let effects = turn.step(Event::Text("x".repeat(92)));
+        assert!(matches!(saved(&effects), (Outcome::Failed { .. }, "Once upon")));
+        let told = &effects[1];
+        assert!(matches!(told, Effect::Tell(Update::Failed(Failure::Model { .. }))), "{told:?}");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The formation's agents.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::auth::Admin;
 use super::error::Problem;
+use super::path::Id;
 use crate::app::App;
 
 pub(crate) async fn list(_: Admin, State(app): State<App>) -> Answer {
@@ -13,11 +14,7 @@ pub(crate) async fn list(_: Admin, State(app): State<App>) -> Answer {
     Answer::new("agent_list", "agent.list", &json!({"agents": agents, "count": agents.len()}))
 }
 
-pub(crate) async fn get(
-    _: Admin,
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Answer, Problem> {
+pub(crate) async fn get(_: Admin, State(app): State<App>, Id(id): Id) -> Result<Answer, Problem> {
     let agent = app.agents.find(&id).ok_or_else(|| Problem::agent_not_found(&id))?;
     Ok(Answer::new("agent", "agent.retrieved", &agent.to_json()))
 }

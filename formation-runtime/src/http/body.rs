@@ -7,15 +7,19 @@ use muxi_contract::envelope::ValidationError;
 use serde_json::{Map, Value};
 
 use super::error::Problem;
-use crate::limits::Limits;
+use crate::app::Parts;
 
 /// The object in the body. What the content type says is not asked: some callers say nothing.
-pub(crate) async fn object(body: Body, limits: &Limits) -> Result<Map<String, Value>, Problem> {
-    let reading = Limited::new(body, limits.body_bytes).collect();
+pub(crate) async fn object(body: Body, app: &Parts) -> Result<Map<String, Value>, Problem> {
+    let limits = &app.limits;
+    // A message of the length that the formation takes must fit, in the widest spelling of JSON.
+    let message_bytes = app.manifest.input_limits.max_message_length * ESCAPED_BYTES_MAX;
+    let bytes_max = limits.body_bytes.max(message_bytes.saturating_add(limits.body_bytes_besides));
+    let reading = Limited::new(body, bytes_max).collect();
     let bytes = match tokio::time::timeout(limits.body_read, reading).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let message = format!("the body may have {} bytes", limits.body_bytes);
+            let message = format!("the body may have {bytes_max} bytes");
             return Err(Problem::new(ErrorCode::PayloadTooLarge, message));
         }
         Ok(Err(_)) => {
@@ -42,3 +46,6 @@ pub(crate) async fn object(body: Body, limits: &Limits) -> Result<Map<String, Va
         }
     }
 }
+
+/// A character beyond the first plane, as two escapes such as `\ud83e\udd80`.
+const ESCAPED_BYTES_MAX: usize = 12;

@@ -53,7 +53,7 @@ pub(crate) async fn chat(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let fields = match body::object(body, &app.limits).await {
+    let fields = match body::object(body, &app).await {
         Ok(fields) => fields,
         Err(problem) => return problem.into_response(),
     };

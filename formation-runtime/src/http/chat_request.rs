@@ -142,7 +142,9 @@ fn asks_for_something(fields: &Map<String, Value>, name: &str) -> bool {
 fn warnings(fields: &Map<String, Value>) -> Vec<String> {
     let known = || READ.into_iter().chain(NOT_BUILT).chain(IGNORED);
     let unknown = fields.keys().filter(|name| !known().any(|it| it == name.as_str()));
+    // A body has room for a hundred thousand names, and comparing them takes time.
     unknown
+        .take(UNKNOWN_MAX)
         .filter_map(|name| {
             let near =
                 known().filter(|it| edits(name, it) <= 2).min_by_key(|it| edits(name, it))?;
@@ -153,6 +155,7 @@ fn warnings(fields: &Map<String, Value>) -> Vec<String> {
 }
 
 const WARNINGS_MAX: usize = 10;
+const UNKNOWN_MAX: usize = 100;
 /// No known field is longer, so a longer name is not one of them mistyped.
 const NAME_CHARS_MAX: usize = 24;
 

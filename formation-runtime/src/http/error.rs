@@ -2,7 +2,7 @@
 
 use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use muxi_contract::ErrorCode;
 use muxi_contract::envelope::ValidationError;
 use muxi_memory::StoreError;
@@ -28,8 +28,12 @@ enum Hint {
     RetryAfterSeconds(u16),
 }
 
-pub(crate) async fn no_route(uri: Uri) -> Problem {
-    Problem::new(ErrorCode::ResourceNotFound, format!("there is nothing at {}", uri.path()))
+/// A path with a slash too many leads to the one without it, as it always did.
+pub(crate) async fn no_route(uri: Uri) -> Response {
+    match without_slash(&uri) {
+        Some(target) => Redirect::temporary(&target).into_response(),
+        None => Problem::no_route(&uri).into_response(),
+    }
 }
 
 /// The router adds the Allow header.
@@ -43,6 +47,10 @@ pub(crate) async fn wrong_method(method: Method, uri: Uri) -> Problem {
 impl Problem {
     pub(crate) fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), data: None, hint: Hint::None }
+    }
+
+    pub(crate) fn no_route(uri: &Uri) -> Self {
+        Self::new(ErrorCode::ResourceNotFound, format!("there is nothing at {}", uri.path()))
     }
 
     /// All faults of a request's fields at once.
@@ -136,12 +144,42 @@ impl From<Failure> for Problem {
                 data: Some(json!({"retryable": retryable})),
                 ..Self::new(ErrorCode::LlmError, message)
             },
-            Failure::Memory => {
+            Failure::Memory { is_gone: true } => StoreError::Gone.into(),
+            Failure::Memory { is_gone: false } => {
                 Self::new(ErrorCode::InternalError, "the conversation could not be written down")
             }
             Failure::Stopping => {
                 Self::new(ErrorCode::ServiceUnavailable, "the formation is stopping").come_back(1)
             }
+        }
+    }
+}
+
+// === private helpers ===
+
+/// Relative, so that it also holds behind a proxy that adds a prefix, and never leads to another host.
+fn without_slash(uri: &Uri) -> Option<String> {
+    let (_, last) = uri.path().strip_suffix('/')?.rsplit_once('/')?;
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    (!last.is_empty()).then(|| format!("../{last}{query}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slash_too_many_leads_beside_itself_only() {
+        for (path, target) in [
+            ("/v1/sessions/?limit=1", Some("../sessions?limit=1")),
+            ("/health/", Some("../health")),
+            ("//evil.example/", Some("../evil.example")),
+            ("/v1/nothing", None),
+            ("/v1//", None),
+            ("//", None),
+            ("/", None),
+        ] {
+            assert_eq!(without_slash(&path.parse().unwrap()).as_deref(), target, "{path}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A user's sessions and what was said in them.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
 use jiff::Timestamp;
 use muxi_contract::{SessionId, UserId};
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::auth::{Client, RequiredUser};
 use super::error::Problem;
+use super::path::Id;
 use super::query::Parameters;
 use crate::app::{App, Parts};
 
@@ -40,7 +41,7 @@ pub(crate) async fn get(
     _: Client,
     RequiredUser(user): RequiredUser,
     State(app): State<App>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Answer, Problem> {
     // What cannot be a session's id is the id of no session.
     let not_found = || Problem::session_not_found(&id);
@@ -54,7 +55,7 @@ pub(crate) async fn messages(
     _: Client,
     RequiredUser(user): RequiredUser,
     State(app): State<App>,
-    Path(id): Path<String>,
+    Id(id): Id,
     uri: Uri,
 ) -> Result<Answer, Problem> {
     let mut query = Parameters::of(&uri);

@@ -93,6 +93,28 @@ async fn what_is_not_there_says_so() {
 }
 
 #[tokio::test]
+async fn a_head_has_no_body_and_a_slash_too_many_does_no_harm() {
+    let llm = FakeLlm::start().await;
+    let bundle = Bundle::new(&manifest(""));
+    let runtime = bundle.start(&llm);
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+    let client = client.build().unwrap();
+    for (path, status) in [("/v1/health", 200), ("/v1/agents", 401), ("/v1/nothing", 404)] {
+        let response = client.head(format!("{}{path}", runtime.url)).send().await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        assert_eq!(response.text().await.unwrap(), "");
+    }
+    let moved = client.get(format!("{}/v1/health/?a=b", runtime.url)).send().await.unwrap();
+    assert_eq!(moved.status(), 307);
+    assert_eq!(moved.headers()["location"], "../health?a=b");
+    assert_eq!(runtime.get("/v1/health/").send().await.unwrap().status(), 200);
+
+    // What is no text is the id of nothing, and told in the envelope like everything else.
+    let (status, body) = admin(&runtime, "/v1/agents/%FF").await;
+    assert_eq!((status, &body["error"]["code"]), (404, &json!("RESOURCE_NOT_FOUND")));
+}
+
+#[tokio::test]
 async fn sessions_belong_to_their_user() {
     let llm = FakeLlm::start().await;
     let bundle = Bundle::new(&manifest(""));

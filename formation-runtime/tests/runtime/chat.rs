@@ -268,3 +268,13 @@ async fn faults_of_a_request_are_told_by_name() {
     assert_eq!(huge.status(), 413);
     assert!(llm.journal().is_empty());
 }
+
+#[tokio::test]
+async fn a_message_as_long_as_the_bundle_allows_fits_in_any_spelling() {
+    let llm = FakeLlm::start().await;
+    let bundle = Bundle::new(&manifest("input_limits: {max_message_length: 200000}\n"));
+    let runtime = bundle.start(&llm);
+    let message = "\\ud83e\\udd80".repeat(200_000);
+    let request = runtime.chat(&json!({})).body(format!(r#"{{"message": "{message}"}}"#));
+    assert_eq!(request.send().await.unwrap().status(), 200);
+}

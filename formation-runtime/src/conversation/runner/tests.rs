@@ -1,0 +1,130 @@
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use muxi_llm::{FinishReason, Llm, Provider, RetryPolicy, Target};
+use muxi_memory::{Location, Retention};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+
+/// Answers with one script after the other, and then says nothing.
+#[derive(Debug)]
+struct Scripted(Mutex<VecDeque<Vec<Chunk>>>);
+
+impl Provider for Scripted {
+    fn name(&self) -> &'static str {
+        "scripted"
+    }
+
+    fn stream<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a CompletionRequest,
+    ) -> BoxFuture<'a, Result<ChunkStream, LlmError>> {
+        let script = self.0.lock().unwrap().pop_front().unwrap_or_default();
+        let chunks = stream::iter(script.into_iter().map(Ok)).chain(stream::pending());
+        async move { Ok(Box::pin(chunks) as ChunkStream) }.boxed()
+    }
+}
+
+fn say(text: &str) -> Chunk {
+    Chunk::Text(text.to_owned())
+}
+
+fn end() -> Chunk {
+    Chunk::Finished { reason: FinishReason::Stop, usage: None }
+}
+
+struct Fixture {
+    conversations: Conversations,
+    agent: Arc<Agent>,
+    store: Store,
+}
+
+impl Fixture {
+    fn new(scripts: Vec<Vec<Chunk>>) -> Self {
+        let provider = Arc::new(Scripted(Mutex::new(scripts.into())));
+        let target = Target { provider, model: "model".to_owned() };
+        let config: muxi_formation::Agent =
+            serde_json::from_value(json!({"id": "helper", "description": "Helps"})).unwrap();
+        let agent = Agent {
+            written: config.clone(),
+            config,
+            llm: Llm::new(target, None, RetryPolicy::default()),
+            model: "scripted/model".to_owned(),
+            temperature: 0.0,
+            max_tokens: 10,
+            silence_max: Duration::ZERO,
+            needs_model_host: false,
+            is_local: false,
+        };
+        let retention = Retention { messages_per_session: 100, sessions: 100 };
+        let store = Store::open(&Location::Process(retention)).unwrap();
+        let limits =
+            Limits { turn: Duration::from_millis(100), updates_queued: 1, ..Limits::default() };
+        let conversations = Conversations::new(TurnContext {
+            store: store.clone(),
+            soul: "".into(),
+            history_messages: 10,
+            clock: Clock::system(),
+            limits,
+            tasks: TaskGroup::new(CancellationToken::new()),
+            shutdown: Shutdown::new(),
+        });
+        Self { conversations, agent: Arc::new(agent), store }
+    }
+
+    fn ask(&self, text: &str) -> mpsc::Receiver<Update> {
+        let question = Question {
+            user: UserId::anonymous(),
+            session: "s".parse().unwrap(),
+            request_id: RequestId::generate(),
+            agent: Arc::clone(&self.agent),
+            text: text.to_owned(),
+        };
+        self.conversations.start(question).unwrap()
+    }
+
+    /// The texts of the session with their turn's status.
+    async fn transcript(&self) -> Vec<(String, String)> {
+        let user = self.store.for_user(&UserId::anonymous());
+        let page = user.messages(&"s".parse().unwrap(), 100, None).await.unwrap();
+        page.messages.into_iter().map(|message| (message.text, message.status)).collect()
+    }
+}
+
+async fn last(updates: &mut mpsc::Receiver<Update>) -> Update {
+    let mut last = None;
+    while let Some(update) = updates.recv().await {
+        last = Some(update);
+    }
+    last.unwrap()
+}
+
+#[tokio::test]
+async fn a_model_that_never_ends_is_given_up_and_its_session_goes_on() {
+    let fixture = Fixture::new(vec![vec![say("Once")], vec![say("Yes"), end()]]);
+    let (mut endless, mut next) = (fixture.ask("tell"), fixture.ask("again"));
+    let failed = last(&mut endless).await;
+    assert!(matches!(failed, Update::Failed(Failure::Model { retryable: true, .. })), "{failed:?}");
+    assert!(matches!(last(&mut next).await, Update::Completed(_)));
+    let expected =
+        [("tell", "failed"), ("Once", "failed"), ("again", "completed"), ("Yes", "completed")];
+    let expected = expected.map(|(text, status)| (text.to_owned(), status.to_owned()));
+    assert_eq!(fixture.transcript().await, expected);
+}
+
+#[tokio::test]
+async fn a_reader_that_is_stuck_does_not_hold_its_session() {
+    let long = vec![say("a"), say("b"), say("c"), say("d"), end()];
+    let short = vec![say("Yes"), end()];
+    let fixture = Fixture::new(vec![long, short]);
+    let mut stuck = fixture.ask("long");
+    assert!(matches!(last(&mut fixture.ask("short")).await, Update::Completed(_)));
+    // When it reads at last, it still learns how the turn ended.
+    assert!(matches!(last(&mut stuck).await, Update::Failed(Failure::Model { .. })));
+}
