@@ -1,10 +1,14 @@
 //! The real binaries as separate processes, one module a scenario.
 
 mod auth;
+mod configuration;
 mod crash;
 mod deploy;
 mod hostile;
+mod local_model;
 mod manager_kill9;
 mod ports;
+mod proxy;
 mod raw;
+mod shutdown;
 mod snapshot;
