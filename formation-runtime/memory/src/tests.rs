@@ -205,3 +205,12 @@ async fn two_processes_may_write_at_once() {
     let counts = Counts { sessions: 20, messages: 40 };
     assert_eq!(stores[0].counts().await.unwrap(), counts);
 }
+
+#[tokio::test]
+async fn a_dead_thread_is_told_and_nobody_waits_for_it() {
+    let store = Store::open(&Location::Process(Retention { messages_per_session: 1, sessions: 1 }))
+        .unwrap();
+    let deadly = store.read(|_| -> rusqlite::Result<()> { panic!("a test kills the thread") });
+    assert!(matches!(deadly.await, Err(StoreError::Gone)));
+    assert!(matches!(store.ping().await, Err(StoreError::Gone)));
+}

@@ -14,7 +14,7 @@ use muxi_contract::chat::{
 use muxi_contract::{RequestId, SessionId, UserId};
 use muxi_service::sse;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::answer::Answer as Enveloped;
@@ -57,15 +57,10 @@ pub(crate) async fn chat(
         Ok(fields) => fields,
         Err(problem) => return problem.into_response(),
     };
-    let chars_max = app.manifest.input_limits.max_message_length;
-    let parsed = match chat_request::parse(&fields, chars_max) {
-        Ok(parsed) => parsed,
-        Err(fault) => return Problem::from(fault).into_response(),
-    };
     // The body's id is the one by which the caller will ask for the request, whatever comes of it.
-    let id = parsed.request.request_id.clone().unwrap_or(id);
+    let id = chat_request::request_id(&fields).unwrap_or(id);
     let asks_for_stream = sse::is_asked_for(&headers);
-    let mut response = match answer(app, header_user, id.clone(), parsed, asks_for_stream).await {
+    let mut response = match answer(app, header_user, id.clone(), &fields, asks_for_stream).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
@@ -77,10 +72,11 @@ async fn answer(
     app: App,
     HeaderUser(header_user): HeaderUser,
     id: RequestId,
-    parsed: Parsed,
+    fields: &Map<String, Value>,
     asks_for_stream: bool,
 ) -> Result<Response, Problem> {
-    let Parsed { request, warnings } = parsed;
+    let chars_max = app.manifest.input_limits.max_message_length;
+    let Parsed { request, warnings } = chat_request::parse(fields, chars_max)?;
     let delivery = Delivery::choose(&request, asks_for_stream);
     let exchange = Exchange {
         agent: agent(&app, request.agent_id.as_deref())?,

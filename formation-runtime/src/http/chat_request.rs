@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use muxi_contract::RequestId;
 use muxi_contract::chat::{ChatRequest, StreamFormat};
 use muxi_contract::envelope::ValidationError;
 use serde_json::{Map, Value};
@@ -53,6 +54,11 @@ pub(crate) fn parse(
         return Err(Fault::NotBuilt(format!("{what} of a chat message")));
     }
     Ok(Parsed { request, warnings: warnings(fields) })
+}
+
+/// The id that the body names, if it can be one; whatever else is wrong with the body.
+pub(crate) fn request_id(fields: &Map<String, Value>) -> Option<RequestId> {
+    fields.get("request_id")?.as_str()?.parse().ok()
 }
 
 struct Reader<'a> {

@@ -169,6 +169,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_memory_that_is_gone_is_out_of_service_and_one_that_refuses_is_at_fault() {
+        for (is_gone, status) in [(true, 503), (false, 500)] {
+            let problem = Problem::from(Failure::Memory { is_gone });
+            assert_eq!(problem.code.status(), status);
+        }
+    }
+
+    #[test]
     fn a_slash_too_many_leads_beside_itself_only() {
         for (path, target) in [
             ("/v1/sessions/?limit=1", Some("../sessions?limit=1")),

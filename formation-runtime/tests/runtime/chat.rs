@@ -260,6 +260,10 @@ async fn faults_of_a_request_are_told_by_name() {
         let answer = post(body).await;
         assert_eq!((answer.0, answer.1.as_str()), (status, code), "{body}");
     }
+    let request = runtime.chat(&json!({"request_id": "r-9"})).send().await.unwrap();
+    assert_eq!(request.headers()["x-request-id"], "r-9");
+    let body: Value = request.json().await.unwrap();
+    assert_eq!((&body["request"]["id"], &body["success"]), (&json!("r-9"), &json!(false)));
     let (_, _, error) = post(r#"{"message": 1, "stream": "x"}"#).await;
     assert_eq!(error["message"], "Validation failed: 2 error(s)");
     assert_eq!(error["data"]["validation_errors"][1]["field"], "stream");
