@@ -175,7 +175,10 @@ impl Connector<'_> {
         let key = chosen.api_key.clone();
         let primary = self.target(&chosen.model, key, silence_max(&chosen.model));
         let fallback = chosen.fallback_model.as_ref().map(|model| {
-            let key = self.loaded.manifest.llm.api_keys.get(model.provider()).cloned();
+            let same_provider = model.provider() == chosen.model.provider();
+            let own_key = chosen.api_key.clone().filter(|_| same_provider);
+            let provider_key = || self.loaded.manifest.llm.api_keys.get(model.provider()).cloned();
+            let key = own_key.or_else(provider_key);
             self.target(model, key, silence_max(model))
         });
         let retry = RetryPolicy { retries_max: chosen.max_retries, ..RetryPolicy::default() };

@@ -27,7 +27,7 @@ pub use crate::anthropic::Anthropic;
 pub use crate::error::{LlmError, LlmErrorKind, SetupError};
 pub use crate::http::{Endpoint, HttpClients};
 pub use crate::llm::{Llm, Served, Target};
-pub use crate::model::{InvalidModelRef, ModelRef, connect, default_base_url};
+pub use crate::model::connect;
 pub use crate::openai::OpenAi;
 pub use crate::retry::RetryPolicy;
 

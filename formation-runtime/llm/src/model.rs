@@ -1,23 +1,8 @@
-//! Model strings, and the providers that are known by name.
+//! The providers that are known by name.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::{Anthropic, Endpoint, HttpClients, OpenAi, Provider, SetupError};
-
-/// A parsed `provider/model`; the model's own name may hold further slashes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ModelRef {
-    pub provider: String,
-    pub model: String,
-}
-
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{given}` is not a model string; write `provider/model`, for example `openai/gpt-4o`")]
-pub struct InvalidModelRef {
-    given: String,
-}
 
 /// Sets up the provider with the given name: Anthropic's own wire for `anthropic`, the `OpenAI` wire for
 /// every other. Without a base URL the name must be a known one.
@@ -30,36 +15,6 @@ pub fn connect(
         Ok(Arc::new(Anthropic::new(endpoint, clients)?))
     } else {
         Ok(Arc::new(OpenAi::new(provider, endpoint, clients)?))
-    }
-}
-
-/// Where the provider with this name lives unless the formation says otherwise.
-pub fn default_base_url(provider: &str) -> Option<&'static str> {
-    known(provider).map(|known| known.base_url)
-}
-
-// === impl ModelRef ===
-
-impl FromStr for ModelRef {
-    type Err = InvalidModelRef;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let invalid = || InvalidModelRef { given: text.chars().take(200).collect() };
-        let (provider, model) = text.split_once('/').ok_or_else(invalid)?;
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == '-';
-        if provider.is_empty() || !provider.chars().all(plain) {
-            return Err(invalid());
-        }
-        if model.is_empty() || model.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(invalid());
-        }
-        Ok(Self { provider: provider.to_owned(), model: model.to_owned() })
-    }
-}
-
-impl fmt::Display for ModelRef {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.provider, self.model)
     }
 }
 
@@ -98,31 +53,6 @@ const fn remote(name: &'static str, base_url: &'static str) -> Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn model_strings() {
-        let cases = [
-            ("openai/gpt-4o", Some(("openai", "gpt-4o"))),
-            ("openrouter/meta-llama/llama-3", Some(("openrouter", "meta-llama/llama-3"))),
-            ("ollama/llama3.2:1b", Some(("ollama", "llama3.2:1b"))),
-            ("llama_cpp/x.gguf", Some(("llama_cpp", "x.gguf"))),
-            ("gpt-4o", None),
-            ("/gpt-4o", None),
-            ("openai/", None),
-            ("", None),
-            ("OpenAI/gpt-4o", None),
-            ("http://host/v1/model", None),
-            ("openai/gpt 4o", None),
-        ];
-        for (text, expected) in cases {
-            let parsed = text.parse::<ModelRef>().ok();
-            let parts = parsed.as_ref().map(|it| (it.provider.as_str(), it.model.as_str()));
-            assert_eq!(parts, expected, "{text}");
-            if let Some(parsed) = &parsed {
-                assert_eq!(parsed.to_string(), text);
-            }
-        }
-    }
 
     #[test]
     fn providers_without_a_url_or_a_key_are_refused_with_the_mend() {

@@ -108,6 +108,21 @@ fn a_vault_that_does_not_open_says_why() {
 }
 
 #[tokio::test]
+async fn a_fallback_at_the_same_provider_has_the_models_own_key() {
+    let llm = FakeLlm::start().await;
+    llm.script(json!({"api_key": "sk-own", "rules": [
+        {"match": {"model": "model-1"}, "reply": {"status": 500}},
+    ]}));
+    let entry = "fake/model-1, api_key: sk-own, settings: {fallback_model: fake/model-2}";
+    let bundle = Bundle::new(
+        &manifest("").replace("  api_keys: {fake: sk-fake}\n", "").replace("fake/model-1", entry),
+    );
+    bundle.start(&llm).say("hi").await;
+    let asked: Vec<_> = llm.journal().iter().map(|it| it.body["model"].clone()).collect();
+    assert_eq!(asked, ["model-1", "model-2"]);
+}
+
+#[tokio::test]
 async fn a_fallback_on_this_machine_has_its_model_host() {
     let llm = FakeLlm::start().await;
     llm.script(json!([{"reply": {"status": 500}}]));

@@ -80,6 +80,20 @@ fn defaults_are_the_documented_ones() {
 }
 
 #[test]
+fn a_local_model_answers_briefly_unless_told_otherwise() {
+    for (model, max_tokens) in [
+        ("local/smollm2-135m-instruct", 256),
+        ("llama_cpp/a.gguf", 256),
+        ("local/a, settings: {max_tokens: 9}", 9),
+    ] {
+        let manifest = MINIMAL.replace("a/b", model);
+        let loaded = loaded(&[("formation.yaml", &manifest)]);
+        let chosen = loaded.manifest.llm.choose(&loaded.agents[0]).unwrap();
+        assert_eq!(chosen.max_tokens, max_tokens, "{model}");
+    }
+}
+
+#[test]
 fn persistent_memory_has_four_spellings() {
     let file = |file: &str| Persistent::Sqlite { file: file.into() };
     for (text, expected) in [
