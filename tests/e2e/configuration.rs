@@ -50,8 +50,8 @@ async fn init_makes_a_private_configuration_once_and_its_key_works() {
         line.to_owned()
     };
     let (key, secret) = (word("Key ID:"), word("Secret key:"));
-    let mode = fs::metadata(daemon.config_file()).expect("the file").permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    let permissions = fs::metadata(daemon.config_file()).expect("the file").permissions();
+    assert_eq!(permissions.mode() & 0o777, 0o600);
 
     let before = fs::read(daemon.config_file()).expect("the file");
     let said = refusal(&run(daemon.command(), &["init", "--non-interactive"]));

@@ -93,7 +93,7 @@ async fn every_fault_of_a_bundle_is_told_at_once_with_its_place() {
             assert_json_snapshot!(
                 name,
                 json!([answer.body["error"], answer.body["message"], details])
-            )
+            );
         });
     }
 }

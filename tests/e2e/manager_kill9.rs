@@ -1,6 +1,8 @@
 //! The manager killed with -9 at every point: formations serve on, and what was under way is
 //! found done or gone by the next manager.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use muxi_testkit::daemon::{Daemon, PATIENCE, bundle, signal, wait_until};
 use muxi_testkit::fake_llm::FakeLlm;
@@ -115,6 +117,24 @@ async fn during_every_stage_of_a_deploy() {
     }
     assert_eq!(outcomes[0].1, "absent");
     assert_eq!(outcomes.last().map(|it| it.1.as_str()), Some("running"));
+}
+
+#[tokio::test]
+async fn at_any_moment_of_a_deploy() {
+    let (mut daemon, llm) = (Daemon::start().await, FakeLlm::start().await);
+    let empty = daemon.files_left();
+    for after_ms in (0..60).step_by(3) {
+        let moment = Duration::from_millis(after_ms);
+        // The time is what is tested: it falls between the stages, too.
+        let deploy = daemon.deploy(bundle("hello", &llm.base_url()));
+        let answered = tokio::time::timeout(moment, deploy).await.is_ok();
+        daemon.kill9();
+        daemon.start_again().await;
+        let what = format!("after {after_ms} ms");
+        let outcome = check_outcome(&daemon, &llm, &empty, &what).await;
+        println!("{what:32} {outcome}");
+        assert!(outcome == "running" || (outcome == "absent" && !answered), "{what}: {outcome}");
+    }
 }
 
 #[tokio::test]

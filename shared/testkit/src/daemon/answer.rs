@@ -84,9 +84,9 @@ impl Frames {
                 return Ok(None);
             };
             self.buffer.push_str(std::str::from_utf8(&chunk?).expect("frames are ASCII"));
-            while let Some((frame, rest)) = self.buffer.split_once("\n\n") {
-                self.ready.extend(parse(frame));
-                self.buffer = rest.to_owned();
+            while let Some(end) = self.buffer.find("\n\n") {
+                self.ready.extend(parse(&self.buffer[..end]));
+                self.buffer.drain(..end + 2);
             }
         }
     }

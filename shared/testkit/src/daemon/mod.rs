@@ -65,10 +65,8 @@ pub async fn wait_until<T>(
             tokio::time::sleep(Duration::from_millis(3)).await;
         }
     };
-    match tokio::time::timeout(deadline, asking).await {
-        Ok(value) => value,
-        Err(_) => panic!("waited {deadline:?} in vain until {what}"),
-    }
+    let answered = tokio::time::timeout(deadline, asking).await;
+    answered.unwrap_or_else(|_| panic!("waited {deadline:?} in vain until {what}"))
 }
 
 /// The folder of the programs under test.
@@ -458,7 +456,10 @@ fn print_logs(folder: &Path) {
     let mut paths = Vec::new();
     collect(folder, folder, &mut paths);
     paths.sort();
-    for path in paths.iter().filter(|path| path.ends_with(".log") || path.ends_with(".out")) {
+    let is_log = |path: &&String| {
+        Path::new(path).extension().is_some_and(|kind| kind == "log" || kind == "out")
+    };
+    for path in paths.iter().filter(is_log) {
         let text = fs::read_to_string(folder.join(path)).unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();
         let end = lines[lines.len().saturating_sub(LOG_LINES_MAX)..].join("\n");

@@ -22,10 +22,10 @@ pub fn signal(pid: u32, signal: Signal) {
 /// Every living process that has a path of the data folder in its environment or arguments.
 pub(super) fn of_installation(data_dir: &Path) -> Vec<u32> {
     let wanted = data_dir.as_os_str().as_encoded_bytes();
-    let names = |bytes: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
+    let has = |bytes: &[u8]| bytes.windows(wanted.len()).any(|window| window == wanted);
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let named = |pid: u32, file| fs::read(format!("/proc/{pid}/{file}")).is_ok_and(|it| names(&it));
+    let named = |pid: u32, file| fs::read(format!("/proc/{pid}/{file}")).is_ok_and(|it| has(&it));
     pids.filter(|pid| named(*pid, "environ") || named(*pid, "cmdline"))
         .filter(|pid| is_alive(*pid))
         .collect()
