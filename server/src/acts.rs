@@ -6,11 +6,14 @@ use std::collections::VecDeque;
 use futures_util::Stream;
 use muxi_contract::FormationId;
 use muxi_contract::management::{Failed, ProblemKind, Progress, Stage};
+use muxi_service::TaskKind;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
 
 use crate::bundles::{self, PrepareError, Prepared};
 use crate::ports::LeaseError;
 use crate::store::formations::{self, FIRST, NewFormation};
+use crate::store::instances;
 use crate::store::operations::{self, OperationEvent, OperationKind, Running};
 use crate::store::{Store, StoreError};
 use crate::supervisor::lifecycle::DesiredState;
@@ -51,12 +54,18 @@ pub enum ActError {
     Store(#[from] StoreError),
 }
 
-/// What an act stored.
-struct Wish {
-    /// The epoch that fulfils it.
-    epoch: u64,
-    /// The operation that it ended, whose followers must be told.
-    overtaken: Option<String>,
+/// What an act came to in its transaction.
+enum Wish {
+    /// A wish that a new operation stands for; `overtaken` is the operation that it ended.
+    New {
+        epoch: u64,
+        overtaken: Option<String>,
+    },
+    /// What an operation under way is about already.
+    Same {
+        operation: String,
+    },
+    Refused(ActError),
 }
 
 // === impl Supervisor ===
@@ -65,6 +74,16 @@ impl Supervisor {
     /// Checks what the caller expects, gives the bundle a port, and makes it a formation that
     /// should run. Answers the operation's id.
     pub async fn deploy(
+        &self,
+        prepared: Prepared,
+        expected: Expected,
+    ) -> Result<String, DeployError> {
+        let supervisor = self.clone();
+        self.to_its_end("deploy", async move { supervisor.begin_deploy(prepared, &expected).await })
+            .await
+    }
+
+    async fn begin_deploy(
         &self,
         prepared: Prepared,
         expected: &Expected,
@@ -121,7 +140,12 @@ impl Supervisor {
     ) -> Result<(), DeployError> {
         let context = self.context();
         let (layout, id) = (context.layout.clone(), new.id.clone());
-        tokio::task::spawn_blocking(move || prepared.place(&layout, &id, FIRST))
+        let place = move || {
+            // The store does not know the id, so what lies there is of a removal that failed.
+            bundles::remove_formation(&layout, &id, &[]);
+            prepared.place(&layout, &id, FIRST)
+        };
+        tokio::task::spawn_blocking(place)
             .await
             .expect("placing a bundle does not panic")
             .map_err(DeployError::Place)?;
@@ -137,15 +161,16 @@ impl Supervisor {
     /// Start or restart: a newer epoch to reach. Answers the operation's id.
     pub async fn start(&self, id: &FormationId, restart: bool) -> Result<String, ActError> {
         let kind = if restart { OperationKind::Restart } else { OperationKind::Start };
-        let serving = self.context().routes.get(id).is_some_and(|it| it.upstream.is_some());
         self.act(id, kind, move |tx, id, now_ms| {
             let formation = formations::get(tx, id)?
                 .ok_or_else(|| StoreError::UnknownFormation(id.to_string()))?;
-            if !restart && serving && formation.desired.state == DesiredState::Running {
-                return Ok(Err(ActError::AlreadyRunning));
+            // A formation that crashed is wanted to run, too, but has no instance.
+            let wanted = formation.desired.state == DesiredState::Running;
+            if !restart && wanted && instances::get(tx, id)?.is_some() {
+                return Ok(Wish::Refused(ActError::AlreadyRunning));
             }
             let epoch = formations::set_desired(tx, id, DesiredState::Running, true, now_ms)?;
-            Ok(Ok(Wish { epoch, overtaken: None }))
+            Ok(Wish::New { epoch, overtaken: None })
         })
         .await
     }
@@ -155,17 +180,21 @@ impl Supervisor {
             let formation = formations::get(tx, id)?
                 .ok_or_else(|| StoreError::UnknownFormation(id.to_string()))?;
             if formation.desired.state != DesiredState::Running {
-                return Ok(Err(ActError::AlreadyStopped));
+                return Ok(Wish::Refused(ActError::AlreadyStopped));
             }
             let epoch = formations::set_desired(tx, id, DesiredState::Stopped, false, now_ms)?;
-            Ok(Ok(Wish { epoch, overtaken: None }))
+            Ok(Wish::New { epoch, overtaken: None })
         })
         .await
     }
 
-    /// Overtakes whatever else is under way.
+    /// Overtakes whatever else is under way, and joins a removal that is.
     pub async fn delete(&self, id: &FormationId) -> Result<String, ActError> {
         self.act(id, OperationKind::Delete, |tx, id, now_ms| {
+            let running = operations::running(tx, id.as_str())?;
+            if let Some(removal) = running.filter(|it| it.kind == OperationKind::Delete) {
+                return Ok(Wish::Same { operation: removal.id });
+            }
             let epoch = formations::set_desired(tx, id, DesiredState::Removed, false, now_ms)?;
             let overtaken = Failed {
                 error: ProblemKind::Interrupted,
@@ -174,12 +203,13 @@ impl Supervisor {
                 details: Vec::new(),
             };
             let overtaken = operations::supersede(tx, id, overtaken, now_ms)?;
-            Ok(Ok(Wish { epoch, overtaken }))
+            Ok(Wish::New { epoch, overtaken })
         })
         .await
     }
 
-    /// `decide` checks and stores the wish.
+    /// `decide` checks and stores the wish. What it stored is always acted on, whether or not the
+    /// asker is still there.
     async fn act<D>(
         &self,
         id: &FormationId,
@@ -187,35 +217,48 @@ impl Supervisor {
         decide: D,
     ) -> Result<String, ActError>
     where
-        D: FnOnce(
-                &rusqlite::Transaction<'_>,
-                &FormationId,
-                i64,
-            ) -> Result<Result<Wish, ActError>, StoreError>
+        D: FnOnce(&rusqlite::Transaction<'_>, &FormationId, i64) -> Result<Wish, StoreError>
             + Send
             + 'static,
     {
-        let Context { store, clock, .. } = self.context();
-        let (formation, now_ms) = (id.clone(), clock.now_ms());
-        let begun = store
-            .write(move |tx| {
-                let Wish { epoch, overtaken } = match decide(tx, &formation, now_ms)? {
-                    Ok(wish) => wish,
-                    Err(refused) => return Ok(Err(refused)),
+        let (supervisor, id) = (self.clone(), id.clone());
+        let act = async move {
+            let Context { store, clock, .. } = supervisor.context();
+            let (formation, now_ms) = (id.clone(), clock.now_ms());
+            let begun = store.write(move |tx| {
+                let (epoch, overtaken) = match decide(tx, &formation, now_ms)? {
+                    Wish::New { epoch, overtaken } => (epoch, overtaken),
+                    Wish::Same { operation } => return Ok(Ok((operation, None))),
+                    Wish::Refused(refused) => return Ok(Err(refused)),
                 };
                 let operation = new_operation(kind, &formation, epoch);
                 operations::begin(tx, &operation, now_ms)?;
                 announce_steps(tx, &operation, now_ms)?;
                 Ok(Ok((operation.id, overtaken)))
-            })
-            .await?;
-        let (operation, overtaken) = begun?;
-        if let Some(overtaken) = overtaken {
-            store.announce(&overtaken);
-        }
-        store.announce(&operation);
-        self.nudge(id);
-        Ok(operation)
+            });
+            let (operation, overtaken) = begun.await??;
+            if let Some(overtaken) = overtaken {
+                store.announce(&overtaken);
+            }
+            store.announce(&operation);
+            supervisor.nudge(&id);
+            Ok(operation)
+        };
+        self.to_its_end(kind.as_str(), act).await
+    }
+
+    /// Runs an act in a task of its own: a client that leaves must not leave it half done.
+    async fn to_its_end<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        act: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        let (reply, answer) = oneshot::channel();
+        self.context().tasks.spawn(TaskKind::PerFormation, name, async move {
+            // The asker may be gone; the act counts all the same.
+            let _asker_gone = reply.send(act.await);
+        });
+        answer.await.expect("an act does not panic")
     }
 }
 

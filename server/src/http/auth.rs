@@ -107,7 +107,8 @@ fn find<'a>(keys: &'a [KeyConfig], id: &str) -> Option<&'a KeyConfig> {
     found
 }
 
-fn decode(path: &str) -> String {
+/// Percent-decodes a path; a broken escape stays as it is.
+pub(crate) fn decode(path: &str) -> String {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path.as_bytes();
     while let [first, tail @ ..] = rest {

@@ -41,7 +41,7 @@ pub(super) async fn deploy(
     if sse::is_asked_for(&headers) {
         return Ok(deploy_streamed(app, upload, expected));
     }
-    let operation = prepare_and_deploy(&app, upload, &expected).await?;
+    let operation = prepare_and_deploy(&app, upload, expected).await?;
     let completed = outcome(&app, operation).await?;
     Ok((StatusCode::CREATED, Json(Success { success: true, data: completed })).into_response())
 }
@@ -135,7 +135,7 @@ fn deploy_streamed(app: App, upload: Upload, expected: Expected) -> Response {
     };
     let first = frame(&OperationEvent::Progress(extracting));
     let rest = async move {
-        match prepare_and_deploy(&app, upload, &expected).await {
+        match prepare_and_deploy(&app, upload, expected).await {
             Ok(operation) => frames(&app, operation).left_stream(),
             Err(failure) => {
                 let unpacking = failure.kind == ProblemKind::BundleRejected;
@@ -151,7 +151,7 @@ fn deploy_streamed(app: App, upload: Upload, expected: Expected) -> Response {
 async fn prepare_and_deploy(
     app: &App,
     upload: Upload,
-    expected: &Expected,
+    expected: Expected,
 ) -> Result<String, Failure> {
     let context = app.supervisor.context();
     let (layout, limits) = (context.layout.clone(), context.config.limits);

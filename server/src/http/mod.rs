@@ -12,6 +12,7 @@ use axum::routing::{any, get, post};
 use muxi_service::request_id;
 
 use self::auth::Keys;
+pub(crate) use self::auth::decode as decode_path;
 use self::error::Failure;
 use crate::proxy;
 use crate::supervisor::Supervisor;
@@ -55,10 +56,13 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .route("/health", get(server::health))
         .route("/ping", get(server::ping))
         .route("/api/{id}", any(proxy::forward))
+        .route("/api/{id}/", any(proxy::forward))
         .route("/api/{id}/{*rest}", any(proxy::forward))
         .route("/draft/{id}", any(unbuilt))
+        .route("/draft/{id}/", any(unbuilt))
         .route("/draft/{id}/{*rest}", any(unbuilt))
         .route("/mcp/{id}", any(unbuilt))
+        .route("/mcp/{id}/", any(unbuilt))
         .route("/mcp/{id}/{*rest}", any(unbuilt))
         .merge(management)
         .method_not_allowed_fallback(error::method_not_allowed)

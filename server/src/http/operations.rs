@@ -1,12 +1,14 @@
 //! How an operation is told: as a stream of its steps, or as one answer at its end.
 
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
-use muxi_contract::management::{Completed, Failed, ProblemKind};
+use muxi_contract::management::{Completed, Failed, ProblemKind, Stage};
 use muxi_service::sse;
 
 use super::App;
@@ -21,9 +23,20 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 pub(super) fn frames(app: &App, operation: String) -> impl Stream<Item = Bytes> + Send + use<> {
     let context = app.supervisor.context();
     let stopping = context.shutdown.stopping.clone();
-    acts::follow(&context.store, operation)
+    let told = Arc::new(AtomicBool::new(false));
+    let ended = Arc::clone(&told);
+    let steps = acts::follow(&context.store, operation)
+        .inspect(move |event| {
+            ended.fetch_or(!matches!(event, OperationEvent::Progress(_)), Ordering::Relaxed);
+        })
         .map(|event| frame(&event))
-        .take_until(stopping.cancelled_owned())
+        .take_until(stopping.cancelled_owned());
+    // A client takes the end of a stream without a last word for a failure of unknown kind.
+    let last_word = futures_util::stream::once(async move {
+        let whole = told.load(Ordering::Relaxed);
+        (!whole).then(|| failure_frame(shutting_down(), Stage::HealthCheck))
+    });
+    steps.chain(last_word.filter_map(std::future::ready))
 }
 
 pub(super) fn frame(event: &OperationEvent) -> Bytes {
@@ -52,12 +65,16 @@ pub(super) async fn outcome(app: &App, operation: String) -> Result<Completed, F
             OperationEvent::Error(failed) => return Err(failed.into()),
         }
     }
+    Err(shutting_down())
+}
+
+fn shutting_down() -> Failure {
     let message = "The manager is stopping; the operation goes on when it is started again";
-    Err(Failure::new(ProblemKind::ShuttingDown, message))
+    Failure::new(ProblemKind::ShuttingDown, message)
 }
 
 /// A failure as the last frame of a stream that has begun.
-pub(super) fn failure_frame(failure: Failure, stage: muxi_contract::management::Stage) -> Bytes {
+pub(super) fn failure_frame(failure: Failure, stage: Stage) -> Bytes {
     let Failure { kind, message, details } = failure;
     frame(&OperationEvent::Error(Failed { error: kind, message, stage, details }))
 }

@@ -15,10 +15,21 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const MUXI_SERVER: HeaderName = HeaderName::from_static("x-muxi-server");
 
+/// What other proxies tell of a client, and what a client can therefore lie about.
+const TOLD: [&str; 4] = ["forwarded", "x-real-ip", "x-client-ip", "true-client-ip"];
+
 /// Makes a client's headers those of a request to the formation. What a client says of itself in
 /// `X-Forwarded-*` is not believed.
 pub(super) fn prepare_request(headers: &mut HeaderMap, peer: Peer, request: Option<&RequestId>) {
     remove_hop_by_hop(headers);
+    let told: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with("x-forwarded-") || TOLD.contains(&name.as_str()))
+        .cloned()
+        .collect();
+    for name in told {
+        headers.remove(name);
+    }
     let host = headers.insert(HOST, HeaderValue::from_static("localhost"));
     set(headers, FORWARDED_HOST, host);
     let address = match peer {
@@ -73,6 +84,9 @@ mod tests {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             ("x-forwarded-for", "6.6.6.6"),
+            ("x-forwarded-port", "1"),
+            ("forwarded", "for=6.6.6.6"),
+            ("x-real-ip", "6.6.6.6"),
             ("x-muxi-server", "evil"),
             ("connection", "keep-alive, x-secret"),
             ("x-secret", "1"),
@@ -87,6 +101,9 @@ mod tests {
         assert_eq!(headers["x-forwarded-host"], "example.com:7890");
         assert_eq!(headers["x-muxi-server"], crate::VERSION);
         assert_eq!(headers["x-muxi-client-key"], "k");
+        for name in ["forwarded", "x-real-ip", "x-forwarded-port"] {
+            assert!(!headers.contains_key(name), "{name}");
+        }
         assert!(!headers.contains_key("x-secret") && !headers.contains_key("connection"));
     }
 }

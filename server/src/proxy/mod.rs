@@ -14,6 +14,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use muxi_contract::{FormationId, RequestId};
 use muxi_service::accept::Peer;
+use muxi_service::request_id;
 use serde_json::json;
 
 use self::routes::Upstream;
@@ -23,6 +24,8 @@ use crate::http::App;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refusal {
     Unknown,
+    /// The routes with which only the manager itself steers an instance.
+    Private,
     NotRunning(&'static str),
     BadPath,
     NoAnswer,
@@ -42,6 +45,9 @@ pub(crate) async fn forward(State(app): State<App>, request: Request) -> Respons
 }
 
 async fn pass(app: &App, id: &str, path: &str, request: Request) -> Result<Response, Refusal> {
+    if is_private(path) {
+        return Err(Refusal::Private);
+    }
     let context = app.supervisor.context();
     let published = id
         .parse::<FormationId>()
@@ -64,6 +70,11 @@ async fn pass(app: &App, id: &str, path: &str, request: Request) -> Result<Respo
         Refusal::NoAnswer
     })?;
     headers::remove_hop_by_hop(response.headers_mut());
+    // The formation may have settled on an id that the body named.
+    let settled = response.headers().get(&request_id::HEADER).and_then(|it| it.to_str().ok());
+    if let Some(id) = settled.and_then(|text| text.parse::<RequestId>().ok()) {
+        response.extensions_mut().insert(id);
+    }
     Ok(response.map(Body::new))
 }
 
@@ -77,6 +88,13 @@ fn split(request: &Request) -> (String, String) {
     (id.to_owned(), path)
 }
 
+/// Whether a path could reach the private routes, however it is written.
+fn is_private(path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or(path);
+    let decoded = crate::http::decode_path(path);
+    decoded.split(['/', '\\']).any(|segment| segment.eq_ignore_ascii_case("_instance"))
+}
+
 // === impl Refusal ===
 
 impl Refusal {
@@ -87,6 +105,9 @@ impl Refusal {
                 "Formation not found",
                 format!("No formation with id '{id}'"),
             ),
+            Self::Private => {
+                (StatusCode::NOT_FOUND, "Not found", "This path is not served".to_owned())
+            }
             Self::NotRunning(status) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Formation unavailable",
@@ -118,6 +139,20 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn private_routes_are_out_of_reach() {
+        for path in [
+            "/_instance/retire",
+            "//_instance/x",
+            "/a/../_instance/x",
+            "/%5Finstance/x",
+            "/_INSTANCE",
+        ] {
+            assert!(is_private(path), "{path}");
+        }
+        assert!(!is_private("/v1/chat?x=_instance") && !is_private("/v1/_instances"));
+    }
 
     #[test]
     fn paths_are_passed_on_as_they_came() {

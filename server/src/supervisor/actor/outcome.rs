@@ -107,39 +107,39 @@ impl Actor {
         if let Err(error) = removed.await {
             tracing::error!(formation = %self.id, %error, "the folder could not be removed");
         }
-        let operation = self.record.running_operation().await;
-        let event = match (operation.as_ref().map(|it| it.kind), self.verdict.take()) {
-            (Some(OperationKind::Deploy), verdict) => {
-                OperationEvent::Error(verdict.unwrap_or_else(|| {
-                    Failed {
-                        error: ProblemKind::Interrupted,
-                        message:
-                            "The manager stopped before the deploy was done; nothing is left of it"
-                                .to_owned(),
-                        stage: Stage::Spawning,
-                        details: Vec::new(),
-                    }
-                }))
-            }
-            _ => OperationEvent::Complete(Completed {
-                status: "deleted".to_owned(),
-                pid: 0,
-                ..self.completed()
-            }),
-        };
         let (id, now_ms) = (self.id.clone(), self.context.clock.now_ms());
-        let ended = operation.as_ref().map(|it| it.id.clone());
-        self.record
+        let deleted = Completed { status: "deleted".to_owned(), pid: 0, ..self.completed() };
+        let verdict = self.verdict.take().unwrap_or_else(interrupted);
+        let ended = self
+            .record
             .write(move |tx| {
-                formations::remove(tx, &id)?;
-                if let Some(operation) = &ended {
-                    operations::append(tx, operation, &event, now_ms)?;
+                // In one transaction: a wish that comes later finds no formation.
+                let operation = operations::running(tx, id.as_str())?;
+                if let Some(operation) = &operation {
+                    let event = match operation.kind {
+                        OperationKind::Deploy => OperationEvent::Error(verdict.clone()),
+                        OperationKind::Start
+                        | OperationKind::Stop
+                        | OperationKind::Restart
+                        | OperationKind::Delete => OperationEvent::Complete(deleted.clone()),
+                    };
+                    operations::append(tx, &operation.id, &event, now_ms)?;
                 }
-                Ok(())
+                formations::remove(tx, &id)?;
+                Ok(operation)
             })
             .await;
-        if let Some(operation) = operation {
+        if let Some(operation) = ended {
             self.context.store.announce(&operation.id);
         }
+    }
+}
+
+fn interrupted() -> Failed {
+    Failed {
+        error: ProblemKind::Interrupted,
+        message: "The manager stopped before the deploy was done; nothing is left of it".to_owned(),
+        stage: Stage::Spawning,
+        details: Vec::new(),
     }
 }
