@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use muxi_service::accept::{self, AcceptLimits};
 use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::fs::FlockOperation;
+use tokio::sync::Semaphore;
 
 use crate::bundles;
 use crate::config::{Config, Folders};
@@ -54,8 +56,10 @@ impl Manager {
             .with_context(|| format!("failed to open {}", layout.database().display()))?;
         let shutdown = Shutdown::new();
         let mut config = config;
+        config.limits.connections = fit_connections(config.limits.connections);
         // Port 0 asks the system for a port; what is told to formations must be the real one.
         config.server.port = listener.local_addr()?.port();
+        let deploys = Semaphore::new(config.limits.deploys_at_once);
         let context = Context {
             store,
             ports: PortPool::new(&config.formations),
@@ -63,6 +67,8 @@ impl Manager {
             config,
             layout,
             clock: Clock::system(),
+            steady: Clock::steady(),
+            deploys,
             routes: Routes::default(),
             reaper: Reaper::start()?,
             tasks: TaskGroup::new(shutdown.stopping.clone()),
@@ -112,6 +118,31 @@ impl Manager {
         }
         Ok(left.is_empty() && !tasks.critical_failed())
     }
+}
+
+/// Descriptors that connections leave for the store, probes, sockets and logs.
+const RESERVED_DESCRIPTORS: u64 = 128;
+
+/// Takes all descriptors that the system grants, and as many connections as they carry: a proxied
+/// one needs two.
+fn fit_connections(wanted: usize) -> usize {
+    let granted = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        Ok(hard)
+    });
+    let granted = match granted {
+        Ok(granted) => granted,
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files stays as it is");
+            getrlimit(Resource::RLIMIT_NOFILE).map_or(1_024, |(soft, _)| soft)
+        }
+    };
+    let carried = usize::try_from(granted.saturating_sub(RESERVED_DESCRIPTORS) / 2);
+    let carried = carried.unwrap_or(usize::MAX).max(1);
+    if carried < wanted {
+        tracing::warn!(wanted, carried, "fewer connections: the limit of open files is low");
+    }
+    wanted.min(carried)
 }
 
 fn lock(layout: &Layout) -> anyhow::Result<File> {

@@ -8,8 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axum::body::Body;
-use futures_util::StreamExt as _;
+use axum::body::{Body, Bytes};
+use futures_util::{Stream, StreamExt as _};
 use muxi_contract::FormationId;
 use muxi_formation::{Diagnostic, Loaded, Resolve, UnpackError, UnpackLimits, Unpacked};
 use sha2::{Digest as _, Sha256};
@@ -19,6 +19,10 @@ use tokio::io::AsyncWriteExt as _;
 use crate::config::Limits;
 use crate::layout::Layout;
 use crate::store::formations::Formation;
+
+/// Bounds of what is read of a refused upload.
+const DISCARDED_BYTES_MAX: usize = 64 << 20;
+const DISCARDING_MAX: Duration = Duration::from_secs(5);
 
 /// An upload that is complete and on the disk, but not looked into.
 #[derive(Debug)]
@@ -43,6 +47,8 @@ pub enum ReceiveError {
     TooLarge { bytes_max: u64 },
     #[error("no byte of the upload came for {0:?}")]
     Idle(Duration),
+    #[error("the upload took longer than {0:?}")]
+    Slow(Duration),
     #[error("the upload broke off")]
     Broken(#[source] axum::Error),
     #[error("failed to store the upload")]
@@ -61,6 +67,16 @@ pub enum PrepareError {
 
 /// Streams a body to the disk while it is hashed.
 pub async fn receive(body: Body, layout: &Layout, limits: &Limits) -> Result<Upload, ReceiveError> {
+    let whole = Duration::from_millis(limits.upload_ms);
+    let receiving = stream_to_disk(body, layout, limits);
+    tokio::time::timeout(whole, receiving).await.map_err(|_| ReceiveError::Slow(whole))?
+}
+
+async fn stream_to_disk(
+    body: Body,
+    layout: &Layout,
+    limits: &Limits,
+) -> Result<Upload, ReceiveError> {
     let idle = Duration::from_millis(limits.upload_idle_ms);
     let bytes_max = limits.bundle_bytes;
     let (file, path) = tempfile::Builder::new()
@@ -76,6 +92,7 @@ pub async fn receive(body: Body, layout: &Layout, limits: &Limits) -> Result<Upl
         let chunk = chunk.map_err(ReceiveError::Broken)?;
         bytes += chunk.len() as u64;
         if bytes > bytes_max {
+            discard(chunks).await;
             return Err(ReceiveError::TooLarge { bytes_max });
         }
         hash.update(&chunk);
@@ -84,6 +101,23 @@ pub async fn receive(body: Body, layout: &Layout, limits: &Limits) -> Result<Upl
     file.flush().await.map_err(ReceiveError::Store)?;
     file.sync_all().await.map_err(ReceiveError::Store)?;
     Ok(Upload { path, sha256: hex::encode(hash.finalize()) })
+}
+
+/// Reads on for a while what will not be used: many clients look for an answer only after they have
+/// sent all, and a connection that is closed before loses the answer.
+pub async fn discard(chunks: impl Stream<Item = Result<Bytes, axum::Error>>) {
+    let mut left = DISCARDED_BYTES_MAX;
+    let mut chunks = std::pin::pin!(chunks);
+    let reading = async {
+        while let Some(Ok(chunk)) = chunks.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    // Whoever sends on after that has had its chance.
+    let _done_or_not = tokio::time::timeout(DISCARDING_MAX, reading).await;
 }
 
 /// Unpacks an upload aside and checks it. It blocks.
@@ -95,6 +129,7 @@ pub fn prepare(upload: Upload, layout: &Layout, limits: &Limits) -> Result<Prepa
     let limits = UnpackLimits {
         unpacked_bytes: limits.unpacked_bytes,
         entries: limits.entries as usize,
+        file_bytes: limits.file_bytes,
         ..UnpackLimits::default()
     };
     let archive = File::open(&upload.path).map_err(PrepareError::Store)?;

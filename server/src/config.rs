@@ -3,6 +3,7 @@
 //! Every key that is read does something; a key that nothing reads is an error, and one that only
 //! the original knew is a warning that names it.
 
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,7 +35,7 @@ pub struct ServerConfig {
 }
 
 /// Who may manage. Either a list of keys, or the older single pair, or both.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AuthConfig {
     /// False is accepted only on a loopback address.
@@ -129,8 +130,14 @@ pub struct Limits {
     pub bundle_bytes: u64,
     pub unpacked_bytes: u64,
     pub entries: u32,
+    /// Size of one unpacked file.
+    pub file_bytes: u64,
     /// Silence of an uploader before it is cut off.
     pub upload_idle_ms: u64,
+    /// One whole upload.
+    pub upload_ms: u64,
+    /// Bundles that are received and unpacked at once; further ones wait.
+    pub deploys_at_once: usize,
     pub header_read_ms: u64,
     pub connections: usize,
     /// From a stop signal to the end of the manager, formations included.
@@ -236,7 +243,9 @@ impl Config {
         for key in &mut masked.auth.keys {
             key.secret = mask(&key.secret);
         }
-        masked.auth.secret = mask(&masked.auth.secret);
+        if !masked.auth.secret.is_empty() {
+            masked.auth.secret = mask(&masked.auth.secret);
+        }
         serde_yaml::to_string(&masked).expect("our own types always serialise")
     }
 
@@ -303,9 +312,13 @@ impl Config {
         check(formations.health_check_timeout > 0, "formations.health_check_timeout must not be 0");
         check(formations.unhealthy_threshold > 0, "formations.unhealthy_threshold must not be 0");
         check(
-            self.limits.bundle_bytes > 0 && self.limits.connections > 0,
-            "limits must be above 0",
+            formations.restart_delay <= 30,
+            "formations.restart_delay must be 30 or less, the longest wait between restarts",
         );
+        for (name, value, range) in self.limits.ranges() {
+            let fault = format!("limits.{name} must be {} to {}", range.start(), range.end());
+            check(range.contains(&value), &fault);
+        }
         faults
     }
 }
@@ -406,8 +419,11 @@ impl Default for Limits {
             bundle_bytes: 256 << 20,
             unpacked_bytes: 1 << 30,
             entries: 20_000,
+            file_bytes: 256 << 20,
             upload_idle_ms: 30_000,
-            header_read_ms: 60_000,
+            upload_ms: 600_000,
+            deploys_at_once: 4,
+            header_read_ms: 30_000,
             connections: 4_096,
             shutdown_ms: 30_000,
             proxy_head_ms: 600_000,
@@ -418,11 +434,48 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Each limit with the values that make sense.
+    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 14] {
+        const TIB: u64 = 1 << 40;
+        const HOUR_MS: u64 = 3_600_000;
+        let count = |value: usize| value as u64;
+        [
+            ("bundle_bytes", self.bundle_bytes, 1_024..=TIB),
+            ("unpacked_bytes", self.unpacked_bytes, 1_024..=TIB),
+            ("entries", self.entries.into(), 1..=1_000_000),
+            ("file_bytes", self.file_bytes, 1_024..=TIB),
+            ("upload_idle_ms", self.upload_idle_ms, 100..=HOUR_MS),
+            ("upload_ms", self.upload_ms, 1_000..=24 * HOUR_MS),
+            ("deploys_at_once", count(self.deploys_at_once), 1..=1_000),
+            ("header_read_ms", self.header_read_ms, 100..=HOUR_MS),
+            ("connections", count(self.connections), 1..=1_000_000),
+            ("shutdown_ms", self.shutdown_ms, 100..=HOUR_MS),
+            ("proxy_head_ms", self.proxy_head_ms, 100..=24 * HOUR_MS),
+            ("instance_open_files", self.instance_open_files, 64..=1_000_000),
+            ("log_tail_lines", count(self.log_tail_lines), 1..=1_000),
+            ("formations", self.formations.into(), 1..=65_535),
+        ]
+    }
+}
+
 // === impl KeyConfig ===
 
 impl std::fmt::Debug for KeyConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyConfig").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for AuthConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { enabled, keys, key, timestamp_tolerance, secret: _ } = self;
+        f.debug_struct("AuthConfig")
+            .field("enabled", enabled)
+            .field("keys", keys)
+            .field("key", key)
+            .field("timestamp_tolerance", timestamp_tolerance)
+            .finish_non_exhaustive()
     }
 }
 
@@ -436,9 +489,10 @@ fn take(value: &mut Value, path: &str) -> bool {
     }
 }
 
+/// The kind of a secret, never a part of it.
 fn mask(secret: &str) -> String {
-    let shown: String = secret.chars().take(8).collect();
-    if secret.len() > 16 { format!("{shown}…") } else { "…".to_owned() }
+    let prefix = if secret.starts_with("muxi_sk_") { "muxi_sk_" } else { "" };
+    format!("{prefix}…")
 }
 
 #[cfg(test)]
@@ -472,8 +526,8 @@ mod tests {
     #[test]
     fn no_secret_is_shown() {
         let secret = "muxi_sk_abcdefghijklmnop";
-        let (config, _) =
-            Config::parse(&format!("auth: {{keys: [{{id: k, secret: {secret}}}]}}")).unwrap();
+        let auth = format!("{{keys: [{{id: k, secret: {secret}}}], key: o, secret: {secret}}}");
+        let (config, _) = Config::parse(&format!("auth: {auth}")).unwrap();
         let shown = config.to_masked_yaml() + &format!("{config:?}");
         assert!(!shown.contains(secret), "{shown}");
     }

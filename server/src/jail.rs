@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use muxi_contract::launch::LaunchSpec;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// The hidden first argument that makes this binary the launcher.
 pub const ARGUMENT: &str = "__launch";
@@ -49,6 +49,8 @@ pub fn launch() -> LaunchError {
         (Resource::RLIMIT_CORE, spec.limits.core_bytes),
     ];
     for (resource, limit) in limits {
+        // Only a lower limit can be set without privileges.
+        let limit = getrlimit(resource).map_or(limit, |(_, hard)| limit.min(hard));
         if let Err(error) = setrlimit(resource, limit, limit) {
             return LaunchError::Limit(error);
         }

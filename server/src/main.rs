@@ -3,6 +3,7 @@
 mod args;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -10,14 +11,24 @@ use muxi_server::app::Manager;
 use muxi_server::config::{Config, Folders};
 use muxi_server::{init, jail};
 use muxi_service::telemetry;
+use rustix::fs::Mode;
 
 use self::args::{Args, Command, ConfigCommand, InitArgs, StartArgs};
+
+/// The first descriptor after the standard ones.
+const FIRST_INHERITED: i32 = 3;
+/// Blocking work that is under way at the end is waited for so long.
+const SHUTDOWN_OF_BLOCKING: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     // Before anything else: the launcher must still be one thread.
     if std::env::args().nth(1).as_deref() == Some(jail::ARGUMENT) {
         return fail(&anyhow::Error::new(jail::launch()));
     }
+    // Whatever is written, by this process or its children, is this user's only.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    // What this process inherited is for it alone: a pipe that a formation held would never end.
+    close_fds::set_fds_cloexec(FIRST_INHERITED, &[]);
     let folders = Folders::from_environment();
     let done = match Args::parse().command {
         Command::Init(args) => run_init(&args, &folders),
@@ -59,10 +70,13 @@ fn run_start(args: &StartArgs, folders: &Folders) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("failed to start the async runtime")?;
-    let _entered = runtime.enter();
+    let entered = runtime.enter();
     let manager = Manager::bind(config, folders)?;
     args::print(&format!("muxi-server listens on http://{}\n", manager.address()?));
     let clean = runtime.block_on(manager.serve())?;
+    // Unpacking that goes on is of no use any more; the next start sweeps what it leaves.
+    drop(entered);
+    runtime.shutdown_timeout(SHUTDOWN_OF_BLOCKING);
     Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, EXPECT};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use muxi_contract::management::ProblemKind;
@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::error::Failure;
+use crate::bundles;
 use crate::config::{Config, KeyConfig};
 
 /// The key that signed a request; handlers and logs see only its id.
@@ -55,6 +56,10 @@ pub(super) async fn layer(State(keys): State<Keys>, mut request: Request, next: 
         }
         Err(refusal) => {
             tracing::warn!(%refusal, "a management call was refused");
+            // Strangers get no disk, but they get their answer.
+            if !request.headers().contains_key(EXPECT) {
+                bundles::discard(request.into_body().into_data_stream()).await;
+            }
             Failure::new(ProblemKind::Unauthorized, refusal.to_string()).into_response()
         }
     }

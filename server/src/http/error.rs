@@ -126,7 +126,7 @@ impl From<ReceiveError> for Failure {
                     "The bundle is larger than {bytes_max} bytes; leave out what is not needed, or raise limits.bundle_bytes"
                 ),
             ),
-            ReceiveError::Idle(_) | ReceiveError::Broken(_) => Self::new(
+            ReceiveError::Idle(_) | ReceiveError::Slow(_) | ReceiveError::Broken(_) => Self::new(
                 ProblemKind::UploadTimeout,
                 format!("The upload did not arrive whole: {error}; send it again"),
             ),

@@ -34,10 +34,19 @@ pub(super) async fn deploy(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let expected = check_headers(&headers)?;
     let context = app.supervisor.context();
-    refuse_existing(&app, &expected).await?;
+    let expected = match check_before_reading(&app, &headers).await {
+        Ok(expected) => expected,
+        Err(refused) => {
+            if !headers.contains_key(header::EXPECT) {
+                bundles::discard(body.into_data_stream()).await;
+            }
+            return Err(refused);
+        }
+    };
+    let permit = context.deploys.acquire().await.expect("the semaphore is never closed");
     let upload = bundles::receive(body, &context.layout, &context.config.limits).await?;
+    drop(permit);
     if sse::is_asked_for(&headers) {
         return Ok(deploy_streamed(app, upload, expected));
     }
@@ -155,9 +164,11 @@ async fn prepare_and_deploy(
 ) -> Result<String, Failure> {
     let context = app.supervisor.context();
     let (layout, limits) = (context.layout.clone(), context.config.limits);
+    let permit = context.deploys.acquire().await.expect("the semaphore is never closed");
     let prepared = tokio::task::spawn_blocking(move || bundles::prepare(upload, &layout, &limits))
         .await
         .expect("preparing a bundle does not panic")?;
+    drop(permit);
     for warning in &prepared.loaded.warnings {
         tracing::warn!(formation = %prepared.loaded.manifest.id, "{warning}");
     }
@@ -183,6 +194,12 @@ fn check_headers(headers: &HeaderMap) -> Result<Expected, Failure> {
         return Err(Failure::new(ProblemKind::ValidationError, message));
     }
     Ok(Expected { id, version: text("x-formation-version") })
+}
+
+async fn check_before_reading(app: &App, headers: &HeaderMap) -> Result<Expected, Failure> {
+    let expected = check_headers(headers)?;
+    refuse_existing(app, &expected).await?;
+    Ok(expected)
 }
 
 async fn refuse_existing(app: &App, expected: &Expected) -> Result<(), Failure> {

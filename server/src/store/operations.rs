@@ -36,6 +36,8 @@ pub enum OperationEvent {
 
 /// Operations that are kept for a formation after they ended.
 const FINISHED_KEPT: u32 = 50;
+/// Operations that are kept of all formations, also of those that are gone.
+const FINISHED_KEPT_OF_ALL: u32 = 2_000;
 
 /// Begins an act; refused while another one is under way on the same formation.
 pub fn begin(connection: &Connection, new: &Running, now_ms: i64) -> Result<(), StoreError> {
@@ -53,6 +55,11 @@ pub fn begin(connection: &Connection, new: &Running, now_ms: i64) -> Result<(), 
              SELECT id FROM operations WHERE formation = ?1 AND state <> 'running'
              ORDER BY started_at_ms DESC, id DESC LIMIT ?2)",
         params![new.formation, FINISHED_KEPT],
+    )?;
+    connection.execute(
+        "DELETE FROM operations WHERE state <> 'running' AND id NOT IN (
+             SELECT id FROM operations WHERE state <> 'running' ORDER BY id DESC LIMIT ?1)",
+        params![FINISHED_KEPT_OF_ALL],
     )?;
     Ok(())
 }

@@ -8,12 +8,13 @@ mod outcome;
 mod publish;
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use muxi_contract::FormationId;
 use muxi_contract::management::{Failed, Progress, Stage};
@@ -22,11 +23,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::backoff::RestartPolicy;
 use super::closed_sign::ClosedSign;
-use super::instance::{self, Plan};
+use super::instance::{self, Plan, StartError};
 use super::lifecycle::{
     Desired, DesiredState, Effect, Event, InstanceNumber, Lifecycle, Moment, Phase, Policy,
 };
-use super::process::{self, Exit, Identity};
+use super::process::{self, Exit};
 use super::record::Record;
 use super::{Context, Nudge};
 use crate::config::OnManagerStop;
@@ -40,11 +41,12 @@ enum Seen {
     Exited(InstanceNumber, Exit),
     Healthy(InstanceNumber),
     Unresponsive(InstanceNumber),
+    Handed(InstanceNumber, io::Result<Lease>),
 }
 
 /// The process of the current instance.
 struct Living {
-    identity: Identity,
+    process: process::Handle,
     /// Cancelled with the instance, which ends its watchers.
     ended: CancellationToken,
     _guard: DropGuard,
@@ -139,7 +141,7 @@ impl Actor {
             Seen::Exited(instance, Exit(exit)) => {
                 let current = self.life.current() == Some(instance);
                 if let Some(living) = self.living.take_if(|_| current) {
-                    process::sweep_group(&living.identity);
+                    living.process.sweep_group();
                     let tail = instance::log_tail(&self.context, &self.id, self.log_from);
                     let last = tail.last().map(|line| format!(": {line}")).unwrap_or_default();
                     self.reason = Some(format!("the process ended with {exit}{last}"));
@@ -161,6 +163,10 @@ impl Actor {
                     .await;
                 Some(Event::Healthy { instance })
             }
+            Seen::Handed(instance, taken) => {
+                self.handed(instance, taken);
+                None
+            }
             Seen::Unresponsive(instance) => {
                 tracing::warn!(formation = %self.id, instance, "the instance no longer answers");
                 self.reason = Some("it no longer answered its health probes".to_owned());
@@ -173,7 +179,7 @@ impl Actor {
     async fn play(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let at = Moment { now: self.context.clock.now(), jitter: fastrand::f64() };
+            let at = Moment { now: self.context.steady.now(), jitter: fastrand::f64() };
             let (life, effects) = self.life.clone().step(&event, at, &self.policy);
             self.life = life;
             for effect in effects {
@@ -197,14 +203,14 @@ impl Actor {
             }
             Effect::Terminate { .. } => {
                 if let Some(living) = &self.living {
-                    process::terminate(&living.identity);
+                    living.process.terminate();
                 }
                 None
             }
             Effect::Kill { .. } => {
                 if let Some(living) = &self.living {
                     tracing::warn!(formation = %self.id, "the grace is over; killing the instance");
-                    process::kill(&living.identity);
+                    living.process.kill();
                 }
                 None
             }
@@ -246,12 +252,16 @@ impl Actor {
             })
             .await;
         self.record.report(Stage::Spawning, "Starting the formation's process".to_owned()).await;
-        let lease = self.lease.as_ref()?;
         let plan = Plan { formation: self.id.clone(), instance: number, generation };
         self.log_from = instance::log_length(&self.context, &self.id);
-        match instance::start(&self.context, &plan, lease) {
+        self.take_port();
+        let started = match &self.lease {
+            Some(lease) => instance::start(&self.context, &plan, lease),
+            None => Err(StartError::NoPort(self.formation.port)),
+        };
+        match started {
             Ok(process) => {
-                let (id, identity) = (self.id.clone(), process.identity.clone());
+                let (id, identity) = (self.id.clone(), process.handle.identity.clone());
                 self.record
                     .write(move |tx| instances::set_identity(tx, &id, number, &identity))
                     .await;
@@ -274,7 +284,7 @@ impl Actor {
     fn watch(&mut self, number: InstanceNumber, process: process::Process) {
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
-        self.living = Some(Living { identity: process.identity, ended, _guard: guard });
+        self.living = Some(Living { process: process.handle, ended, _guard: guard });
         let wait = process.wait;
         self.watchers.push(Box::pin(async move { Some(Seen::Exited(number, wait.await)) }));
     }
@@ -282,7 +292,7 @@ impl Actor {
     fn await_health(&mut self, number: InstanceNumber) {
         let socket = self.context.layout.private_socket(&self.id, number);
         let healthy = instance::until_healthy(socket, self.attempts.0.clone());
-        self.watch_while_living(healthy, Seen::Healthy(number));
+        self.watch_while_living(healthy.map(move |()| Seen::Healthy(number)));
     }
 
     /// Begins to watch the instance's liveness; the route itself is published with the phase.
@@ -299,15 +309,14 @@ impl Actor {
             config.unhealthy_threshold,
             self.probes.0.clone(),
         );
-        self.watch_while_living(unresponsive, Seen::Unresponsive(number));
+        self.watch_while_living(unresponsive.map(move |()| Seen::Unresponsive(number)));
     }
 
     /// A watcher that ends with the instance it watches.
-    fn watch_while_living(&mut self, watch: impl Future<Output = ()> + Send + 'static, seen: Seen) {
+    fn watch_while_living(&mut self, watch: impl Future<Output = Seen> + Send + 'static) {
         let Some(living) = &self.living else { return };
         let ended = living.ended.clone();
-        self.watchers
-            .push(Box::pin(async move { ended.run_until_cancelled(watch).await.map(|()| seen) }));
+        self.watchers.push(Box::pin(async move { ended.run_until_cancelled(watch).await }));
     }
 
     async fn report_attempt(&mut self, attempt: u32) {
@@ -330,7 +339,7 @@ async fn sleep_until(context: &Context, at: Option<Timestamp>) {
     match at {
         None => std::future::pending().await,
         Some(at) => {
-            let left = at.duration_since(context.clock.now());
+            let left = at.duration_since(context.steady.now());
             tokio::time::sleep(left.try_into().unwrap_or(Duration::ZERO)).await;
         }
     }

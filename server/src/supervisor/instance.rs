@@ -34,6 +34,8 @@ pub(super) struct Plan {
 pub(super) enum StartError {
     #[error("failed to prepare {path}")]
     Prepare { path: PathBuf, source: io::Error },
+    #[error("its port {0} is taken by another program")]
+    NoPort(u16),
     #[error("failed to duplicate the formation's socket")]
     Duplicate(#[source] io::Error),
     #[error(transparent)]
@@ -154,6 +156,10 @@ pub(super) async fn until_unresponsive(
     while failures < failures_max {
         tokio::time::sleep(interval).await;
         let answer = probe::ask(&socket, Method::GET, HEALTH_ROUTE, patience).await;
+        if answer.as_ref().is_err_and(probe::ProbeError::is_ours) {
+            tracing::warn!("a probe could not be made: the manager has no free descriptor");
+            continue;
+        }
         failures = if answer.is_ok() { 0 } else { failures + 1 };
         // A full queue only delays what `healthy` says.
         let _full = seen.try_send(answer.is_ok());

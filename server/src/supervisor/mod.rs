@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use muxi_contract::FormationId;
 use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use self::process::Reaper;
 use crate::config::Config;
@@ -36,9 +36,13 @@ pub struct Context {
     pub config: Config,
     pub layout: Layout,
     pub clock: Clock,
+    /// For deadlines: a clock that is set anew must not stretch or end them.
+    pub steady: Clock,
     pub ports: PortPool,
     pub routes: Routes,
     pub reaper: Reaper,
+    /// Uploads and their unpacking, which take disk and memory.
+    pub deploys: Semaphore,
     pub tasks: TaskGroup,
     pub shutdown: Shutdown,
     /// The runtime's program.

@@ -70,22 +70,22 @@ pub(super) async fn watch(context: Arc<Context>) {
 }
 
 async fn serve(context: &Context, host: Process) {
-    let Process { identity, mut wait } = host;
-    tracing::info!(pid = identity.pid, "the model host started");
+    let Process { handle, mut wait } = host;
+    tracing::info!(pid = handle.identity.pid, "the model host started");
     tokio::select! {
         biased;
         exit = &mut wait => tracing::info!(exit = exit.0, "the model host ended"),
         () = context.shutdown.stopping.cancelled() => {
             if context.config.formations.on_manager_stop == OnManagerStop::Stop {
-                process::terminate(&identity);
+                handle.terminate();
                 let grace = Duration::from_secs(context.config.formations.stop_grace.into());
                 if tokio::time::timeout(grace, wait).await.is_err() {
-                    process::kill(&identity);
+                    handle.kill();
                 }
             }
         }
     }
-    process::sweep_group(&identity);
+    handle.sweep_group();
 }
 
 fn start(

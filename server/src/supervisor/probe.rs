@@ -22,6 +22,17 @@ pub(super) enum ProbeError {
     Status(StatusCode),
 }
 
+// === impl ProbeError ===
+
+impl ProbeError {
+    /// Whether the asker itself failed, which says nothing of the instance.
+    pub(super) fn is_ours(&self) -> bool {
+        let Self::Connect(error) = self else { return false };
+        let code = error.raw_os_error().map(rustix::io::Errno::from_raw_os_error);
+        matches!(code, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE))
+    }
+}
+
 /// Sends one request without a body; any 2xx is a yes.
 pub(super) async fn ask(
     socket: &Path,

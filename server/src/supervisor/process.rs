@@ -10,7 +10,9 @@ use command_fds::CommandFdExt as _;
 use command_fds::FdMapping;
 use futures_util::future::BoxFuture;
 use muxi_contract::launch::LaunchSpec;
-use rustix::process::{Pid, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::jail;
@@ -33,8 +35,15 @@ pub struct Exit(pub String);
 
 /// A living process. `wait` resolves once it is gone.
 pub struct Process {
-    pub identity: Identity,
+    pub handle: Handle,
     pub wait: BoxFuture<'static, Exit>,
+}
+
+/// Reaches one process and never another that got its id.
+#[derive(Debug)]
+pub struct Handle {
+    pub identity: Identity,
+    pidfd: OwnedFd,
 }
 
 /// What a new process is given besides its spec.
@@ -52,9 +61,14 @@ pub enum ProcessError {
     Spec(#[source] std::io::Error),
     #[error("failed to start the launcher")]
     Spawn(#[source] std::io::Error),
-    #[error("the new process ended at once")]
-    Vanished,
+    #[error("the new process could not be watched, so it was ended")]
+    Watch,
+    #[error("failed to look at process {pid}")]
+    Look { pid: u32, source: std::io::Error },
 }
+
+/// A failing wait is tried again after this.
+const POLL_RETRY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Waits for descriptors that tokio cannot wait for, mostly processes that are not our children,
 /// on one thread.
@@ -91,31 +105,34 @@ pub fn spawn(
         ProcessError::Spawn(std::io::Error::other("two sockets claim the same descriptor"))
     })?;
     let mut child = command.spawn().map_err(ProcessError::Spawn)?;
-    let identity = child.id().and_then(Identity::of).ok_or(ProcessError::Vanished)?;
+    let Some(handle) = child.id().and_then(|pid| Handle::open(Identity::of(pid).ok()??).ok()?)
+    else {
+        // Nobody else knows of it.
+        let _ended_already = child.start_kill();
+        return Err(ProcessError::Watch);
+    };
     let wait = Box::pin(async move {
         match child.wait().await {
             Ok(status) => Exit(status.to_string()),
             Err(error) => Exit(error.to_string()),
         }
     });
-    Ok(Process { identity, wait })
+    Ok(Process { handle, wait })
 }
 
-/// Takes over a process that another manager started, if it still lives.
-pub fn adopt(identity: Identity, reaper: &Reaper) -> Option<Process> {
-    let pid = Pid::from_raw(i32::try_from(identity.pid).ok()?)?;
-    let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
-    // Compared after the descriptor is held, so that it is certainly this process.
-    if Identity::of(identity.pid).as_ref() != Some(&identity) {
-        return None;
-    }
-    let gone = reaper.readable(pidfd)?;
+/// Takes over a process that another manager started; `None` if it is gone.
+pub fn adopt(identity: Identity, reaper: &Reaper) -> Result<Option<Process>, ProcessError> {
+    let pid = identity.pid;
+    let look = |source| ProcessError::Look { pid, source };
+    let Some(handle) = Handle::open(identity).map_err(look)? else { return Ok(None) };
+    let watched = handle.pidfd.try_clone().map_err(look)?;
+    let gone = reaper.readable(watched).ok_or(ProcessError::Watch)?;
     let wait = Box::pin(async move {
         // An error means that the reaper ended with this manager; nobody asks then.
         let _gone = gone.await;
         Exit("ended; its status went to another manager".to_owned())
     });
-    Some(Process { identity, wait })
+    Ok(Some(Process { handle, wait }))
 }
 
 /// Looks for a process by the instance id in its environment.
@@ -126,56 +143,94 @@ pub fn find(instance: &str) -> Option<Identity> {
         let pid = entry.file_name().to_str()?.parse().ok()?;
         let environment = fs::read(entry.path().join("environ")).ok()?;
         let found = environment.split(|byte| *byte == 0).any(|it| it == wanted.as_bytes());
-        if found { Identity::of(pid) } else { None }
+        if found { Identity::of(pid).ok()? } else { None }
     })
 }
 
-/// Asks the process and its descendants to end.
-pub fn terminate(identity: &Identity) {
-    signal(identity, Signal::TERM);
+// === impl Handle ===
+
+impl Handle {
+    /// `None` if the process is gone.
+    fn open(identity: Identity) -> std::io::Result<Option<Self>> {
+        let Some(pid) = group(&identity) else { return Ok(None) };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(Errno::SRCH) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        // Compared after the descriptor is held, so that it is certainly this process.
+        let same = Identity::of(identity.pid)?.as_ref() == Some(&identity);
+        Ok(same.then_some(Self { identity, pidfd }))
+    }
+
+    /// Asks the process and its descendants to end.
+    pub fn terminate(&self) {
+        self.signal_group(Signal::TERM);
+    }
+
+    /// Ends the process and its descendants.
+    pub fn kill(&self) {
+        self.signal_group(Signal::KILL);
+    }
+
+    /// Ends what a dead leader left behind in its group.
+    pub fn sweep_group(&self) {
+        // An id that somebody else got is the id of another group.
+        if let Ok(None) = Identity::of(self.identity.pid)
+            && let Some(pid) = group(&self.identity)
+        {
+            // No such group is the usual and wanted answer.
+            let _none_left = rustix::process::kill_process_group(pid, Signal::KILL);
+        }
+    }
+
+    fn signal_group(&self, signal: Signal) {
+        // As long as the leader lives, its id cannot name another group.
+        if self.has_ended() {
+            return;
+        }
+        if let Some(pid) = group(&self.identity)
+            && let Err(error) = rustix::process::kill_process_group(pid, signal)
+        {
+            tracing::debug!(pid = self.identity.pid, %error, "the process group is gone already");
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        poll(&mut ended, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+    }
 }
 
-/// Ends the process and its descendants.
-pub fn kill(identity: &Identity) {
-    signal(identity, Signal::KILL);
-}
-
-/// Ends what a dead leader left behind in its group.
-pub fn sweep_group(identity: &Identity) {
-    if Identity::of(identity.pid).is_some() {
-        return;
-    }
-    if let Some(pid) = i32::try_from(identity.pid).ok().and_then(Pid::from_raw) {
-        // No such group is the usual and wanted answer.
-        let _none_left = rustix::process::kill_process_group(pid, Signal::KILL);
-    }
-}
-
-fn signal(identity: &Identity, signal: Signal) {
-    if Identity::of(identity.pid).as_ref() != Some(identity) {
-        return;
-    }
-    if let Some(pid) = i32::try_from(identity.pid).ok().and_then(Pid::from_raw)
-        && let Err(error) = rustix::process::kill_process_group(pid, signal)
-    {
-        tracing::debug!(pid = identity.pid, %error, "the process group is gone already");
-    }
+fn group(identity: &Identity) -> Option<Pid> {
+    i32::try_from(identity.pid).ok().and_then(Pid::from_raw)
 }
 
 // === impl Identity ===
 
 impl Identity {
-    /// The identity of a living process; a zombie is dead.
-    pub fn of(pid: u32) -> Option<Self> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // The name in parentheses may hold anything; the fields after it are plain.
-        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let (state, start_ticks) = (*fields.first()?, fields.get(19)?.parse().ok()?);
-        if state == "Z" || state == "X" {
-            return None;
-        }
-        Some(Self { pid, start_ticks, boot_id: boot_id()? })
+    /// The identity of a living process, `None` if there is none; a zombie is dead.
+    pub fn of(pid: u32) -> std::io::Result<Option<Self>> {
+        let stat = match fs::read_to_string(format!("/proc/{pid}/stat")) {
+            Ok(stat) => stat,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            // The process went while it was read.
+            Err(error) if error.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+        Ok(parse_stat(&stat).map(|start_ticks| Self { pid, start_ticks, boot_id }))
     }
+}
+
+/// The start time of a process that lives.
+fn parse_stat(stat: &str) -> Option<u64> {
+    // The name in parentheses may hold anything; the fields after it are plain.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    let dead = matches!(*fields.first()?, "Z" | "X");
+    if dead { None } else { fields.get(19)?.parse().ok() }
 }
 
 // === impl Reaper ===
@@ -211,12 +266,11 @@ impl Drop for Reaper {
 
 impl std::fmt::Debug for Process {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Process").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Process").field("identity", &self.handle.identity).finish_non_exhaustive()
     }
 }
 
 fn reap(mut queue: mpsc::Receiver<(OwnedFd, oneshot::Sender<()>)>, wake: &OwnedFd) {
-    use rustix::event::{PollFd, PollFlags, poll};
     let mut watched: Vec<(OwnedFd, Option<oneshot::Sender<()>>)> = Vec::new();
     loop {
         loop {
@@ -228,9 +282,15 @@ fn reap(mut queue: mpsc::Receiver<(OwnedFd, oneshot::Sender<()>)>, wake: &OwnedF
         }
         let mut descriptors = vec![PollFd::new(wake, PollFlags::IN)];
         descriptors.extend(watched.iter().map(|(pidfd, _)| PollFd::new(pidfd, PollFlags::IN)));
-        // An interrupted wait is only an early look.
-        if poll(&mut descriptors, None).is_err() {
-            continue;
+        match poll(&mut descriptors, None) {
+            Ok(_) => {}
+            // An interrupted wait is only an early look.
+            Err(Errno::INTR) => continue,
+            Err(error) => {
+                tracing::error!(%error, "processes cannot be watched");
+                std::thread::sleep(POLL_RETRY);
+                continue;
+            }
         }
         let ready: Vec<bool> = descriptors.iter().map(|it| !it.revents().is_empty()).collect();
         drop(descriptors);
@@ -246,31 +306,30 @@ fn reap(mut queue: mpsc::Receiver<(OwnedFd, oneshot::Sender<()>)>, wake: &OwnedF
     }
 }
 
-fn boot_id() -> Option<String> {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(text.trim().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt as _;
+
     use super::*;
 
     #[tokio::test]
     async fn an_adopted_process_is_seen_to_end() {
-        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-        let identity = Identity::of(child.id()).unwrap();
-        let process = adopt(identity.clone(), &Reaper::start().unwrap()).unwrap();
-        child.kill().unwrap();
+        let mut child =
+            std::process::Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+        let identity = Identity::of(child.id()).unwrap().unwrap();
+        let process = adopt(identity.clone(), &Reaper::start().unwrap()).unwrap().unwrap();
+        process.handle.kill();
         child.wait().unwrap();
         process.wait.await;
-        assert_eq!(Identity::of(identity.pid), None);
+        assert_eq!(Identity::of(identity.pid).unwrap(), None);
+        assert!(process.handle.has_ended());
     }
 
     #[test]
     fn a_reused_process_id_is_another_process() {
-        let mut identity = Identity::of(std::process::id()).unwrap();
+        let mut identity = Identity::of(std::process::id()).unwrap().unwrap();
         identity.start_ticks -= 1;
-        assert!(adopt(identity, &Reaper::start().unwrap()).is_none());
+        assert!(adopt(identity, &Reaper::start().unwrap()).unwrap().is_none());
     }
 
     #[test]

@@ -80,6 +80,10 @@ impl Record {
 
     /// Without its store the actor can do nothing right, so it asks until the store answers.
     async fn wait_for_store(&self, error: StoreError) {
+        if matches!(error, StoreError::Closed) {
+            tracing::error!(formation = %self.id, "the store is gone; stopping");
+            self.context.shutdown.stopping.cancel();
+        }
         let error = anyhow::Error::new(error);
         tracing::error!(formation = %self.id, error = format!("{error:#}"), "the store failed");
         tokio::time::sleep(STORE_RETRY).await;

@@ -17,6 +17,12 @@ impl Clock {
         Self(Arc::new(Timestamp::now))
     }
 
+    /// The machine's clock as it was now, going on steadily whatever the machine's clock is set to.
+    pub fn steady() -> Self {
+        let (start, counted_from) = (Timestamp::now(), std::time::Instant::now());
+        Self::from_fn(move || start.saturating_add(counted_from.elapsed()).unwrap_or(start))
+    }
+
     /// A clock that a test turns.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))

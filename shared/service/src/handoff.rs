@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::unix_path;
 
+/// After a failure nobody is served for so long.
+const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -32,6 +34,8 @@ pub async fn serve(listener: tokio::net::UnixListener, shared: OwnedFd, stop: Ca
         let sent = accepted.and_then(|(stream, _)| send(stream.as_fd(), shared.as_fd()));
         if let Err(error) = sent {
             tracing::warn!(%error, "the shared listener could not be handed over");
+            // An error of accept itself, such as no free descriptor, would come at once again.
+            tokio::time::sleep(ERROR_PAUSE).await;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How an actor begins: it reads its formation, takes the port, and adopts what still lives.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use jiff::Timestamp;
 use muxi_contract::FormationId;
 use tokio::sync::mpsc;
 
-use super::{Actor, policy};
+use super::{Actor, Seen, policy};
 use crate::ports::Lease;
 use crate::store::formations;
 use crate::store::instances::{self, InstanceRow};
@@ -18,8 +19,8 @@ use crate::supervisor::lifecycle::{
 use crate::supervisor::record::Record;
 use crate::supervisor::{Context, instance, process};
 
-/// A port that somebody else holds is tried again after this.
-const PORT_RETRY: Duration = Duration::from_secs(1);
+/// What did not succeed at once is tried again after this.
+const RETRY: Duration = Duration::from_secs(1);
 
 impl Actor {
     /// Reads the formation, takes its port, adopts its instance if it lives, and plays the first
@@ -61,8 +62,8 @@ impl Actor {
         if let Some(row) = row {
             actor.adopt(row).await;
         }
-        while actor.lease.is_none() {
-            actor.take_port().await?;
+        if actor.living.is_none() {
+            actor.take_port();
         }
         actor.play(Event::Desired(desired)).await;
         Some(actor)
@@ -72,7 +73,10 @@ impl Actor {
     pub(super) async fn adopt(&mut self, row: InstanceRow) {
         let name = instance::instance_name(&self.context.layout, &self.id, row.instance);
         let identity = row.identity.or_else(|| process::find(&name));
-        let process = identity.and_then(|identity| process::adopt(identity, &self.context.reaper));
+        let process = match identity {
+            Some(identity) => self.look_at(identity).await,
+            None => None,
+        };
         let Some(process) = process else {
             tracing::info!(formation = %self.id, instance = row.instance, "the instance is gone");
             instance::remove_sockets(&self.context, &self.id, row.instance);
@@ -80,20 +84,18 @@ impl Actor {
             self.record.write(move |tx| instances::end(tx, &id, row.instance)).await;
             return;
         };
-        tracing::info!(formation = %self.id, pid = process.identity.pid, "adopted");
-        let (id, identity) = (self.id.clone(), process.identity.clone());
+        tracing::info!(formation = %self.id, pid = process.handle.identity.pid, "adopted");
+        let (id, identity) = (self.id.clone(), process.handle.identity.clone());
         self.record
             .write(move |tx| instances::set_identity(tx, &id, row.instance, &identity))
             .await;
-        if self.lease.is_none() {
-            self.lease = self.lease_from_instance(row.instance).await;
-        }
         self.life.tried_epoch = row.epoch;
         self.life.desired = Desired { state: DesiredState::Running, epoch: row.epoch };
         self.watch(row.instance, process);
+        self.ask_for_port(row.instance, Duration::ZERO);
         let millisecond = |ms| Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH);
         // Healthy or not, it is asked again: the manager may have died before it was told to accept.
-        let deadline = self.context.clock.now() + self.policy.start_deadline;
+        let deadline = self.context.steady.now() + self.policy.start_deadline;
         self.life.phase = Phase::Starting { instance: row.instance, epoch: row.epoch, deadline };
         if let Some(since) = row.healthy_at_ms {
             // Traffic may flow at once; the probe that runs beside it finds out if it must not.
@@ -106,25 +108,51 @@ impl Actor {
         self.publish();
     }
 
-    /// The listener that a living instance holds on the formation's port.
-    async fn lease_from_instance(&mut self, number: InstanceNumber) -> Option<Lease> {
-        let path = self.context.layout.handoff_socket(&self.id, number);
-        let taken = tokio::task::spawn_blocking(move || muxi_service::handoff::take(&path)).await;
-        match taken.ok()?.and_then(Lease::from_listener) {
-            Ok(lease) if lease.port == self.formation.port => Some(lease),
-            Ok(lease) => {
-                tracing::warn!(formation = %self.id, port = lease.port, "handed a foreign port");
-                None
-            }
-            Err(error) => {
-                tracing::warn!(formation = %self.id, %error, "no listener was handed back");
-                None
+    /// The process, or `None` once it is certain that it is gone.
+    async fn look_at(&mut self, identity: process::Identity) -> Option<process::Process> {
+        loop {
+            match process::adopt(identity.clone(), &self.context.reaper) {
+                Ok(found) => return found,
+                Err(error) => {
+                    tracing::error!(formation = %self.id, error = &error as &dyn std::error::Error, "adoption is tried again");
+                    tokio::time::sleep(RETRY).await;
+                }
             }
         }
     }
 
-    /// Binds the leased port, or waits a little; `None` when the manager stops meanwhile.
-    async fn take_port(&mut self) -> Option<()> {
+    /// Asks the living instance for the listener that it holds on the formation's port.
+    fn ask_for_port(&mut self, number: InstanceNumber, after: Duration) {
+        let path = self.context.layout.handoff_socket(&self.id, number);
+        self.watch_while_living(async move {
+            tokio::time::sleep(after).await;
+            let take = move || muxi_service::handoff::take(&path).and_then(Lease::from_listener);
+            let taken = tokio::task::spawn_blocking(take).await;
+            Seen::Handed(number, taken.expect("taking a listener does not panic"))
+        });
+    }
+
+    /// Keeps the handed listener, or asks again: without it the port would be lost with the
+    /// instance, but everything else goes on.
+    pub(super) fn handed(&mut self, number: InstanceNumber, taken: io::Result<Lease>) {
+        match taken {
+            Ok(lease) if lease.port == self.formation.port => self.lease = Some(lease),
+            Ok(lease) => {
+                tracing::error!(formation = %self.id, port = lease.port, "handed a foreign port");
+            }
+            Err(error) => {
+                tracing::warn!(formation = %self.id, %error, "no listener was handed back yet");
+                self.ask_for_port(number, RETRY);
+            }
+        }
+    }
+
+    /// Binds the leased port if it is not held yet. A port that another program took is a reason
+    /// not to start, and the wait for the next start is the wait for the port.
+    pub(super) fn take_port(&mut self) {
+        if self.lease.is_some() {
+            return;
+        }
         match self.context.ports.bind(self.formation.port) {
             Ok(lease) => self.lease = Some(lease),
             Err(error) => {
@@ -132,13 +160,7 @@ impl Actor {
                     format!("its port {} is taken by another program", self.formation.port);
                 tracing::error!(formation = %self.id, error = &error as &dyn std::error::Error, "{reason}");
                 self.reason = Some(reason);
-                self.publish();
-                tokio::select! {
-                    () = self.context.shutdown.stopping.cancelled() => return None,
-                    () = tokio::time::sleep(PORT_RETRY) => {}
-                }
             }
         }
-        Some(())
     }
 }

@@ -88,7 +88,7 @@ impl Actor {
             status: self.status().as_str().to_owned(),
             url: format!("http://localhost:{}/api/{}", self.context.config.server.port, self.id),
             health_url: format!("http://localhost:{}/v1/health", self.formation.port),
-            pid: self.living.as_ref().map_or(0, |living| living.identity.pid),
+            pid: self.living.as_ref().map_or(0, |living| living.process.identity.pid),
             restart_count: self.formation.restart_count,
         }
     }

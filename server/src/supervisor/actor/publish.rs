@@ -10,7 +10,6 @@ use crate::supervisor::lifecycle::Phase;
 impl Actor {
     pub(super) fn status(&self) -> FormationStatus {
         match self.life.phase {
-            Phase::Stopped if self.lease.is_none() => FormationStatus::Crashed,
             Phase::Stopped | Phase::Removed => FormationStatus::Stopped,
             Phase::Starting { .. } => FormationStatus::Starting,
             Phase::Running { .. } => FormationStatus::Running,
@@ -51,7 +50,7 @@ impl Actor {
             &self.id,
             Published {
                 status,
-                pid: self.living.as_ref().map(|living| living.identity.pid),
+                pid: self.living.as_ref().map(|living| living.process.identity.pid),
                 since: running.map(|(_, since)| since),
                 healthy: self.healthy.filter(|_| running.is_some()),
                 reason: self.reason.clone().filter(|_| down),
