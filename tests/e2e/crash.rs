@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join;
 use muxi_testkit::daemon::{
-    Answer, Daemon, PATIENCE, bundle, bundle_with, is_alive, manifest, signal, wait_until,
+    Answer, Daemon, PATIENCE, bundle, bundle_with, freeze, is_alive, manifest, signal, wait_until,
 };
 use muxi_testkit::fake_llm::FakeLlm;
 use rustix::process::Signal;
@@ -165,7 +165,7 @@ async fn a_hung_instance_is_replaced() {
     let (daemon, llm) = (Daemon::builder().config(config).start().await, FakeLlm::start().await);
     let formation = daemon.deploy_formation("hello", &llm.base_url()).await;
     let pid = daemon.instance_pid("hello").await;
-    signal(pid, Signal::STOP);
+    freeze(pid).await;
     let sent = SentChat::send(formation.port, "hi").await;
     replaced(&daemon, "hello", pid).await;
     assert!(!is_alive(pid), "a stopped process is killed after the grace");
@@ -183,6 +183,7 @@ async fn an_instance_that_ignores_its_end_is_killed_after_the_grace() {
     daemon.runtime().deafen();
     let mut frames = daemon.deploy_stream(bundle("hello", &llm.base_url())).await;
     frames.until_stage("health_check").await;
+    daemon.runtime().reached().await;
     let begun = Instant::now();
     let (deleted, frames) = join(daemon.delete("/rpc/formations/hello"), frames.rest()).await;
     assert_eq!(deleted.status, 200, "{deleted:?}");

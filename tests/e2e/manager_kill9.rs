@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use muxi_testkit::daemon::{Daemon, PATIENCE, bundle, signal, wait_until};
+use muxi_testkit::daemon::{Daemon, PATIENCE, bundle, freeze, signal, wait_until};
 use muxi_testkit::fake_llm::FakeLlm;
 use rustix::process::Signal;
 use serde_json::json;
@@ -166,7 +166,7 @@ async fn during_start_restart_stop_and_delete() {
         daemon.deploy_formation("hello", &llm.base_url()).await;
         let pid = daemon.instance_pid("hello").await;
         // Its end waits until the test lets it go on.
-        signal(pid, Signal::STOP);
+        freeze(pid).await;
         let act = daemon.request(method, path).send();
         let stopping = daemon.wait_status("hello", "stopping");
         tokio::select! {

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join;
-use muxi_testkit::daemon::{Daemon, Formation, Frames, PATIENCE, is_alive, signal, wait_until};
+use muxi_testkit::daemon::{
+    Daemon, Formation, Frames, PATIENCE, freeze, is_alive, signal, wait_until,
+};
 use muxi_testkit::fake_llm::FakeLlm;
 use rustix::process::Signal;
 use serde_json::json;
@@ -105,7 +107,7 @@ async fn the_grace_ends_what_does_not() {
     let formation = daemon.deploy_formation("hello", &llm.base_url()).await;
     let mut frames = half_a_stream(&daemon, &llm, &formation).await;
     // An instance that does not hear is killed with the manager's end.
-    signal(daemon.instance_pid("hello").await, Signal::STOP);
+    freeze(daemon.instance_pid("hello").await).await;
     let begun = Instant::now();
     let rest = async { while let Ok(Some(_)) = frames.try_next().await {} };
     join(daemon.terminate(), rest).await;

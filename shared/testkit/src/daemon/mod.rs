@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 pub use self::answer::{Answer, Frame, Frames};
 pub use self::formation::{ADMIN_KEY, CLIENT_KEY, Formation, bundle, bundle_with, manifest};
 use self::ports::PortBlock;
-pub use self::processes::{is_alive, signal};
+pub use self::processes::{freeze, is_alive, signal};
 pub use self::switch::RuntimeSwitch;
 
 /// Far beyond what any step takes; only a hang gets there.

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::{PATIENCE, wait_until};
+
 /// Whether the process runs; a zombie does not.
 pub fn is_alive(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
+    let state = state(Path::new(&format!("/proc/{pid}/stat")));
     state.is_some_and(|state| state != 'Z' && state != 'X')
 }
 
@@ -17,6 +18,16 @@ pub fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
     // Gone already is what a killer wants.
     kill_process(pid, signal).ok();
+}
+
+/// Stops the process as a hang would, and waits until each of its threads stands still.
+pub async fn freeze(pid: u32) {
+    signal(pid, Signal::STOP);
+    wait_until(PATIENCE, "every thread stands still", async || {
+        let mut tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+        tasks.all(|task| state(&task.path().join("stat")) == Some('T')).then_some(())
+    })
+    .await;
 }
 
 /// Every living process that has a path of the data folder in its environment or arguments.
@@ -44,4 +55,11 @@ pub(super) fn kill_all(data_dir: &Path) {
         }
         std::thread::yield_now();
     }
+}
+
+/// One letter of the kernel's.
+fn state(stat: &Path) -> Option<char> {
+    let stat = fs::read_to_string(stat).ok()?;
+    // The name in parentheses may hold anything.
+    stat.rsplit_once(')')?.1.trim_start().chars().next()
 }

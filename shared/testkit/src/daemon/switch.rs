@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::bin_dir;
+use super::{PATIENCE, bin_dir, wait_until};
 
 /// Turned by files, so that it needs no connection to the test.
 #[derive(Debug)]
@@ -15,6 +15,7 @@ pub struct RuntimeSwitch {
 const HELD: &str = "held";
 const BROKEN: &str = "broken";
 const DEAF: &str = "deaf";
+const WAITING: &str = "waiting";
 
 // === impl RuntimeSwitch ===
 
@@ -27,7 +28,7 @@ impl RuntimeSwitch {
              cd '{folder}' || exit 2\n\
              if [ -e {BROKEN} ]; then cat {BROKEN} >&2; exit 1; fi\n\
              if [ -e {DEAF} ]; then trap '' TERM; fi\n\
-             while [ -e {HELD} ]; do sleep 0.01; done\n\
+             while [ -e {HELD} ]; do : >{WAITING}; sleep 0.01; done\n\
              exec '{runtime}' \"$@\"\n",
             folder = folder.display(),
             runtime = bin_dir().join("formation-runtime").display(),
@@ -46,6 +47,14 @@ impl RuntimeSwitch {
     /// Instances wait before they begin.
     pub fn hold(&self) {
         self.set(HELD, "");
+    }
+
+    /// Resolves once an instance waits.
+    pub async fn reached(&self) {
+        wait_until(PATIENCE, "an instance waits", async || {
+            self.folder.join(WAITING).exists().then_some(())
+        })
+        .await;
     }
 
     pub fn release(&self) {
