@@ -419,7 +419,7 @@ impl Default for Limits {
             bundle_bytes: 256 << 20,
             unpacked_bytes: 1 << 30,
             entries: 20_000,
-            file_bytes: 256 << 20,
+            file_bytes: 64 << 20,
             upload_idle_ms: 30_000,
             upload_ms: 600_000,
             deploys_at_once: 4,

@@ -3,6 +3,7 @@
 mod auth;
 mod configuration;
 mod crash;
+mod departures;
 mod deploy;
 mod hostile;
 mod local_model;
