@@ -95,7 +95,7 @@ async fn an_instance_that_does_not_hand_its_port_over_can_still_be_removed() {
     daemon.kill9();
     freeze(instance).await;
     daemon.start_again().await;
-    assert_eq!(daemon.view("hello").await["status"], "running");
+    daemon.wait_status("hello", "running").await;
     // A wish is heard though the port is not there yet.
     let (removed, ()) = futures_util::future::join(daemon.delete("/rpc/formations/hello"), async {
         signal(instance, Signal::CONT);

@@ -68,6 +68,8 @@ struct Actor {
     probes: (mpsc::Sender<bool>, mpsc::Receiver<bool>),
     sign: Option<ClosedSign>,
     healthy: Option<bool>,
+    /// Its last instance ended in good order with an earlier manager, so the next is no restart.
+    comes_back: bool,
     /// Why the formation is down.
     reason: Option<String>,
     /// What a failed deploy reports once its traces are removed.
@@ -238,7 +240,7 @@ impl Actor {
         let fresh = operation.as_ref().is_some_and(|it| {
             matches!(it.kind, OperationKind::Deploy | OperationKind::Start) && it.epoch == epoch
         });
-        let counts = number > 1 && !fresh;
+        let counts = !std::mem::take(&mut self.comes_back) && number > 1 && !fresh;
         let id = self.id.clone();
         self.formation.restart_count = self
             .record

@@ -56,6 +56,7 @@ impl Actor {
             probes: mpsc::channel(8),
             sign: None,
             healthy: None,
+            comes_back: row.is_none(),
             reason: None,
             verdict: None,
         };
