@@ -3,7 +3,9 @@
 //! Every key that is read does something; a key that nothing reads is an error, and one that only
 //! the original knew is a warning that names it.
 
-use std::ops::RangeInclusive;
+mod limits;
+mod obsolete;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +13,8 @@ use std::time::Duration;
 use muxi_service::telemetry::LogFormat;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
+
+pub use self::limits::Limits;
 
 /// The whole of `config.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -122,36 +126,6 @@ pub struct LoggingConfig {
     pub format: LogFormat,
 }
 
-/// Every bound of the manager, in one place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Compressed size of an upload.
-    pub bundle_bytes: u64,
-    pub unpacked_bytes: u64,
-    pub entries: u32,
-    /// Size of one unpacked file.
-    pub file_bytes: u64,
-    /// Silence of an uploader before it is cut off.
-    pub upload_idle_ms: u64,
-    /// One whole upload.
-    pub upload_ms: u64,
-    /// Bundles that are received and unpacked at once; further ones wait.
-    pub deploys_at_once: usize,
-    pub header_read_ms: u64,
-    pub connections: usize,
-    /// From a stop signal to the end of the manager, formations included.
-    pub shutdown_ms: u64,
-    /// From a proxied request to the head of its answer. Model calls may take minutes.
-    pub proxy_head_ms: u64,
-    /// Open files of one instance.
-    pub instance_open_files: u64,
-    /// Lines of an instance's log that a failed start reports.
-    pub log_tail_lines: usize,
-    /// Formations on this manager.
-    pub formations: u32,
-}
-
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -174,31 +148,6 @@ pub struct Folders {
     pub config: PathBuf,
     pub data: PathBuf,
 }
-
-/// Keys of the original's configuration that nothing here needs, with the reason.
-const OBSOLETE: &[(&str, &str)] = &[
-    ("formations.runtime_type", "there is one kind of runtime"),
-    ("formations.logs_dir", "logs lie in the data folder"),
-    ("formations.pids_dir", "processes are noted in the store"),
-    ("formations.formations_dir", "formations lie in the data folder"),
-    ("formations.max_formations", "use limits.formations"),
-    ("formations.keep_backups", "generations are not built in this version"),
-    ("formations.auto_restart", "crashed formations are always restarted"),
-    ("formations.startup_health_delay", "health is probed at once"),
-    ("formations.log_rotation_enabled", "log rotation is not built in this version"),
-    ("formations.log_max_size", "log rotation is not built in this version"),
-    ("formations.log_max_files", "log rotation is not built in this version"),
-    ("formations.deployment.force_kill_timeout", "use formations.stop_grace"),
-    ("formations.deployment.staging_health_delay", "health is probed at once"),
-    ("formations.deployment.health_check.enabled", "a deploy is always probed"),
-    ("formations.deployment.health_check.endpoint", "the runtime's own health route is used"),
-    ("formations.deployment.health_check.interval", "health is awaited, not polled"),
-    ("formations.deployment.health_check.max_retries", "use health_check.timeout"),
-    ("runtime.sif_base_url", "the runtime is a program beside the manager"),
-    ("runtime.runtime_runner_image", "the runtime is a program beside the manager"),
-    ("rce", "skill execution is not built in this version"),
-    ("logging.audit_log", "the audit log is not built in this version"),
-];
 
 // === impl Config ===
 
@@ -254,12 +203,7 @@ impl Config {
         if value.is_null() {
             return Ok((Self::default(), Vec::new()));
         }
-        let mut warnings = Vec::new();
-        for (path, reason) in OBSOLETE {
-            if take(&mut value, path) {
-                warnings.push(format!("`{path}` is not used: {reason}"));
-            }
-        }
+        let warnings = obsolete::remove(&mut value);
         let config = serde_yaml::from_value(value).map_err(|error| error.to_string())?;
         Ok((config, warnings))
     }
@@ -413,52 +357,6 @@ impl Default for LoggingConfig {
     }
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            bundle_bytes: 256 << 20,
-            unpacked_bytes: 1 << 30,
-            entries: 20_000,
-            file_bytes: 64 << 20,
-            upload_idle_ms: 30_000,
-            upload_ms: 600_000,
-            deploys_at_once: 4,
-            header_read_ms: 30_000,
-            connections: 4_096,
-            shutdown_ms: 30_000,
-            proxy_head_ms: 600_000,
-            instance_open_files: 4_096,
-            log_tail_lines: 20,
-            formations: 1_000,
-        }
-    }
-}
-
-impl Limits {
-    /// Each limit with the values that make sense.
-    fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 14] {
-        const TIB: u64 = 1 << 40;
-        const HOUR_MS: u64 = 3_600_000;
-        let count = |value: usize| value as u64;
-        [
-            ("bundle_bytes", self.bundle_bytes, 1_024..=TIB),
-            ("unpacked_bytes", self.unpacked_bytes, 1_024..=TIB),
-            ("entries", self.entries.into(), 1..=1_000_000),
-            ("file_bytes", self.file_bytes, 1_024..=TIB),
-            ("upload_idle_ms", self.upload_idle_ms, 100..=HOUR_MS),
-            ("upload_ms", self.upload_ms, 1_000..=24 * HOUR_MS),
-            ("deploys_at_once", count(self.deploys_at_once), 1..=1_000),
-            ("header_read_ms", self.header_read_ms, 100..=HOUR_MS),
-            ("connections", count(self.connections), 1..=1_000_000),
-            ("shutdown_ms", self.shutdown_ms, 100..=HOUR_MS),
-            ("proxy_head_ms", self.proxy_head_ms, 100..=24 * HOUR_MS),
-            ("instance_open_files", self.instance_open_files, 64..=1_000_000),
-            ("log_tail_lines", count(self.log_tail_lines), 1..=1_000),
-            ("formations", self.formations.into(), 1..=65_535),
-        ]
-    }
-}
-
 // === impl KeyConfig ===
 
 impl std::fmt::Debug for KeyConfig {
@@ -476,16 +374,6 @@ impl std::fmt::Debug for AuthConfig {
             .field("key", key)
             .field("timestamp_tolerance", timestamp_tolerance)
             .finish_non_exhaustive()
-    }
-}
-
-/// Takes a dotted path out of a mapping; whether it was there.
-fn take(value: &mut Value, path: &str) -> bool {
-    let (first, rest) = path.split_once('.').map_or((path, None), |(a, b)| (a, Some(b)));
-    let Some(mapping) = value.as_mapping_mut() else { return false };
-    match rest {
-        None => mapping.remove(first).is_some(),
-        Some(rest) => mapping.get_mut(first).is_some_and(|inner| take(inner, rest)),
     }
 }
 
