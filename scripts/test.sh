@@ -103,6 +103,12 @@ workspace_tests() {
     fi
 }
 
+# The tests of the whole use the model as users do: imported, below the user's cache.
+import_model() {
+    local file
+    file=$(scripts/fetch-model.sh) && "$programs/formation-runtime" models import "$file"
+}
+
 quickstart() {
     local port
     port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -129,6 +135,7 @@ main() {
     step 'format' cargo fmt --all --check || true
     step 'lints' cargo clippy --workspace --all-targets --locked -- -D warnings || true
     if step 'build' cargo build --workspace --locked; then
+        step 'the model is imported' import_model || true
         step 'tests of the workspace' workspace_tests || true
         step 'tests in the documentation' cargo test --workspace --doc --locked || true
         step 'the published SDKs' env MUXI_BIN_DIR="$programs" tests/sdk/run.sh || true
