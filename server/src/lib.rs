@@ -13,6 +13,7 @@ mod http;
 pub mod init;
 pub mod jail;
 pub mod layout;
+mod percent;
 pub mod ports;
 pub mod proxy;
 pub mod store;

@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq as _;
 use super::error::Failure;
 use crate::bundles;
 use crate::config::{Config, KeyConfig};
+use crate::percent;
 
 /// The key that signed a request; handlers and logs see only its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +88,7 @@ impl Keys {
         // Clients sign the path as they wrote it, with or without its query; the original decodes it.
         let uri = request.uri();
         let with_query = uri.path_and_query().map_or(uri.path(), |it| it.as_str());
-        let decoded = decode(uri.path());
+        let decoded = percent::decode(uri.path());
         let valid = [uri.path(), with_query, &decoded].into_iter().any(|path| {
             let method = request.method().as_str();
             signature::verify(&key.secret, given.timestamp, method, path, given.signature)
@@ -110,19 +111,6 @@ fn find<'a>(keys: &'a [KeyConfig], id: &str) -> Option<&'a KeyConfig> {
         }
     }
     found
-}
-
-/// Percent-decodes a path; a broken escape stays as it is.
-pub(crate) fn decode(path: &str) -> String {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let hex = (*first == b'%').then(|| tail.get(..2)).flatten();
-        let byte = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        bytes.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &tail[2..] } else { tail };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

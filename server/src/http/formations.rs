@@ -15,7 +15,6 @@ use muxi_contract::management::{
 use muxi_service::sse;
 use serde_json::{Value, json};
 
-use super::App;
 use super::error::Failure;
 use super::operations::{failure_frame, frame, frames, outcome, stream as event_stream};
 use crate::acts::Expected;
@@ -23,6 +22,7 @@ use crate::bundles::{self, Upload};
 use crate::proxy::routes::Published;
 use crate::store::formations::{self, Formation};
 use crate::store::operations::OperationEvent;
+use crate::supervisor::Supervisor;
 use crate::supervisor::lifecycle::DesiredState;
 
 const GZIP_TYPES: [&str; 3] =
@@ -30,12 +30,12 @@ const GZIP_TYPES: [&str; 3] =
 
 /// The body is the tarball; the answer comes when the formation is healthy, as JSON or as progress.
 pub(super) async fn deploy(
-    State(app): State<App>,
+    State(supervisor): State<Supervisor>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Failure> {
-    let context = app.supervisor.context();
-    let expected = match check_before_reading(&app, &headers).await {
+    let context = supervisor.context();
+    let expected = match check_before_reading(&supervisor, &headers).await {
         Ok(expected) => expected,
         Err(refused) => {
             if !headers.contains_key(header::EXPECT) {
@@ -48,80 +48,82 @@ pub(super) async fn deploy(
     let upload = bundles::receive(body, &context.layout, &context.config.limits).await?;
     drop(permit);
     if sse::is_asked_for(&headers) {
-        return Ok(deploy_streamed(app, upload, expected));
+        return Ok(deploy_streamed(supervisor, upload, expected));
     }
-    let operation = prepare_and_deploy(&app, upload, expected).await?;
-    let completed = outcome(&app, operation).await?;
+    let operation = prepare_and_deploy(&supervisor, upload, expected).await?;
+    let completed = outcome(&supervisor, operation).await?;
     Ok((StatusCode::CREATED, Json(Success { success: true, data: completed })).into_response())
 }
 
-pub(super) async fn list(State(app): State<App>) -> Result<Json<Success<Value>>, Failure> {
-    let stored = app.supervisor.context().store.read(formations::all).await?;
-    let views: Vec<FormationView> = stored.into_iter().map(|it| view(&app, it)).collect();
+pub(super) async fn list(
+    State(supervisor): State<Supervisor>,
+) -> Result<Json<Success<Value>>, Failure> {
+    let stored = supervisor.context().store.read(formations::all).await?;
+    let views: Vec<FormationView> = stored.into_iter().map(|it| view(&supervisor, it)).collect();
     let data = json!({ "total": views.len(), "formations": views });
     Ok(Json(Success { success: true, data }))
 }
 
 pub(super) async fn one(
-    State(app): State<App>,
+    State(supervisor): State<Supervisor>,
     id: Result<Path<FormationId>, axum::extract::rejection::PathRejection>,
 ) -> Result<Json<Success<FormationView>>, Failure> {
     let id = known(id)?;
-    let stored = app.supervisor.context().store.read(move |db| formations::get(db, &id)).await?;
-    let data = view(&app, stored.ok_or_else(Failure::unknown_formation)?);
+    let stored = supervisor.context().store.read(move |db| formations::get(db, &id)).await?;
+    let data = view(&supervisor, stored.ok_or_else(Failure::unknown_formation)?);
     Ok(Json(Success { success: true, data }))
 }
 
 pub(super) async fn delete(
-    State(app): State<App>,
+    State(supervisor): State<Supervisor>,
     id: Result<Path<FormationId>, axum::extract::rejection::PathRejection>,
 ) -> Result<Json<Value>, Failure> {
     let id = known(id)?;
-    let operation = app.supervisor.delete(&id).await?;
-    outcome(&app, operation).await?;
+    let operation = supervisor.delete(&id).await?;
+    outcome(&supervisor, operation).await?;
     let data = json!({ "id": id, "message": "Formation deleted successfully" });
     Ok(Json(json!({ "success": true, "data": data })))
 }
 
 pub(super) async fn stop(
-    State(app): State<App>,
+    State(supervisor): State<Supervisor>,
     id: Result<Path<FormationId>, axum::extract::rejection::PathRejection>,
 ) -> Result<Json<Value>, Failure> {
     let id = known(id)?;
-    let operation = app.supervisor.stop(&id).await?;
-    outcome(&app, operation).await?;
+    let operation = supervisor.stop(&id).await?;
+    outcome(&supervisor, operation).await?;
     let message = "Formation stopped successfully";
     let data = json!({ "id": id, "status": "stopped", "message": message });
     Ok(Json(json!({ "success": true, "data": data })))
 }
 
 pub(super) async fn start(
-    State(app): State<App>,
+    State(supervisor): State<Supervisor>,
     id: Result<Path<FormationId>, axum::extract::rejection::PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    begin(&app, &known(id)?, &headers, false).await
+    begin(&supervisor, &known(id)?, &headers, false).await
 }
 
 pub(super) async fn restart(
-    State(app): State<App>,
+    State(supervisor): State<Supervisor>,
     id: Result<Path<FormationId>, axum::extract::rejection::PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    begin(&app, &known(id)?, &headers, true).await
+    begin(&supervisor, &known(id)?, &headers, true).await
 }
 
 async fn begin(
-    app: &App,
+    supervisor: &Supervisor,
     id: &FormationId,
     headers: &HeaderMap,
     restart: bool,
 ) -> Result<Response, Failure> {
-    let operation = app.supervisor.start(id, restart).await?;
+    let operation = supervisor.start(id, restart).await?;
     if sse::is_asked_for(headers) {
-        return Ok(event_stream(frames(app, operation)));
+        return Ok(event_stream(frames(supervisor, operation)));
     }
-    let completed = outcome(app, operation).await?;
+    let completed = outcome(supervisor, operation).await?;
     let data = json!({
         "id": id,
         "status": completed.status,
@@ -134,7 +136,7 @@ async fn begin(
 }
 
 /// The stream begins once the body is whole; from there on failures are its last frame.
-fn deploy_streamed(app: App, upload: Upload, expected: Expected) -> Response {
+fn deploy_streamed(supervisor: Supervisor, upload: Upload, expected: Expected) -> Response {
     let extracting = Progress {
         stage: Stage::Extracting,
         message: "Unpacking and checking the bundle".to_owned(),
@@ -144,8 +146,8 @@ fn deploy_streamed(app: App, upload: Upload, expected: Expected) -> Response {
     };
     let first = frame(&OperationEvent::Progress(extracting));
     let rest = async move {
-        match prepare_and_deploy(&app, upload, expected).await {
-            Ok(operation) => frames(&app, operation).left_stream(),
+        match prepare_and_deploy(&supervisor, upload, expected).await {
+            Ok(operation) => frames(&supervisor, operation).left_stream(),
             Err(failure) => {
                 let unpacking = failure.kind == ProblemKind::BundleRejected;
                 let stage = if unpacking { Stage::Extracting } else { Stage::Validating };
@@ -158,11 +160,11 @@ fn deploy_streamed(app: App, upload: Upload, expected: Expected) -> Response {
 }
 
 async fn prepare_and_deploy(
-    app: &App,
+    supervisor: &Supervisor,
     upload: Upload,
     expected: Expected,
 ) -> Result<String, Failure> {
-    let context = app.supervisor.context();
+    let context = supervisor.context();
     let (layout, limits) = (context.layout.clone(), context.config.limits);
     let permit = context.deploys.acquire().await.expect("the semaphore is never closed");
     let prepared = tokio::task::spawn_blocking(move || bundles::prepare(upload, &layout, &limits))
@@ -172,7 +174,7 @@ async fn prepare_and_deploy(
     for warning in &prepared.loaded.warnings {
         tracing::warn!(formation = %prepared.loaded.manifest.id, "{warning}");
     }
-    Ok(app.supervisor.deploy(prepared, expected).await?)
+    Ok(supervisor.deploy(prepared, expected).await?)
 }
 
 /// What can be refused before a possibly large body is read.
@@ -196,15 +198,18 @@ fn check_headers(headers: &HeaderMap) -> Result<Expected, Failure> {
     Ok(Expected { id, version: text("x-formation-version") })
 }
 
-async fn check_before_reading(app: &App, headers: &HeaderMap) -> Result<Expected, Failure> {
+async fn check_before_reading(
+    supervisor: &Supervisor,
+    headers: &HeaderMap,
+) -> Result<Expected, Failure> {
     let expected = check_headers(headers)?;
-    refuse_existing(app, &expected).await?;
+    refuse_existing(supervisor, &expected).await?;
     Ok(expected)
 }
 
-async fn refuse_existing(app: &App, expected: &Expected) -> Result<(), Failure> {
+async fn refuse_existing(supervisor: &Supervisor, expected: &Expected) -> Result<(), Failure> {
     let Some(Ok(id)) = expected.id.as_deref().map(str::parse::<FormationId>) else { return Ok(()) };
-    let context = app.supervisor.context();
+    let context = supervisor.context();
     let asked = id.clone();
     if context.store.read(move |db| formations::exists(db, &asked)).await? {
         return Err(crate::store::StoreError::FormationExists(id.to_string()).into());
@@ -219,8 +224,8 @@ fn known(
     id.map(|Path(id)| id).map_err(|_| Failure::unknown_formation())
 }
 
-fn view(app: &App, stored: Formation) -> FormationView {
-    let context = app.supervisor.context();
+fn view(supervisor: &Supervisor, stored: Formation) -> FormationView {
+    let context = supervisor.context();
     let published = context.routes.get(&stored.id);
     let published = published.as_deref();
     let since = published.and_then(|it| it.since);

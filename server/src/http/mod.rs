@@ -12,20 +12,12 @@ use axum::routing::{any, get, post};
 use muxi_service::request_id;
 
 use self::auth::Keys;
-pub(crate) use self::auth::decode as decode_path;
 use self::error::Failure;
 use crate::proxy;
 use crate::supervisor::Supervisor;
 
-/// What handlers share.
-#[derive(Debug, Clone)]
-pub(crate) struct App {
-    pub(crate) supervisor: Supervisor,
-}
-
 /// Every route of the manager.
 pub(crate) fn router(supervisor: &Supervisor) -> Router {
-    let app = App { supervisor: supervisor.clone() };
     let keys = Keys::new(&supervisor.context().config, supervisor.context().clock.clone());
     let management = Router::new()
         .route("/rpc/formations", get(formations::list).post(formations::deploy))
@@ -67,7 +59,7 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .merge(management)
         .method_not_allowed_fallback(error::method_not_allowed)
         .fallback(error::not_found)
-        .with_state(app)
+        .with_state(supervisor.clone())
         // Gives failures their bodies, which name the request.
         .layer(axum::middleware::from_fn(error::render))
         // Outermost, so that every answer and every log line has the request's id.

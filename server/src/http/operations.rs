@@ -11,17 +11,20 @@ use futures_util::{Stream, StreamExt as _};
 use muxi_contract::management::{Completed, Failed, ProblemKind, Stage};
 use muxi_service::sse;
 
-use super::App;
 use super::error::Failure;
 use crate::acts;
 use crate::store::operations::OperationEvent;
+use crate::supervisor::Supervisor;
 
 /// Idle proxies cut silent streams; existing clients skip comments.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// The steps of an operation as frames, until its last or until the manager stops.
-pub(super) fn frames(app: &App, operation: String) -> impl Stream<Item = Bytes> + Send + use<> {
-    let context = app.supervisor.context();
+pub(super) fn frames(
+    supervisor: &Supervisor,
+    operation: String,
+) -> impl Stream<Item = Bytes> + Send + use<> {
+    let context = supervisor.context();
     let stopping = context.shutdown.stopping.clone();
     let told = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&told);
@@ -52,8 +55,11 @@ pub(super) fn stream(frames: impl Stream<Item = Bytes> + Send + 'static) -> Resp
 }
 
 /// Waits for the end of an operation.
-pub(super) async fn outcome(app: &App, operation: String) -> Result<Completed, Failure> {
-    let context = app.supervisor.context();
+pub(super) async fn outcome(
+    supervisor: &Supervisor,
+    operation: String,
+) -> Result<Completed, Failure> {
+    let context = supervisor.context();
     let mut events = pin!(
         acts::follow(&context.store, operation)
             .take_until(context.shutdown.stopping.clone().cancelled_owned())

@@ -5,9 +5,9 @@ use axum::extract::State;
 use muxi_contract::management::{FormationStatus, Success};
 use serde_json::{Value, json};
 
-use super::App;
 use super::error::Failure;
 use crate::store::formations;
+use crate::supervisor::Supervisor;
 
 /// Flat and cheap: it says that the manager answers, not that all is well.
 pub(super) async fn health() -> Json<Value> {
@@ -18,15 +18,17 @@ pub(super) async fn ping() -> &'static str {
     "pong"
 }
 
-pub(super) async fn status(State(app): State<App>) -> Result<Json<Success<Value>>, Failure> {
-    let context = app.supervisor.context();
+pub(super) async fn status(
+    State(supervisor): State<Supervisor>,
+) -> Result<Json<Success<Value>>, Failure> {
+    let context = supervisor.context();
     let allocated = context.store.read(formations::leased_ports).await?.len();
     let published = context.routes.all();
     let count = |wanted: &[FormationStatus]| {
         published.values().filter(|it| wanted.contains(&it.status)).count()
     };
     let total = context.ports.total();
-    let uptime = context.clock.now().duration_since(app.supervisor.started_at());
+    let uptime = context.clock.now().duration_since(supervisor.started_at());
     let data = json!({
         "server": {
             "id": context.config.server_id,

@@ -18,7 +18,8 @@ use muxi_service::request_id;
 use serde_json::json;
 
 use self::routes::Upstream;
-use crate::http::App;
+use crate::percent;
+use crate::supervisor::Supervisor;
 
 /// Why a request could not be passed on, with whose side it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,20 +36,25 @@ enum Refusal {
 const PREFIX: &str = "/api/";
 
 /// Streams both ways; a client that leaves drops the upstream connection and so cancels its work.
-pub(crate) async fn forward(State(app): State<App>, request: Request) -> Response {
+pub(crate) async fn forward(State(supervisor): State<Supervisor>, request: Request) -> Response {
     let (id, path) = split(&request);
     let request_id = request.extensions().get::<RequestId>().cloned();
-    match pass(&app, &id, &path, request).await {
+    match pass(&supervisor, &id, &path, request).await {
         Ok(response) => response,
         Err(refusal) => refusal.into_response(&id, request_id.as_ref()),
     }
 }
 
-async fn pass(app: &App, id: &str, path: &str, request: Request) -> Result<Response, Refusal> {
+async fn pass(
+    supervisor: &Supervisor,
+    id: &str,
+    path: &str,
+    request: Request,
+) -> Result<Response, Refusal> {
     if is_private(path) {
         return Err(Refusal::Private);
     }
-    let context = app.supervisor.context();
+    let context = supervisor.context();
     let published = id
         .parse::<FormationId>()
         .ok()
@@ -91,7 +97,7 @@ fn split(request: &Request) -> (String, String) {
 /// Whether a path could reach the private routes, however it is written.
 fn is_private(path: &str) -> bool {
     let path = path.split('?').next().unwrap_or(path);
-    let decoded = crate::http::decode_path(path);
+    let decoded = percent::decode(path);
     decoded.split(['/', '\\']).any(|segment| segment.eq_ignore_ascii_case("_instance"))
 }
 

@@ -272,7 +272,7 @@ impl Actor {
                 None
             }
             Err(error) => {
-                let error = chain(&error);
+                let error = format!("{:#}", anyhow::Error::new(error));
                 tracing::error!(formation = %self.id, error, "the instance could not be started");
                 self.reason = Some(error);
                 instance::remove_sockets(&self.context, &self.id, number);
@@ -359,15 +359,4 @@ fn policy(context: &Context) -> Policy {
         start_deadline: config.start_deadline(),
         stop_grace: Duration::from_secs(config.stop_grace.into()),
     }
-}
-
-/// An error with all its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
