@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// A failed model call. `Display` is safe to log and to show to the formation's owner.
 #[derive(Debug, thiserror::Error)]
-#[error("model `{provider}/{model}`: {message}")]
+#[error("model `{}`: {message}", self.full_name())]
 pub struct LlmError {
     pub kind: LlmErrorKind,
     pub provider: String,
@@ -63,6 +63,13 @@ pub enum SetupError {
 // === impl LlmError ===
 
 impl LlmError {
+    /// Local models carry their provider in their name already.
+    fn full_name(&self) -> String {
+        let Self { provider, model, .. } = self;
+        let prefixed = model.strip_prefix(provider.as_str()).is_some_and(|it| it.starts_with('/'));
+        if prefixed { model.clone() } else { format!("{provider}/{model}") }
+    }
+
     /// Whether the same request may succeed a moment later.
     pub fn is_retryable(&self) -> bool {
         self.kind.is_retryable()

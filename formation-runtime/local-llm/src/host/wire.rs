@@ -263,8 +263,13 @@ impl From<Unavailable> for WireError {
     fn from(unavailable: Unavailable) -> Self {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         match unavailable {
-            Unavailable::Missing(reason) => Self::server(status, "model_missing", reason),
-            Unavailable::Failed(reason) => Self::server(status, "model_failed", reason),
+            // Of this kind, since asking again mends neither.
+            Unavailable::Missing(reason) => {
+                Self { kind: "model_not_found", ..Self::server(status, "model_missing", reason) }
+            }
+            Unavailable::Failed(reason) => {
+                Self { kind: "model_not_found", ..Self::server(status, "model_failed", reason) }
+            }
             Unavailable::NoRoom => Self::busy(
                 5,
                 "other models are at work and this one does not fit beside them".into(),
