@@ -134,7 +134,8 @@ main() {
     step 'layers' cargo xtask layers || true
     step 'format' cargo fmt --all --check || true
     step 'lints' cargo clippy --workspace --all-targets --locked -- -D warnings || true
-    if step 'build' cargo build --workspace --locked; then
+    # With the tests' own targets: their features are those of the next steps, so nothing is built twice.
+    if step 'build' cargo build --workspace --all-targets --locked; then
         step 'the model is imported' import_model || true
         step 'tests of the workspace' workspace_tests || true
         step 'tests in the documentation' cargo test --workspace --doc --locked || true
