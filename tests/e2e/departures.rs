@@ -136,3 +136,27 @@ async fn nobody_steers_an_instance_through_the_proxy() {
     }
     assert_eq!(formation.say("hi").await.status, 200);
 }
+
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_sends_all_before_it_reads() {
+    let daemon = Daemon::start().await;
+    let address = daemon.url().strip_prefix("http://").expect("an address").to_owned();
+    let asking = tokio::task::spawn_blocking(move || {
+        use std::io::{Read as _, Write as _};
+        let body = vec![7u8; 20 << 20];
+        let mut stream = std::net::TcpStream::connect(address).expect("the manager listens");
+        let head = format!(
+            "POST /rpc/formations HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Content-Type: application/gzip\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).expect("the manager reads");
+        stream.write_all(&body).expect("the manager reads on though it has refused");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("a whole answer");
+        answer
+    });
+    let answer = asking.await.expect("the client does not panic");
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert!(answer.contains("Missing authorization header"), "{answer}");
+}
