@@ -8,10 +8,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use futures_util::{Stream, StreamExt as _};
+use axum::body::Body;
+use futures_util::StreamExt as _;
 use muxi_contract::FormationId;
 use muxi_formation::{Diagnostic, Loaded, Resolve, UnpackError, UnpackLimits, Unpacked};
+use muxi_service::discard;
 use sha2::{Digest as _, Sha256};
 use tempfile::{TempDir, TempPath};
 use tokio::io::AsyncWriteExt as _;
@@ -19,10 +20,6 @@ use tokio::io::AsyncWriteExt as _;
 use crate::config::Limits;
 use crate::layout::Layout;
 use crate::store::formations::Formation;
-
-/// Bounds of what is read of a refused upload.
-const DISCARDED_BYTES_MAX: usize = 64 << 20;
-const DISCARDING_MAX: Duration = Duration::from_secs(5);
 
 /// An upload that is complete and on the disk, but not looked into.
 #[derive(Debug)]
@@ -101,23 +98,6 @@ async fn stream_to_disk(
     file.flush().await.map_err(ReceiveError::Store)?;
     file.sync_all().await.map_err(ReceiveError::Store)?;
     Ok(Upload { path, sha256: hex::encode(hash.finalize()) })
-}
-
-/// Reads on for a while what will not be used: many clients look for an answer only after they have
-/// sent all, and a connection that is closed before loses the answer.
-pub async fn discard(chunks: impl Stream<Item = Result<Bytes, axum::Error>>) {
-    let mut left = DISCARDED_BYTES_MAX;
-    let mut chunks = std::pin::pin!(chunks);
-    let reading = async {
-        while let Some(Ok(chunk)) = chunks.next().await {
-            left = left.saturating_sub(chunk.len());
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    // Whoever sends on after that has had its chance.
-    let _done_or_not = tokio::time::timeout(DISCARDING_MAX, reading).await;
 }
 
 /// Unpacks an upload aside and checks it. It blocks.

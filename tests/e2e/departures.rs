@@ -137,26 +137,34 @@ async fn nobody_steers_an_instance_through_the_proxy() {
     assert_eq!(formation.say("hi").await.status, 200);
 }
 
-#[tokio::test]
-async fn a_refusal_reaches_a_client_that_sends_all_before_it_reads() {
-    let daemon = Daemon::start().await;
-    let address = daemon.url().strip_prefix("http://").expect("an address").to_owned();
+/// Sends a request of `body_bytes` whole and only then reads the answer.
+async fn send_all_then_read(address: String, head: String, body_bytes: usize) -> String {
     let asking = tokio::task::spawn_blocking(move || {
         use std::io::{Read as _, Write as _};
-        let body = vec![7u8; 20 << 20];
-        let mut stream = std::net::TcpStream::connect(address).expect("the manager listens");
-        let head = format!(
-            "POST /rpc/formations HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
-             Content-Type: application/gzip\r\nContent-Length: {}\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).expect("the manager reads");
-        stream.write_all(&body).expect("the manager reads on though it has refused");
+        let mut stream = std::net::TcpStream::connect(address).expect("somebody listens");
+        let length =
+            format!("Host: x\r\nConnection: close\r\nContent-Length: {body_bytes}\r\n\r\n");
+        stream.write_all((head + &length).as_bytes()).expect("it reads");
+        stream.write_all(&vec![b' '; body_bytes]).expect("it reads on though it has refused");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("a whole answer");
         answer
     });
-    let answer = asking.await.expect("the client does not panic");
+    asking.await.expect("the client does not panic")
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_sends_all_before_it_reads() {
+    let (daemon, llm) = (Daemon::start().await, FakeLlm::start().await);
+    let address = daemon.url().strip_prefix("http://").expect("an address").to_owned();
+    let head = "POST /rpc/formations HTTP/1.1\r\nContent-Type: application/gzip\r\n".to_owned();
+    let answer = send_all_then_read(address, head, 20 << 20).await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
     assert!(answer.contains("Missing authorization header"), "{answer}");
+
+    let formation = daemon.deploy_formation("hello", &llm.base_url()).await;
+    let key = daemon::CLIENT_KEY;
+    let head = format!("POST /v1/chat HTTP/1.1\r\nX-Muxi-Client-Key: {key}\r\n");
+    let answer = send_all_then_read(format!("127.0.0.1:{}", formation.port), head, 20 << 20).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }

@@ -55,8 +55,10 @@ async fn a_request_without_end_is_passed_on_as_it_comes() {
         .body(reqwest::Body::wrap_stream(endless));
     let sent = tokio::time::timeout(PATIENCE / 2, request.send()).await;
     match sent.expect("the formation ends it") {
-        Ok(response) => assert_eq!(response.status(), 413),
-        // The refusal may close the connection before the client has stopped to write.
+        // The formation reads on for a while and then closes, which the manager may meet in the
+        // middle of its writing.
+        Ok(response) => assert!([413, 502].contains(&response.status().as_u16()), "{response:?}"),
+        // And so may the client.
         Err(error) => assert!(error.is_request() || error.is_body(), "{error:?}"),
     }
     assert_eq!(formation.say("hi").await.status, 200);

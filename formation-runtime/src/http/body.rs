@@ -1,7 +1,8 @@
 //! A JSON body, read under bounds.
 
 use axum::body::Body;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use bytes::BytesMut;
+use futures_util::StreamExt as _;
 use muxi_contract::ErrorCode;
 use muxi_contract::envelope::ValidationError;
 use serde_json::{Map, Value};
@@ -15,20 +16,10 @@ pub(crate) async fn object(body: Body, app: &Parts) -> Result<Map<String, Value>
     // A message of the length that the formation takes must fit, in the widest spelling of JSON.
     let message_bytes = app.manifest.input_limits.max_message_length * ESCAPED_BYTES_MAX;
     let bytes_max = limits.body_bytes.max(message_bytes.saturating_add(limits.body_bytes_besides));
-    let reading = Limited::new(body, bytes_max).collect();
-    let bytes = match tokio::time::timeout(limits.body_read, reading).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let message = format!("the body may have {bytes_max} bytes");
-            return Err(Problem::new(ErrorCode::PayloadTooLarge, message));
-        }
-        Ok(Err(_)) => {
-            return Err(Problem::new(ErrorCode::InvalidRequest, "the body broke off"));
-        }
-        Err(_) => {
-            return Err(Problem::new(ErrorCode::Timeout, "the body did not arrive in time"));
-        }
-    };
+    let reading = tokio::time::timeout(limits.body_read, read(body, bytes_max)).await;
+    let bytes = reading.unwrap_or_else(|_| {
+        Err(Problem::new(ErrorCode::Timeout, "the body did not arrive in time"))
+    })?;
     // No body at all is a request without its fields.
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
@@ -45,6 +36,21 @@ pub(crate) async fn object(body: Body, app: &Parts) -> Result<Map<String, Value>
             Err(Problem::new(ErrorCode::ParseError, message))
         }
     }
+}
+
+async fn read(body: Body, bytes_max: usize) -> Result<BytesMut, Problem> {
+    let (mut chunks, mut bytes) = (body.into_data_stream(), BytesMut::new());
+    while let Some(chunk) = chunks.next().await {
+        let chunk =
+            chunk.map_err(|_| Problem::new(ErrorCode::InvalidRequest, "the body broke off"))?;
+        if bytes.len().saturating_add(chunk.len()) > bytes_max {
+            muxi_service::discard(chunks).await;
+            let message = format!("the body may have {bytes_max} bytes");
+            return Err(Problem::new(ErrorCode::PayloadTooLarge, message));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 /// A character beyond the first plane, as two escapes such as `\ud83e\udd80`.

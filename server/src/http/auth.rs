@@ -13,7 +13,6 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::error::Failure;
-use crate::bundles;
 use crate::config::{Config, KeyConfig};
 use crate::percent;
 
@@ -59,7 +58,7 @@ pub(super) async fn layer(State(keys): State<Keys>, mut request: Request, next: 
             tracing::warn!(%refusal, "a management call was refused");
             // Strangers get no disk, but they get their answer.
             if !request.headers().contains_key(EXPECT) {
-                bundles::discard(request.into_body().into_data_stream()).await;
+                muxi_service::discard(request.into_body().into_data_stream()).await;
             }
             Failure::new(ProblemKind::Unauthorized, refusal.to_string()).into_response()
         }

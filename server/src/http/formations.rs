@@ -39,7 +39,7 @@ pub(super) async fn deploy(
         Ok(expected) => expected,
         Err(refused) => {
             if !headers.contains_key(header::EXPECT) {
-                bundles::discard(body.into_data_stream()).await;
+                muxi_service::discard(body.into_data_stream()).await;
             }
             return Err(refused);
         }

@@ -7,6 +7,7 @@ pub mod accept;
 pub mod clock;
 pub mod handoff;
 pub mod listen;
+mod refused;
 pub mod request_id;
 pub mod shutdown;
 pub mod sse;
@@ -15,5 +16,6 @@ pub mod telemetry;
 pub mod unix_path;
 
 pub use clock::Clock;
+pub use refused::discard;
 pub use shutdown::Shutdown;
 pub use tasks::{TaskGroup, TaskKind};
