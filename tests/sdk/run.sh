@@ -56,7 +56,7 @@ prepare_python() {
     rm -rf "$venv"
     python3 -m venv "$venv" || die "failed to make a virtual environment in $venv"
     "$python" -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r "$requirements" ||
-        die "failed to install the Python SDK of $requirements (is PyPI reachable?)"
+        die "failed to install the Python SDK of $requirements (is the Python package index reachable?)"
     echo "$wanted" >"$venv/installed"
 }
 
@@ -64,7 +64,7 @@ prepare_python() {
 prepare_rust() {
     local target=${CARGO_TARGET_DIR:-$root/target}/sdk-rust
     cargo build -q --locked --manifest-path "$here/rust/Cargo.toml" --target-dir "$target" ||
-        die "failed to build the Rust driver with the SDK muxi-rust (is crates.io reachable?)"
+        die "failed to build the Rust driver with the SDK muxi-rust (is cargo's registry reachable?)"
     rust_driver=$target/debug/sdk-driver
 }
 

@@ -15,13 +15,17 @@ const BANNED: &[(&str, &str, &str)] = &[
 /// Crates of which two versions would fail at run time or do the same thing twice.
 const ONE_VERSION: &[&str] = &["rustls", "libsqlite3-sys", "tokio", "hyper"];
 
-const CRATES_IO: [&str; 2] =
-    ["registry+https://github.com/rust-lang/crates.io-index", "sparse+https://index.crates.io/"];
-
-/// Everything comes from this repository or from crates.io.
+/// Everything comes from this repository or from cargo's one registry.
 pub(super) fn check_sources(packages: &[Package], members: &[String]) -> Vec<Fault> {
+    // Cargo names its registry in every crate's source, so the commonest source is it.
+    let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
+    for source in packages.iter().filter_map(|package| package.source.as_deref()) {
+        *uses.entry(source).or_default() += 1;
+    }
+    let registries = uses.iter().filter(|(source, _)| is_registry(source));
+    let registry = registries.max_by_key(|(_, count)| **count).map(|(source, _)| *source);
     let foreign = packages.iter().filter(|package| match &package.source {
-        Some(source) => !CRATES_IO.contains(&source.as_str()),
+        Some(source) => Some(source.as_str()) != registry,
         None => !members.contains(&package.id),
     });
     foreign
@@ -29,10 +33,14 @@ pub(super) fn check_sources(packages: &[Package], members: &[String]) -> Vec<Fau
             let source = package.source.as_deref().unwrap_or("a folder outside the workspace");
             Fault::new(
                 format!("`{} {}` comes from {source}", package.name, package.version),
-                "take a release from crates.io",
+                "take a release from the registry that all others come from",
             )
         })
         .collect()
+}
+
+fn is_registry(source: &str) -> bool {
+    source.starts_with("registry+") || source.starts_with("sparse+")
 }
 
 /// Judges the lines of `cargo tree --prefix none --format '{p}'`: `name vVERSION`.
@@ -84,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_this_repository_and_crates_io() {
+    fn sources_are_this_repository_and_one_registry() {
         let package = |source: Option<&str>| Package {
             id: "a".to_owned(),
             name: "a".to_owned(),
@@ -93,10 +101,15 @@ mod tests {
             manifest_path: "Cargo.toml".into(),
             dependencies: Vec::new(),
         };
-        let count = |source, members: &[String]| check_sources(&[package(source)], members).len();
-        assert_eq!(count(Some(CRATES_IO[0]), &[]), 0);
-        assert_eq!(count(None, &["a".to_owned()]), 0);
-        assert_eq!(count(None, &[]), 1);
-        assert_eq!(count(Some("git+https://example.com/a#1"), &[]), 1);
+        let count = |sources: &[Option<&str>], members: &[String]| {
+            let packages: Vec<_> = sources.iter().map(|source| package(*source)).collect();
+            check_sources(&packages, members).len()
+        };
+        let one = Some("registry+https://registry.example/one");
+        assert_eq!(count(&[one, one, one], &[]), 0);
+        assert_eq!(count(&[None], &["a".to_owned()]), 0);
+        assert_eq!(count(&[None], &[]), 1);
+        assert_eq!(count(&[one, one, Some("sparse+https://registry.example/two")], &[]), 1);
+        assert_eq!(count(&[Some("git+https://example.com/a#1")], &[]), 1);
     }
 }
