@@ -1,8 +1,11 @@
 //! Walks a document along its table: tells every fault and gives back a value that fits the types.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 
-use serde_yaml::{Mapping, Value};
+use serde_yaml::{Mapping, Number, Value};
 
 use crate::diagnostic::{Diagnostic, Place};
 use crate::manifest::{DatabaseFault, ModelName, database_file};
@@ -237,26 +240,27 @@ impl Checker<'_> {
     }
 
     fn whole(&mut self, node: &Node, path: &str, min: i64, max: i64) -> Option<Value> {
-        let number = match &node.content {
-            Content::Number(number) => number.as_i64(),
-            Content::Text(text) if text.is_kept() => return None,
-            Content::Text(text) if !text.is_literal() => text.value().trim().parse().ok(),
-            Content::Null
-            | Content::Bool(_)
-            | Content::Text(_)
-            | Content::List(_)
-            | Content::Map(_) => None,
-        };
-        let Some(number) = number.filter(|number| (min..=max).contains(number)) else {
-            self.expected(node, path, &format!("a whole number from {min} to {max}"));
-            return None;
-        };
-        Some(Value::from(number))
+        self.number(node, path, "a whole number", min..=max, Number::as_i64)
     }
 
     fn real(&mut self, node: &Node, path: &str, min: f64, max: f64) -> Option<Value> {
+        self.number(node, path, "a number", min..=max, Number::as_f64)
+    }
+
+    fn number<T>(
+        &mut self,
+        node: &Node,
+        path: &str,
+        kind: &str,
+        range: RangeInclusive<T>,
+        read: fn(&Number) -> Option<T>,
+    ) -> Option<Value>
+    where
+        T: FromStr + PartialOrd + Display,
+        Value: From<T>,
+    {
         let number = match &node.content {
-            Content::Number(number) => number.as_f64(),
+            Content::Number(number) => read(number),
             Content::Text(text) if text.is_kept() => return None,
             Content::Text(text) if !text.is_literal() => text.value().trim().parse().ok(),
             Content::Null
@@ -265,8 +269,9 @@ impl Checker<'_> {
             | Content::List(_)
             | Content::Map(_) => None,
         };
-        let Some(number) = number.filter(|number| (min..=max).contains(number)) else {
-            self.expected(node, path, &format!("a number from {min} to {max}"));
+        let Some(number) = number.filter(|number| range.contains(number)) else {
+            let (min, max) = (range.start(), range.end());
+            self.expected(node, path, &format!("{kind} from {min} to {max}"));
             return None;
         };
         Some(Value::from(number))
