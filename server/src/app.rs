@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::bundles;
 use crate::config::{Config, Folders};
+use crate::disk::{Disk, Reserve};
 use crate::http;
 use crate::layout::Layout;
 use crate::ports::PortPool;
@@ -52,7 +53,8 @@ impl Manager {
         let listener = muxi_service::listen::bind(address).with_context(|| {
             format!("failed to listen on {address}; is another manager running? try --port")
         })?;
-        let store = Store::open(&layout.database())
+        let reserve = Reserve::new(layout.reserve());
+        let store = Store::open(&layout.database(), reserve.clone())
             .with_context(|| format!("failed to open {}", layout.database().display()))?;
         let shutdown = Shutdown::new();
         let mut config = config;
@@ -60,12 +62,14 @@ impl Manager {
         // Port 0 asks the system for a port; what is told to formations must be the real one.
         config.server.port = listener.local_addr()?.port();
         let deploys = Semaphore::new(config.limits.deploys_at_once);
+        let disk = Disk::new(layout.root(), config.limits.disk_free_min_bytes, reserve);
         let context = Context {
             store,
             ports: PortPool::new(&config.formations),
             models_dir: models_dir(&config.runtime.models_dir),
             config,
             layout,
+            disk,
             clock: Clock::system(),
             steady: Clock::steady(),
             deploys,
@@ -88,6 +92,8 @@ impl Manager {
         let read = |db: &_| Ok((formations::all(db)?, formations::bundles(db)?));
         let (stored, bundles) = context.store.read(read).await?;
         bundles::sweep(&context.layout, &stored, &bundles);
+        let disk = context.disk.clone().watch(context.shutdown.stopping.clone());
+        context.tasks.spawn(TaskKind::Critical, "disk", disk);
         let supervisor = Supervisor::new(Arc::clone(&context));
         let count = supervisor.boot().await?;
         tracing::info!(formations = count, "reconciling");

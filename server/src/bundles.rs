@@ -18,6 +18,7 @@ use tempfile::{TempDir, TempPath};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::config::Limits;
+use crate::disk;
 use crate::layout::Layout;
 use crate::store::formations::Formation;
 
@@ -122,7 +123,13 @@ pub fn prepare(upload: Upload, layout: &Layout, limits: &Limits) -> Result<Prepa
 
 /// Takes a formation's folder away at once and then deletes it.
 fn remove_folder(layout: &Layout, folder: &Path) -> io::Result<()> {
-    let grave = tempfile::Builder::new().prefix("removed-").tempdir_in(layout.uploads())?;
+    let grave = match tempfile::Builder::new().prefix("removed-").tempdir_in(layout.uploads()) {
+        // A full disk has no room for another folder, and this is what frees it.
+        Err(error) if disk::is_full(&error) && folder.exists() => {
+            return fs::remove_dir_all(folder);
+        }
+        made => made?,
+    };
     match fs::rename(folder, grave.path().join("folder")) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

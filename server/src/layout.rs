@@ -43,6 +43,11 @@ impl Layout {
         self.root.join("manager.lock")
     }
 
+    /// Bytes that are given back when the disk is full.
+    pub fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
     pub fn formations(&self) -> PathBuf {
         self.root.join("formations")
     }

@@ -9,6 +9,7 @@ pub mod acts;
 pub mod app;
 pub mod bundles;
 pub mod config;
+pub mod disk;
 mod http;
 pub mod init;
 pub mod jail;

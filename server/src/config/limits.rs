@@ -32,6 +32,8 @@ pub struct Limits {
     pub log_tail_lines: usize,
     /// Formations on this manager.
     pub formations: u32,
+    /// With less room than this on the disk of the data folder, nothing new is taken.
+    pub disk_free_min_bytes: u64,
 }
 
 // === impl Limits ===
@@ -53,13 +55,14 @@ impl Default for Limits {
             instance_open_files: 4_096,
             log_tail_lines: 20,
             formations: 1_000,
+            disk_free_min_bytes: 64 << 20,
         }
     }
 }
 
 impl Limits {
     /// Each limit with the values that make sense.
-    pub(super) fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 14] {
+    pub(super) fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 15] {
         const TIB: u64 = 1 << 40;
         const HOUR_MS: u64 = 3_600_000;
         let count = |value: usize| value as u64;
@@ -78,6 +81,7 @@ impl Limits {
             ("instance_open_files", self.instance_open_files, 64..=1_000_000),
             ("log_tail_lines", count(self.log_tail_lines), 1..=1_000),
             ("formations", self.formations.into(), 1..=65_535),
+            ("disk_free_min_bytes", self.disk_free_min_bytes, 0..=TIB),
         ]
     }
 }

@@ -9,6 +9,7 @@ use muxi_contract::management::{Failed, Problem, ProblemKind};
 
 use crate::acts::{ActError, DeployError};
 use crate::bundles::{PrepareError, ReceiveError};
+use crate::disk::{self, DiskLow};
 use crate::ports::LeaseError;
 use crate::store::StoreError;
 
@@ -117,6 +118,19 @@ impl From<StoreError> for Failure {
     }
 }
 
+impl From<DiskLow> for Failure {
+    fn from(DiskLow { free_bytes, min_bytes }: DiskLow) -> Self {
+        Self::new(
+            ProblemKind::InsufficientStorage,
+            format!(
+                "The disk of the manager has {free_bytes} bytes free, and new uploads are taken \
+                 with {min_bytes} or more (limits.disk_free_min_bytes); free space, for example by \
+                 deleting a formation, and try again"
+            ),
+        )
+    }
+}
+
 impl From<ReceiveError> for Failure {
     fn from(error: ReceiveError) -> Self {
         match &error {
@@ -188,11 +202,6 @@ impl From<ActError> for Failure {
 
 impl Failure {
     fn storage(source: &std::io::Error, error: &(dyn std::error::Error + 'static)) -> Self {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-        if matches!(source.kind(), StorageFull | QuotaExceeded) {
-            StoreError::DiskFull.into()
-        } else {
-            Self::internal(error)
-        }
+        if disk::is_full(source) { StoreError::DiskFull.into() } else { Self::internal(error) }
     }
 }

@@ -5,10 +5,11 @@ mod auth;
 mod error;
 mod formations;
 mod operations;
+mod room;
 mod server;
 
 use axum::Router;
-use axum::routing::{any, get, post};
+use axum::routing::{any, get, post, put};
 use muxi_service::request_id;
 
 use self::auth::Keys;
@@ -19,9 +20,17 @@ use crate::supervisor::Supervisor;
 /// Every route of the manager.
 pub(crate) fn router(supervisor: &Supervisor) -> Router {
     let keys = Keys::new(&supervisor.context().config, supervisor.context().clock.clone());
+    // Set around what takes a body to the disk; methods that are added behind it stay free.
+    let room = || axum::middleware::from_fn_with_state(supervisor.clone(), room::layer);
     let management = Router::new()
-        .route("/rpc/formations", get(formations::list).post(formations::deploy))
-        .route("/rpc/formations/{id}", get(formations::one).delete(formations::delete).put(unbuilt))
+        .route(
+            "/rpc/formations",
+            post(formations::deploy).route_layer(room()).get(formations::list),
+        )
+        .route(
+            "/rpc/formations/{id}",
+            put(unbuilt).route_layer(room()).get(formations::one).delete(formations::delete),
+        )
         .route("/rpc/formations/{id}/start", post(formations::start))
         .route("/rpc/formations/{id}/stop", post(formations::stop))
         .route("/rpc/formations/{id}/restart", post(formations::restart))

@@ -14,11 +14,14 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
+use crate::disk::Reserve;
+
 /// A handle on the database's thread; clones share it. The thread ends with the last handle.
 #[derive(Debug, Clone)]
 pub struct Store {
     commands: mpsc::Sender<Command>,
     changes: Arc<broadcast::Sender<String>>,
+    reserve: Reserve,
 }
 
 /// Why a command had no effect.
@@ -51,13 +54,16 @@ type Command = Box<dyn FnOnce(&mut Connection) + Send>;
 const QUEUED_COMMANDS_MAX: usize = 256;
 /// Changes that a slow follower may miss before it reads all again.
 const QUEUED_CHANGES_MAX: usize = 256;
+/// In order; the database's version is the number of those that it has seen.
 const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
 
 // === impl Store ===
 
 impl Store {
     /// Opens or creates the database and brings it to the newest version.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
+    pub fn open(path: &Path, reserve: Reserve) -> Result<Self, StoreError> {
+        // The log beside the database is made anew with every start.
+        reserve.give_way();
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(Duration::from_secs(5))?;
         // FULL: an intent that was answered must survive a power cut, too.
@@ -76,7 +82,7 @@ impl Store {
             })
             .map_err(|error| StoreError::Unreadable(error.to_string()))?;
         let (changes, _) = broadcast::channel(QUEUED_CHANGES_MAX);
-        Ok(Self { commands, changes: Arc::new(changes) })
+        Ok(Self { commands, changes: Arc::new(changes), reserve })
     }
 
     /// Runs `command` in a transaction that is committed if it succeeds.
@@ -84,7 +90,9 @@ impl Store {
         &self,
         command: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let reserve = self.reserve.clone();
         self.run(move |connection| {
+            reserve.give_way();
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = command(&transaction)?;
@@ -92,7 +100,14 @@ impl Store {
             Ok(value)
         })
         .await
-        .map_err(StoreError::name_disk_full)
+        .map_err(|error| {
+            let error = error.name_disk_full();
+            if matches!(error, StoreError::DiskFull) {
+                // For the next try.
+                self.reserve.give_slice();
+            }
+            error
+        })
     }
 
     /// Runs `query`, which sees one consistent state.
@@ -133,7 +148,8 @@ impl Store {
 impl StoreError {
     fn name_disk_full(self) -> Self {
         if let Self::Sqlite(rusqlite::Error::SqliteFailure(failure, _)) = &self
-            && failure.code == rusqlite::ErrorCode::DiskFull
+            && (failure.code == rusqlite::ErrorCode::DiskFull
+                || failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
         {
             return Self::DiskFull;
         }

@@ -24,6 +24,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use self::process::Reaper;
 use crate::config::Config;
+use crate::disk::Disk;
 use crate::layout::Layout;
 use crate::ports::{Lease, PortPool};
 use crate::proxy::routes::Routes;
@@ -35,6 +36,7 @@ pub struct Context {
     pub store: Store,
     pub config: Config,
     pub layout: Layout,
+    pub disk: Disk,
     pub clock: Clock,
     /// For deadlines: a clock that is set anew must not stretch or end them.
     pub steady: Clock,

@@ -20,6 +20,8 @@ pub(super) struct Record {
 
 /// A store that fails is asked again after this; nothing else can be done without it.
 const STORE_RETRY: Duration = Duration::from_secs(1);
+/// A store that goes on failing is told of once in so many tries: a disk may be full for days.
+const TRIES_PER_REPORT: u32 = 60;
 
 // === impl Record ===
 
@@ -32,11 +34,13 @@ impl Record {
         &self,
         command: impl Fn(&rusqlite::Transaction<'_>) -> Result<T, StoreError> + Send + Clone + 'static,
     ) -> T {
+        let mut tries = 0;
         loop {
             match self.context.store.write(command.clone()).await {
                 Ok(value) => return value,
-                Err(error) => self.wait_for_store(error).await,
+                Err(error) => self.wait_for_store(error, tries).await,
             }
+            tries += 1;
         }
     }
 
@@ -44,11 +48,13 @@ impl Record {
         &self,
         query: impl Fn(&rusqlite::Connection) -> Result<T, StoreError> + Send + Clone + 'static,
     ) -> T {
+        let mut tries = 0;
         loop {
             match self.context.store.read(query.clone()).await {
                 Ok(value) => return value,
-                Err(error) => self.wait_for_store(error).await,
+                Err(error) => self.wait_for_store(error, tries).await,
             }
+            tries += 1;
         }
     }
 
@@ -79,13 +85,15 @@ impl Record {
     }
 
     /// Without its store the actor can do nothing right, so it asks until the store answers.
-    async fn wait_for_store(&self, error: StoreError) {
+    async fn wait_for_store(&self, error: StoreError, tries: u32) {
         if matches!(error, StoreError::Closed) {
             tracing::error!(formation = %self.id, "the store is gone; stopping");
             self.context.shutdown.stopping.cancel();
         }
-        let error = anyhow::Error::new(error);
-        tracing::error!(formation = %self.id, error = format!("{error:#}"), "the store failed");
+        if tries.is_multiple_of(TRIES_PER_REPORT) {
+            let error = anyhow::Error::new(error);
+            tracing::error!(formation = %self.id, tries, error = format!("{error:#}"), "the store failed");
+        }
         tokio::time::sleep(STORE_RETRY).await;
     }
 }

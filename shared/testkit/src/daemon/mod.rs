@@ -321,11 +321,15 @@ impl Daemon {
 
     // --- what is left on the disk ---
 
-    /// Paths of everything in the data folder, without the database, the lock and the logs.
+    /// Paths of everything in the data folder, without the database, the lock, the reserve and the
+    /// logs.
     pub fn files_left(&self) -> Vec<String> {
         let mut found = Vec::new();
         collect(&self.data_dir(), &self.data_dir(), &mut found);
-        found.retain(|path| !path.starts_with("manager.") && !path.starts_with("logs/"));
+        let is_kept = |path: &str| {
+            path.starts_with("manager.") || path.starts_with("logs/") || path == "reserve"
+        };
+        found.retain(|path| !is_kept(path));
         found.sort();
         found
     }
