@@ -10,16 +10,17 @@ use anyhow::Context as _;
 use muxi_service::accept::{self, AcceptLimits};
 use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rustix::fs::FlockOperation;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use crate::bundles;
 use crate::config::{Config, Folders};
 use crate::disk::{Disk, Reserve};
 use crate::http;
-use crate::layout::Layout;
 use crate::ports::PortPool;
 use crate::proxy::routes::Routes;
+use crate::reload::Reloader;
+use crate::running;
 use crate::store::{Store, formations};
 use crate::supervisor::process::Reaper;
 use crate::supervisor::{Context, Supervisor};
@@ -29,6 +30,8 @@ use crate::supervisor::{Context, Supervisor};
 pub struct Manager {
     context: Arc<Context>,
     listener: std::net::TcpListener,
+    reloader: Reloader,
+    hangup: Signal,
     /// Keeps a second manager off the data folder.
     _lock: File,
 }
@@ -37,7 +40,9 @@ pub struct Manager {
 
 impl Manager {
     /// Binds before any work, so that a taken port is told at once.
-    pub fn bind(config: Config, folders: &Folders) -> anyhow::Result<Self> {
+    pub fn bind(config: Config, mut reloader: Reloader, folders: &Folders) -> anyhow::Result<Self> {
+        // From here on, a hang-up is a wish to reload and no longer deadly.
+        let hangup = signal(SignalKind::hangup())?;
         let (host, port) = (config.server.host.as_str(), config.server.port);
         let address = (host, port)
             .to_socket_addrs()
@@ -45,11 +50,14 @@ impl Manager {
             .next()
             .with_context(|| format!("server.host `{host}` has no address"))?;
         let runtime = runtime_program(&config.runtime.program)?;
-        let layout = Layout::new(&std::path::absolute(&folders.data)?);
+        let layout = folders.layout()?;
         layout.create().with_context(|| {
             format!("failed to make the data folder {}", layout.root().display())
         })?;
-        let lock = lock(&layout)?;
+        let lock = running::lock(&layout)?.with_context(|| {
+            let root = layout.root().display();
+            format!("another manager works on {root}; stop it, or set MUXI_DATA_DIR")
+        })?;
         let listener = muxi_service::listen::bind(address).with_context(|| {
             format!("failed to listen on {address}; is another manager running? try --port")
         })?;
@@ -57,20 +65,23 @@ impl Manager {
         let store = Store::open(&layout.database(), reserve.clone())
             .with_context(|| format!("failed to open {}", layout.database().display()))?;
         let shutdown = Shutdown::new();
-        let mut config = config;
+        let (read, mut config) = (config.clone(), config);
         config.limits.connections = fit_connections(config.limits.connections);
         // Port 0 asks the system for a port; what is told to formations must be the real one.
         config.server.port = listener.local_addr()?.port();
         let deploys = Semaphore::new(config.limits.deploys_at_once);
         let disk = Disk::new(layout.root(), config.limits.disk_free_min_bytes, reserve);
+        let clock = Clock::system();
+        let live = reloader.begin(&read, &config, clock.now().to_string());
         let context = Context {
             store,
             ports: PortPool::new(&config.formations),
             models_dir: models_dir(&config.runtime.models_dir),
             config,
+            live,
             layout,
             disk,
-            clock: Clock::system(),
+            clock,
             steady: Clock::steady(),
             deploys,
             routes: Routes::default(),
@@ -79,7 +90,7 @@ impl Manager {
             shutdown,
             runtime,
         };
-        Ok(Self { context: Arc::new(context), listener, _lock: lock })
+        Ok(Self { context: Arc::new(context), listener, reloader, hangup, _lock: lock })
     }
 
     pub fn address(&self) -> std::io::Result<std::net::SocketAddr> {
@@ -88,7 +99,8 @@ impl Manager {
 
     /// Serves until a signal; true when every task ended in time.
     pub async fn serve(self) -> anyhow::Result<bool> {
-        let Self { context, listener, _lock } = self;
+        let Self { context, listener, reloader, hangup, _lock } = self;
+        let url = format!("http://{}", listener.local_addr()?);
         let read = |db: &_| Ok((formations::all(db)?, formations::bundles(db)?));
         let (stored, bundles) = context.store.read(read).await?;
         bundles::sweep(&context.layout, &stored, &bundles);
@@ -111,6 +123,10 @@ impl Manager {
         let (tasks, shutdown) = (context.tasks.clone(), context.shutdown.clone());
         let serving = accept::serve(listener, app, limits, tasks.clone(), shutdown.clone());
         tasks.spawn(TaskKind::Critical, "management listener", serving);
+        running::report(&context.layout, &reloader.running(url, &context))
+            .context("failed to say in the data folder where the manager listens")?;
+        let reloading = reloader.run(Arc::clone(&context), hangup);
+        tasks.spawn(TaskKind::Critical, "reload", reloading);
 
         let grace = Duration::from_millis(context.config.limits.shutdown_ms);
         let drained = async {
@@ -119,6 +135,7 @@ impl Manager {
         };
         shutdown.run(grace, drained).await?;
         let left = tasks.drain(Duration::from_secs(1)).await;
+        running::retract(&context.layout);
         if !left.is_empty() {
             tracing::warn!(tasks = left.join(", "), "did not finish in time");
         }
@@ -149,18 +166,6 @@ fn fit_connections(wanted: usize) -> usize {
         tracing::warn!(wanted, carried, "fewer connections: the limit of open files is low");
     }
     wanted.min(carried)
-}
-
-fn lock(layout: &Layout) -> anyhow::Result<File> {
-    let path = layout.lock();
-    let file = File::options().create(true).truncate(false).write(true).open(&path)?;
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).with_context(|| {
-        format!(
-            "another manager works on {}; stop it, or set MUXI_DATA_DIR",
-            layout.root().display()
-        )
-    })?;
-    Ok(file)
 }
 
 fn runtime_program(configured: &str) -> anyhow::Result<PathBuf> {

@@ -1,10 +1,11 @@
-//! The manager's configuration: defaults ← `config.yaml` ← flags.
+//! The manager's configuration: defaults ← `config.yaml` ← environment ← flags.
 //!
 //! Every key that is read does something; a key that nothing reads is an error, and one that only
 //! the original knew is a warning that names it.
 
 mod limits;
 mod obsolete;
+mod source;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
 pub use self::limits::Limits;
+pub use self::source::{Folders, Overrides, Source};
 
 /// The whole of `config.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -140,13 +142,8 @@ pub enum ConfigError {
     Yaml { path: PathBuf, fault: String },
     #[error("{path} has faults:\n{}", faults.join("\n"))]
     Faults { path: PathBuf, faults: Vec<String> },
-}
-
-/// The folders of one installation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Folders {
-    pub config: PathBuf,
-    pub data: PathBuf,
+    #[error("the environment has faults:\n{}", .0.join("\n"))]
+    Environment(Vec<String>),
 }
 
 // === impl Config ===
@@ -154,6 +151,11 @@ pub struct Folders {
 impl Config {
     /// Reads and checks a file. The second value names what was understood but not used.
     pub fn read(path: &Path) -> Result<(Self, Vec<String>), ConfigError> {
+        Source { path: path.to_owned(), overrides: Overrides::default() }.read()
+    }
+
+    /// Reads a file without judging its values.
+    fn read_unchecked(path: &Path) -> Result<(Self, Vec<String>), ConfigError> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -161,19 +163,13 @@ impl Config {
             }
             Err(source) => return Err(ConfigError::Read { path: path.to_owned(), source }),
         };
-        let (config, warnings) = Self::parse(&text)
+        let (config, mut warnings) = Self::parse(&text)
             .map_err(|fault| ConfigError::Yaml { path: path.to_owned(), fault })?;
-        let mut warnings = warnings;
         if std::fs::metadata(path).is_ok_and(|it| it.permissions().mode() & 0o077 != 0) {
             let path = path.display();
             warnings.push(format!("other users can read the keys in it; run `chmod 600 {path}`"));
         }
-        let faults = config.faults();
-        if faults.is_empty() {
-            Ok((config, warnings))
-        } else {
-            Err(ConfigError::Faults { path: path.to_owned(), faults })
-        }
+        Ok((config, warnings))
     }
 
     /// All keys, the older single pair included.
@@ -188,6 +184,11 @@ impl Config {
 
     /// The effective configuration as YAML, secrets masked.
     pub fn to_masked_yaml(&self) -> String {
+        serde_yaml::to_string(&self.masked()).expect("our own types always serialise")
+    }
+
+    /// The same without its secrets.
+    pub(crate) fn masked(&self) -> Self {
         let mut masked = self.clone();
         for key in &mut masked.auth.keys {
             key.secret = mask(&key.secret);
@@ -195,7 +196,7 @@ impl Config {
         if !masked.auth.secret.is_empty() {
             masked.auth.secret = mask(&masked.auth.secret);
         }
-        serde_yaml::to_string(&masked).expect("our own types always serialise")
+        masked
     }
 
     fn parse(text: &str) -> Result<(Self, Vec<String>), String> {
@@ -208,14 +209,8 @@ impl Config {
         Ok((config, warnings))
     }
 
-    /// Whether the values, flags included, make sense together.
-    pub fn check(&self) -> Result<(), String> {
-        let faults = self.faults();
-        if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
-    }
-
     /// Everything that is wrong with the values, at once.
-    fn faults(&self) -> Vec<String> {
+    pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut check = |fine: bool, fault: &str| {
             if !fine {
@@ -253,6 +248,11 @@ impl Config {
             formations.health_check_interval > 0,
             "formations.health_check_interval must not be 0",
         );
+        check(
+            muxi_service::telemetry::is_level(&self.logging.level),
+            "logging.level must be error, warn, info, debug or trace, or a filter such as \
+             `info,hyper=warn`",
+        );
         check(formations.health_check_timeout > 0, "formations.health_check_timeout must not be 0");
         check(formations.unhealthy_threshold > 0, "formations.unhealthy_threshold must not be 0");
         check(
@@ -267,24 +267,6 @@ impl Config {
     }
 }
 
-// === impl Folders ===
-
-impl Folders {
-    /// `$MUXI_CONFIG_DIR` and `$MUXI_DATA_DIR`, else `~/.muxi/server`.
-    pub fn from_environment() -> Self {
-        let from =
-            |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let home = from("HOME").unwrap_or_else(|| PathBuf::from("/")).join(".muxi/server");
-        let data = from("MUXI_DATA_DIR");
-        let config = from("MUXI_CONFIG_DIR");
-        Self { config: config.unwrap_or_else(|| home.clone()), data: data.unwrap_or(home) }
-    }
-
-    pub fn config_file(&self) -> PathBuf {
-        self.config.join("config.yaml")
-    }
-}
-
 // === defaults ===
 
 impl Default for ServerConfig {
@@ -294,7 +276,7 @@ impl Default for ServerConfig {
 }
 
 impl ServerConfig {
-    fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         self.host == "localhost"
             || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }

@@ -48,6 +48,11 @@ impl Layout {
         self.root.join("reserve")
     }
 
+    /// What the manager that runs says of itself.
+    pub fn running(&self) -> PathBuf {
+        self.root.join("manager.json")
+    }
+
     pub fn formations(&self) -> PathBuf {
         self.root.join("formations")
     }

@@ -9,6 +9,7 @@ pub mod acts;
 pub mod app;
 pub mod bundles;
 pub mod config;
+pub mod control;
 pub mod disk;
 mod http;
 pub mod init;
@@ -17,6 +18,8 @@ pub mod layout;
 mod percent;
 pub mod ports;
 pub mod proxy;
+pub mod reload;
+pub mod running;
 pub mod store;
 pub mod supervisor;
 

@@ -8,12 +8,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 use muxi_server::app::Manager;
-use muxi_server::config::{Config, Folders};
-use muxi_server::{init, jail};
+use muxi_server::config::Folders;
+use muxi_server::jail;
+use muxi_server::reload::Reloader;
 use muxi_service::telemetry;
 use rustix::fs::Mode;
 
-use self::args::{Args, Command, ConfigCommand, InitArgs, StartArgs};
+use self::args::{Args, Command, StartArgs};
 
 /// The first descriptor after the standard ones.
 const FIRST_INHERITED: i32 = 3;
@@ -31,14 +32,11 @@ fn main() -> ExitCode {
     close_fds::set_fds_cloexec(FIRST_INHERITED, &[]);
     let folders = Folders::from_environment();
     let done = match Args::parse().command {
-        Command::Init(args) => run_init(&args, &folders),
-        Command::Start(args) => run_start(&args, &folders),
-        Command::Config(ConfigCommand::Show { config }) => {
-            let path = config.unwrap_or_else(|| folders.config_file());
-            Config::read(&path)
-                .map(|(config, _)| args::print(&config.to_masked_yaml()))
-                .map_err(Into::into)
-        }
+        Command::Init(args) => args.run(&folders),
+        Command::Start(args) => start(&args, &folders),
+        Command::Reload => args::control::reload(&folders),
+        Command::Stop(args) => args.run(&folders),
+        Command::Config(command) => command.run(&folders),
         Command::Version => Ok(args::print(&format!("muxi-server {}\n", muxi_server::VERSION))),
     };
     match done {
@@ -47,22 +45,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_init(args: &InitArgs, folders: &Folders) -> anyhow::Result<ExitCode> {
-    let answers = args.ask()?;
-    let made = init::init(&folders.config_file(), &answers.host, answers.port)?;
-    Ok(args::print(&args::render_init(&made, &answers)))
-}
-
-fn run_start(args: &StartArgs, folders: &Folders) -> anyhow::Result<ExitCode> {
-    let path = args.config.clone().unwrap_or_else(|| folders.config_file());
-    let (mut config, warnings) = Config::read(&path)?;
-    args.apply(&mut config)?;
+fn start(args: &StartArgs, folders: &Folders) -> anyhow::Result<ExitCode> {
+    let source = args.source(folders)?;
+    let (config, warnings) = source.read()?;
     if args.dump_config {
         return Ok(args::print(&config.to_masked_yaml()));
     }
-    telemetry::start(config.logging.format, &config.logging.level)?;
-    for warning in warnings {
-        tracing::warn!(config = %path.display(), "{warning}");
+    let level = telemetry::start(config.logging.format, &config.logging.level)?;
+    for warning in &warnings {
+        tracing::warn!(config = %source.path.display(), "{warning}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -71,7 +62,7 @@ fn run_start(args: &StartArgs, folders: &Folders) -> anyhow::Result<ExitCode> {
         .build()
         .context("failed to start the async runtime")?;
     let entered = runtime.enter();
-    let manager = Manager::bind(config, folders)?;
+    let manager = Manager::bind(config, Reloader::new(source, level, warnings), folders)?;
     args::print(&format!("muxi-server listens on http://{}\n", manager.address()?));
     let clean = runtime.block_on(manager.serve())?;
     // Unpacking that goes on is of no use any more; the next start sweeps what it leaves.

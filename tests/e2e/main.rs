@@ -11,5 +11,6 @@ mod manager_kill9;
 mod ports;
 mod proxy;
 mod raw;
+mod reload;
 mod shutdown;
 mod snapshot;

@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq as _;
 use super::error::Failure;
 use crate::config::{Config, KeyConfig};
 use crate::percent;
+use crate::supervisor::Supervisor;
 
 /// The key that signed a request; handlers and logs see only its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub(crate) struct Principal {
 
 /// Which keys may manage; `None` when the operator switched authentication off.
 #[derive(Debug, Clone)]
-pub(super) struct Keys {
+struct Keys {
     allowed: Option<Arc<[KeyConfig]>>,
     tolerance_s: i64,
     clock: Clock,
@@ -45,7 +46,14 @@ enum Refusal {
     WrongSignature,
 }
 
-pub(super) async fn layer(State(keys): State<Keys>, mut request: Request, next: Next) -> Response {
+pub(super) async fn layer(
+    State(supervisor): State<Supervisor>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    // Made anew for each request: a reload may have changed them.
+    let context = supervisor.context();
+    let keys = Keys::new(&context.live(), context.clock.clone());
     match keys.check(&request) {
         Ok(principal) => {
             if let Some(principal) = principal {
@@ -68,7 +76,7 @@ pub(super) async fn layer(State(keys): State<Keys>, mut request: Request, next: 
 // === impl Keys ===
 
 impl Keys {
-    pub(super) fn new(config: &Config, clock: Clock) -> Self {
+    fn new(config: &Config, clock: Clock) -> Self {
         let allowed = config.auth.enabled.then(|| config.keys().into());
         Self { allowed, tolerance_s: config.auth.timestamp_tolerance.into(), clock }
     }

@@ -12,14 +12,12 @@ use axum::Router;
 use axum::routing::{any, get, post, put};
 use muxi_service::request_id;
 
-use self::auth::Keys;
 use self::error::Failure;
 use crate::proxy;
 use crate::supervisor::Supervisor;
 
 /// Every route of the manager.
 pub(crate) fn router(supervisor: &Supervisor) -> Router {
-    let keys = Keys::new(&supervisor.context().config, supervisor.context().clock.clone());
     // Set around what takes a body to the disk; methods that are added behind it stay free.
     let room = || axum::middleware::from_fn_with_state(supervisor.clone(), room::layer);
     let management = Router::new()
@@ -52,7 +50,7 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .route("/rpc/dev/run", post(unbuilt))
         .route("/rpc/dev/stop", post(unbuilt))
         // Behind the routes, so that an unknown path is 404 before a key is asked for.
-        .route_layer(axum::middleware::from_fn_with_state(keys, auth::layer));
+        .route_layer(axum::middleware::from_fn_with_state(supervisor.clone(), auth::layer));
     Router::new()
         .route("/health", get(server::health))
         .route("/ping", get(server::ping))

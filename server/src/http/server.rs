@@ -46,6 +46,7 @@ pub(super) async fn status(
             "available": total.saturating_sub(allocated),
             "allocated": allocated,
         },
+        "config": *context.live.view(),
         // The original's clients decode this object; its values are about our own runtime.
         "runtime": { "goroutines": 0, "go_version": "none: written in Rust", "version": crate::VERSION },
     });

@@ -28,13 +28,16 @@ use crate::disk::Disk;
 use crate::layout::Layout;
 use crate::ports::{Lease, PortPool};
 use crate::proxy::routes::Routes;
+use crate::reload::Live;
 use crate::store::{Store, StoreError, formations};
 
 /// What every actor needs.
 #[derive(Debug)]
 pub struct Context {
     pub store: Store,
+    /// As it was at the start; right for what a reload does not change.
     pub config: Config,
+    pub live: Live,
     pub layout: Layout,
     pub disk: Disk,
     pub clock: Clock,
@@ -75,6 +78,15 @@ struct Nudge;
 
 /// One nudge that waits is as good as many.
 const NUDGES_MAX: usize = 1;
+
+// === impl Context ===
+
+impl Context {
+    /// The configuration in effect. Take it once for one decision: a reload may come in between.
+    pub fn live(&self) -> Arc<Config> {
+        self.live.config()
+    }
+}
 
 // === impl Supervisor ===
 

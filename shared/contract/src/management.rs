@@ -160,6 +160,19 @@ pub struct VersionView {
     pub generation: u64,
 }
 
+/// Which configuration is in effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigView {
+    /// When the configuration in effect was read.
+    pub loaded_at: String,
+    /// How often it was read again since the start, refused times included.
+    pub reloads: u32,
+    /// False when the last reload had faults and therefore changed nothing.
+    pub last_reload_ok: bool,
+    /// Keys that nothing reads, and changes that wait for a restart.
+    pub warnings: Vec<String>,
+}
+
 // === impl Problem ===
 
 impl Problem {

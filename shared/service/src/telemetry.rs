@@ -3,8 +3,10 @@
 use std::io::IsTerminal as _;
 
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
@@ -22,18 +24,62 @@ pub struct InvalidLevel {
     level: String,
 }
 
-/// Starts logging for the whole process. `level` is a name or a filter such as `info,hyper=warn`.
-pub fn start(format: LogFormat, level: &str) -> Result<(), InvalidLevel> {
-    let filter = EnvFilter::try_new(level).map_err(|_| InvalidLevel { level: level.to_owned() })?;
-    let logger = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+/// Changes the level of a logger that runs.
+#[derive(Debug, Clone)]
+pub struct LevelHandle(reload::Handle<EnvFilter, Registry>);
+
+/// Whether the logger would take this level: a name or a filter such as `info,hyper=warn`.
+pub fn is_level(level: &str) -> bool {
+    filter(level).is_ok()
+}
+
+/// Starts logging for the whole process.
+pub fn start(format: LogFormat, level: &str) -> Result<LevelHandle, InvalidLevel> {
+    let (filter, handle) = reload::Layer::new(filter(level)?);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_span_events(FmtSpan::NONE)
         .with_ansi(std::io::stderr().is_terminal());
-    // A second start, as in tests, keeps the first logger.
-    let _first_wins = match format {
-        LogFormat::Text => logger.try_init(),
-        LogFormat::Json => logger.json().flatten_event(true).try_init(),
+    let lines = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    Ok(())
+    // A second start, as in tests, keeps the first logger.
+    let _first_wins = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    Ok(LevelHandle(handle))
+}
+
+// === impl LevelHandle ===
+
+impl LevelHandle {
+    pub fn set(&self, level: &str) -> Result<(), InvalidLevel> {
+        let filter = filter(level)?;
+        // It fails only for a logger that another start kept from running.
+        let _not_running = self.0.reload(filter);
+        Ok(())
+    }
+}
+
+fn filter(level: &str) -> Result<EnvFilter, InvalidLevel> {
+    let invalid = || InvalidLevel { level: level.to_owned() };
+    // The filter itself would take a misspelt level for the name of a module.
+    let known = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
+    if !level.split(',').all(|part| known(part.trim())) {
+        return Err(invalid());
+    }
+    EnvFilter::try_new(level).map_err(|_| invalid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_filters_are_told_from_misspelt_ones() {
+        for level in ["info", "DEBUG", "off", "info,hyper=warn", "warn, muxi_server=trace"] {
+            assert!(is_level(level), "{level}");
+        }
+        for level in ["", "loud", "info,", "infos,hyper=warn", "hyper=loud"] {
+            assert!(!is_level(level), "{level}");
+        }
+    }
 }

@@ -1,0 +1,62 @@
+//! The command line of the daemon: one file a family of commands.
+
+mod config;
+pub(crate) mod control;
+mod init;
+mod start;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use self::config::ConfigCommand;
+pub(crate) use self::control::StopArgs;
+pub(crate) use self::init::InitArgs;
+pub(crate) use self::start::StartArgs;
+
+/// Deploys and supervises formations: bundles of AI agents.
+#[derive(Debug, Parser)]
+#[command(
+    name = "muxi-server",
+    version,
+    after_help = "\
+First steps:
+  muxi-server init      make a configuration with a fresh key pair
+  muxi-server start     listen on 127.0.0.1:7890
+
+Flags win over the environment ($MUXI_HOST, $MUXI_PORT, $MUXI_LOG_LEVEL), which wins over config.yaml.
+Folders: $MUXI_CONFIG_DIR and $MUXI_DATA_DIR; else /etc/muxi/server and /var/lib/muxi for a program
+that is installed below /usr; else ~/.muxi/server."
+)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make config.yaml with a fresh key pair, and print the pair once.
+    Init(InitArgs),
+    /// Serve until SIGTERM or Ctrl-C; SIGHUP reads the configuration again.
+    #[command(visible_alias = "serve")]
+    Start(StartArgs),
+    /// Make the running manager read its configuration again (as SIGHUP does), and say what changed.
+    Reload,
+    /// Ask the running manager to end (as SIGTERM does), and wait for it.
+    Stop(StopArgs),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the version.
+    Version,
+}
+
+/// Prints to standard output; a reader that is gone is no fault of ours.
+pub(crate) fn print(text: &str) -> ExitCode {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

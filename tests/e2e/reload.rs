@@ -1,0 +1,111 @@
+//! A configuration that is read again while the manager runs: all of it, or nothing.
+
+use std::fs;
+use std::process::Output;
+
+use muxi_testkit::daemon::{Answer, Daemon, KEY, PATIENCE, SECRET, now_s, signal, wait_until};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// Changes the configuration's file.
+fn edit(daemon: &Daemon, change: impl FnOnce(&mut Value)) {
+    let text = fs::read_to_string(daemon.config_file()).expect("the configuration");
+    let mut config: Value = serde_json::from_str(&text).expect("JSON, as the test kit writes it");
+    change(&mut config);
+    fs::write(daemon.config_file(), config.to_string()).expect("our own file");
+}
+
+fn run(daemon: &Daemon, arguments: &[&str]) -> (Output, String) {
+    let output = daemon.command().args(arguments).output().expect("the program starts");
+    let said = [&output.stdout[..], &output.stderr[..]].concat();
+    (output, String::from_utf8(said).expect("text"))
+}
+
+async fn status_with(daemon: &Daemon, key: &str, secret: &str) -> Answer {
+    Answer::of(daemon.signed_with("GET", "/rpc/server/status", key, secret, now_s())).await
+}
+
+#[tokio::test]
+async fn a_new_key_counts_at_once_and_a_removed_one_no_longer() {
+    let daemon = Daemon::start().await;
+    edit(&daemon, |config| {
+        config["auth"]["keys"] = json!([{"id": "muxi_pk_new", "secret": "muxi_sk_new"}]);
+        config["logging"] = json!({"level": "debug"});
+        config["server"]["port"] = json!(1);
+    });
+    assert_eq!(status_with(&daemon, KEY, SECRET).await.status, 200, "not before the signal");
+    signal(daemon.pid(), Signal::HUP);
+    let answer = wait_until(PATIENCE, "the new key is let in", async || {
+        let answer = status_with(&daemon, "muxi_pk_new", "muxi_sk_new").await;
+        (answer.status == 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(status_with(&daemon, KEY, SECRET).await.status, 401);
+    let config = &answer.data()["config"];
+    assert_eq!((&config["reloads"], &config["last_reload_ok"]), (&json!(1), &json!(true)));
+    let waits = "`server.port` changed from 0 to 1: takes effect after a restart";
+    assert_eq!(config["warnings"], json!([waits]));
+    wait_until(PATIENCE, "the log says what changed", async || {
+        let log = daemon.log();
+        let said = log.contains(waits)
+            && log.contains("`logging.level` changed from \"info\" to \"debug\"")
+            && log.contains("`auth.keys` changed");
+        said.then_some(())
+    })
+    .await;
+    assert!(!daemon.log().contains("muxi_sk_new"));
+}
+
+#[tokio::test]
+async fn a_faulty_configuration_changes_nothing_and_all_its_faults_are_named() {
+    let mut daemon = Daemon::start().await;
+    edit(&daemon, |config| {
+        config["auth"]["keys"] = json!([]);
+        config["logging"] = json!({"level": "loud"});
+        config["limits"] = json!({"entries": 0});
+    });
+    let (output, said) = run(&daemon, &["reload"]);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for fault in ["auth.keys is empty", "logging.level must be", "limits.entries must be 1 to"] {
+        assert!(said.contains(fault), "{said}");
+        assert!(daemon.log().contains(fault), "{}", daemon.log());
+    }
+    // The old key is let in as before.
+    let config = daemon.get("/rpc/server/status").await.data()["config"].clone();
+    assert_eq!(config["last_reload_ok"], false);
+    assert!(config["warnings"][0].as_str().expect("a line").contains("refused"), "{config}");
+
+    edit(&daemon, |config| {
+        config["auth"]["keys"] = json!([{"id": KEY, "secret": SECRET}]);
+        config["logging"] = json!({"level": "warn"});
+        config["limits"] = json!({});
+    });
+    let (output, said) = run(&daemon, &["reload"]);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("`logging.level` changed from \"info\" to \"warn\""), "{said}");
+    let config = daemon.get("/rpc/server/status").await.data()["config"].clone();
+    assert_eq!((&config["reloads"], &config["warnings"]), (&json!(2), &json!([])));
+    assert_eq!(daemon.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_commands_find_the_manager_by_its_data_folder() {
+    let mut daemon = Daemon::builder().install();
+    for command in ["reload", "stop"] {
+        let (output, said) = run(&daemon, &[command]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(said.contains("no manager runs on"), "{said}");
+    }
+    daemon.start_again().await;
+    let (output, said) = run(&daemon, &["reload"]);
+    assert!(output.status.success() && said.contains("nothing changed"), "{said}");
+    // One that was killed does not count as running, whatever it left.
+    daemon.kill9();
+    let (output, said) = run(&daemon, &["stop"]);
+    assert!(!output.status.success() && said.contains("no manager runs on"), "{said}");
+
+    daemon.start_again().await;
+    let (output, said) = run(&daemon, &["stop"]);
+    assert!(output.status.success() && said.contains("has ended"), "{said}");
+    assert!(daemon.ended().await.success());
+}
