@@ -41,7 +41,11 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            accept: AcceptLimits { connections: 1024, header_read: Duration::from_secs(30) },
+            accept: AcceptLimits {
+                connections: 1024,
+                header_read: Duration::from_secs(30),
+                write_stall: Duration::from_mins(1),
+            },
             body_bytes: 1024 * 1024,
             body_bytes_besides: 64 * 1024,
             body_read: Duration::from_secs(30),

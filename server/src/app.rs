@@ -113,6 +113,7 @@ impl Manager {
         let limits = AcceptLimits {
             connections: context.config.limits.connections,
             header_read: Duration::from_millis(context.config.limits.header_read_ms),
+            write_stall: Duration::from_millis(context.config.limits.write_stall_ms),
         };
         let app = http::router(&supervisor);
         let listener = tokio::net::TcpListener::from_std(listener)?;

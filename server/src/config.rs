@@ -5,6 +5,7 @@
 
 mod limits;
 mod obsolete;
+mod proxy;
 mod source;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
 pub use self::limits::Limits;
+pub use self::proxy::{BreakerConfig, CorsConfig, ProxyConfig, SdkConfig};
 pub use self::source::{Folders, Overrides, Source};
+use crate::client_address::TrustedProxies;
 
 /// The whole of `config.yaml`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -28,6 +31,8 @@ pub struct Config {
     pub server: ServerConfig,
     pub auth: AuthConfig,
     pub formations: FormationsConfig,
+    pub proxy: ProxyConfig,
+    pub sdk: SdkConfig,
     pub runtime: RuntimeConfig,
     pub logging: LoggingConfig,
     pub limits: Limits,
@@ -38,6 +43,8 @@ pub struct Config {
 pub struct ServerConfig {
     pub host: String,
     pub port: u16,
+    /// Networks or addresses of proxies before this manager, whose `X-Forwarded-*` are believed.
+    pub trusted_proxies: Vec<String>,
 }
 
 /// Who may manage. Either a list of keys, or the older single pair, or both.
@@ -263,6 +270,10 @@ impl Config {
             let fault = format!("limits.{name} must be {} to {}", range.start(), range.end());
             check(range.contains(&value), &fault);
         }
+        let proxies = TrustedProxies::new(&self.server.trusted_proxies).err().unwrap_or_default();
+        for fault in [proxies, self.proxy.faults(), self.sdk.faults()].concat() {
+            check(false, &fault);
+        }
         faults
     }
 }
@@ -271,7 +282,7 @@ impl Config {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { host: "127.0.0.1".to_owned(), port: 7890 }
+        Self { host: "127.0.0.1".to_owned(), port: 7890, trusted_proxies: Vec::new() }
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod acts;
 pub mod app;
 pub mod bundles;
+pub mod client_address;
 pub mod config;
 pub mod control;
 pub mod disk;

@@ -21,6 +21,8 @@ pub struct Limits {
     /// Bundles that are received and unpacked at once; further ones wait.
     pub deploys_at_once: usize,
     pub header_read_ms: u64,
+    /// How long a client may take nothing of an answer that waits for it.
+    pub write_stall_ms: u64,
     pub connections: usize,
     /// From a stop signal to the end of the manager, formations included.
     pub shutdown_ms: u64,
@@ -49,6 +51,7 @@ impl Default for Limits {
             upload_ms: 600_000,
             deploys_at_once: 4,
             header_read_ms: 30_000,
+            write_stall_ms: 60_000,
             connections: 4_096,
             shutdown_ms: 30_000,
             proxy_head_ms: 600_000,
@@ -62,11 +65,11 @@ impl Default for Limits {
 
 impl Limits {
     /// Each limit with the values that make sense.
-    pub(super) fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 15] {
+    pub(super) fn ranges(&self) -> Vec<(&'static str, u64, RangeInclusive<u64>)> {
         const TIB: u64 = 1 << 40;
         const HOUR_MS: u64 = 3_600_000;
         let count = |value: usize| value as u64;
-        [
+        vec![
             ("bundle_bytes", self.bundle_bytes, 1_024..=TIB),
             ("unpacked_bytes", self.unpacked_bytes, 1_024..=TIB),
             ("entries", self.entries.into(), 1..=1_000_000),
@@ -75,6 +78,7 @@ impl Limits {
             ("upload_ms", self.upload_ms, 1_000..=24 * HOUR_MS),
             ("deploys_at_once", count(self.deploys_at_once), 1..=1_000),
             ("header_read_ms", self.header_read_ms, 100..=HOUR_MS),
+            ("write_stall_ms", self.write_stall_ms, 100..=HOUR_MS),
             ("connections", count(self.connections), 1..=1_000_000),
             ("shutdown_ms", self.shutdown_ms, 100..=HOUR_MS),
             ("proxy_head_ms", self.proxy_head_ms, 100..=24 * HOUR_MS),

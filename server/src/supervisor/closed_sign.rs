@@ -20,7 +20,11 @@ pub(super) struct ClosedSign {
     shutdown: Shutdown,
 }
 
-const LIMITS: AcceptLimits = AcceptLimits { connections: 64, header_read: Duration::from_secs(10) };
+const LIMITS: AcceptLimits = AcceptLimits {
+    connections: 64,
+    header_read: Duration::from_secs(10),
+    write_stall: Duration::from_secs(10),
+};
 
 // === impl ClosedSign ===
 

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
 use crate::shutdown::Shutdown;
+use crate::stall::StallGuard;
 use crate::tasks::{TaskGroup, TaskKind};
 
 /// Bounds of one listener.
@@ -25,6 +26,8 @@ pub struct AcceptLimits {
     pub connections: usize,
     /// From the first byte of a request to the end of its header, and idle time between requests.
     pub header_read: Duration,
+    /// How long a peer may take nothing of what waits for it before its connection is ended.
+    pub write_stall: Duration,
 }
 
 /// Who is at the other end of a connection; every request carries it as an extension.
@@ -64,8 +67,9 @@ pub async fn serve<L>(
             // Cancel-safe: an unused permit goes back, and accept loses no connection.
             accepted = accept => accepted,
         };
-        let connection = http
-            .serve_connection_with_upgrades(TokioIo::new(io), route(app.clone(), address.into()));
+        let io = TokioIo::new(StallGuard::new(io, limits.write_stall));
+        let connection =
+            http.serve_connection_with_upgrades(io, route(app.clone(), address.into()));
         let connection = graceful.watch(connection.into_owned());
         let closing = shutdown.closing.clone();
         tasks.spawn(TaskKind::Connection, "connection", async move {

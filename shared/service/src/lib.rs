@@ -5,12 +5,14 @@
 
 pub mod accept;
 pub mod clock;
+pub mod cors;
 pub mod handoff;
 pub mod listen;
 mod refused;
 pub mod request_id;
 pub mod shutdown;
 pub mod sse;
+mod stall;
 pub mod tasks;
 pub mod telemetry;
 pub mod unix_path;
