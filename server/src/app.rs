@@ -24,6 +24,7 @@ use crate::running;
 use crate::store::{Store, formations};
 use crate::supervisor::process::Reaper;
 use crate::supervisor::{Context, Supervisor};
+use crate::webhooks::{self, Webhooks};
 
 /// A manager that is bound and has opened its store, but has not begun to serve.
 #[derive(Debug)]
@@ -50,10 +51,15 @@ impl Manager {
             .next()
             .with_context(|| format!("server.host `{host}` has no address"))?;
         let runtime = runtime_program(&config.runtime.program)?;
+        let faults = webhooks::faults(&config);
+        anyhow::ensure!(faults.is_empty(), "the configuration has faults:\n{}", faults.join("\n"));
         let layout = folders.layout()?;
         layout.create().with_context(|| {
             format!("failed to make the data folder {}", layout.root().display())
         })?;
+        let reserve = Reserve::new(layout.reserve());
+        // The lock and the store need a few blocks of their own.
+        reserve.give_way();
         let lock = running::lock(&layout)?.with_context(|| {
             let root = layout.root().display();
             format!("another manager works on {root}; stop it, or set MUXI_DATA_DIR")
@@ -61,7 +67,6 @@ impl Manager {
         let listener = muxi_service::listen::bind(address).with_context(|| {
             format!("failed to listen on {address}; is another manager running? try --port")
         })?;
-        let reserve = Reserve::new(layout.reserve());
         let store = Store::open(&layout.database(), reserve.clone())
             .with_context(|| format!("failed to open {}", layout.database().display()))?;
         let shutdown = Shutdown::new();
@@ -85,6 +90,7 @@ impl Manager {
             steady: Clock::steady(),
             deploys,
             routes: Routes::default(),
+            webhooks: Webhooks::default(),
             reaper: Reaper::start()?,
             tasks: TaskGroup::new(shutdown.stopping.clone()),
             shutdown,
@@ -106,6 +112,10 @@ impl Manager {
         bundles::sweep(&context.layout, &stored, &bundles);
         let disk = context.disk.clone().watch(context.shutdown.stopping.clone());
         context.tasks.spawn(TaskKind::Critical, "disk", disk);
+        // Before anything can happen to a formation.
+        webhooks::subscribe(&context).await?;
+        let deliver = webhooks::deliver(Arc::clone(&context));
+        context.tasks.spawn(TaskKind::Critical, "webhooks", deliver);
         let supervisor = Supervisor::new(Arc::clone(&context));
         let count = supervisor.boot().await?;
         tracing::info!(formations = count, "reconciling");

@@ -7,6 +7,7 @@ mod limits;
 mod obsolete;
 mod proxy;
 mod source;
+mod webhooks;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ use serde_yaml::Value;
 pub use self::limits::Limits;
 pub use self::proxy::{BreakerConfig, CorsConfig, ProxyConfig, SdkConfig};
 pub use self::source::{Folders, Overrides, Source};
+pub use self::webhooks::WebhookConfig;
 use crate::client_address::TrustedProxies;
 
 /// The whole of `config.yaml`.
@@ -36,6 +38,7 @@ pub struct Config {
     pub runtime: RuntimeConfig,
     pub logging: LoggingConfig,
     pub limits: Limits,
+    pub webhooks: Vec<WebhookConfig>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -203,6 +206,7 @@ impl Config {
         if !masked.auth.secret.is_empty() {
             masked.auth.secret = mask(&masked.auth.secret);
         }
+        masked.webhooks.iter_mut().for_each(WebhookConfig::mask);
         masked
     }
 
@@ -271,7 +275,10 @@ impl Config {
             check(range.contains(&value), &fault);
         }
         let proxies = TrustedProxies::new(&self.server.trusted_proxies).err().unwrap_or_default();
-        for fault in [proxies, self.proxy.faults(), self.sdk.faults()].concat() {
+        for fault in
+            [proxies, self.proxy.faults(), self.sdk.faults(), webhooks::faults(&self.webhooks)]
+                .concat()
+        {
             check(false, &fault);
         }
         faults

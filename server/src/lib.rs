@@ -23,6 +23,7 @@ pub mod reload;
 pub mod running;
 pub mod store;
 pub mod supervisor;
+pub mod webhooks;
 
 /// What this program calls itself on the wire.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

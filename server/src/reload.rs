@@ -115,6 +115,7 @@ impl Reloader {
         }
         context.live.config.store(Arc::new(effective));
         self.last = config;
+        context.webhooks.reconfigured();
         let applied: Vec<String> = applied.iter().map(ToString::to_string).collect();
         let needs_restart: Vec<String> =
             needs_restart.iter().map(|it| format!("{it}: takes effect after a restart")).collect();

@@ -1,6 +1,7 @@
 //! From use-case errors to answers: the one place of the manager that picks statuses and words.
 
 use axum::extract::Request;
+use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +13,7 @@ use crate::bundles::{PrepareError, ReceiveError};
 use crate::disk::{self, DiskLow};
 use crate::ports::LeaseError;
 use crate::store::StoreError;
+use crate::webhooks::WebhookError;
 
 /// A failure on its way out; its body is written by [`render`].
 #[derive(Debug, Clone)]
@@ -56,6 +58,11 @@ impl Failure {
 
     pub(super) fn unknown_formation() -> Self {
         Self::new(ProblemKind::NotFound, "Formation not found")
+    }
+
+    /// A query that is not understood.
+    pub(super) fn query(rejected: &QueryRejection) -> Self {
+        Self::new(ProblemKind::ValidationError, rejected.body_text())
     }
 
     pub(super) fn not_implemented(method: &Method, path: &str) -> Self {
@@ -128,6 +135,17 @@ impl From<DiskLow> for Failure {
                  deleting a formation, and try again"
             ),
         )
+    }
+}
+
+impl From<WebhookError> for Failure {
+    fn from(error: WebhookError) -> Self {
+        match error {
+            WebhookError::Unknown(_) | WebhookError::UnknownDelivery(_) => {
+                Self::new(ProblemKind::NotFound, error.to_string())
+            }
+            WebhookError::Store(error) => error.into(),
+        }
     }
 }
 

@@ -3,10 +3,12 @@
 
 mod auth;
 mod error;
+mod events;
 mod formations;
 mod operations;
 mod room;
 mod server;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -52,6 +54,11 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .route("/rpc/formations/{id}/rollback/stream", post(unbuilt))
         .route("/rpc/formations/{id}/logs/stream", get(unbuilt))
         .route("/rpc/server/logs", get(unbuilt))
+        .route("/rpc/events", get(events::list))
+        .route("/rpc/webhooks", get(webhooks::list))
+        .route("/rpc/webhooks/{id}/test", post(webhooks::test))
+        .route("/rpc/webhooks/deliveries", get(webhooks::list_deliveries))
+        .route("/rpc/webhooks/deliveries/{id}/retry", post(webhooks::retry))
         .route("/rpc/dev/run", post(unbuilt))
         .route("/rpc/dev/stop", post(unbuilt))
         // Behind the routes, so that an unknown path is 404 before a key is asked for.

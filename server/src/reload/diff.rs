@@ -9,7 +9,7 @@ use crate::config::Config;
 
 /// What may change while the manager runs: keys, and all below them. A key that stands in no line
 /// needs a restart, so a new key is never taken for applied by mistake.
-const RELOADABLE: &[&str] = &["auth", "logging.level"];
+const RELOADABLE: &[&str] = &["auth", "logging.level", "webhooks"];
 
 /// What changed, by whether it counts at once.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 //! Invariants: one thread owns the database, so only this module writes it; a command is one
 //! closure in one transaction; what `write` answered is on the disk.
 
+pub mod deliveries;
+pub mod events;
 pub mod formations;
 pub mod instances;
 pub mod operations;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::disk::Reserve;
 
@@ -21,6 +23,8 @@ use crate::disk::Reserve;
 pub struct Store {
     commands: mpsc::Sender<Command>,
     changes: Arc<broadcast::Sender<String>>,
+    /// The number of the newest event.
+    newest_event: Arc<watch::Sender<u64>>,
     reserve: Reserve,
 }
 
@@ -55,7 +59,8 @@ const QUEUED_COMMANDS_MAX: usize = 256;
 /// Changes that a slow follower may miss before it reads all again.
 const QUEUED_CHANGES_MAX: usize = 256;
 /// In order; the database's version is the number of those that it has seen.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001.sql"), include_str!("migrations/0004.sql")];
 
 // === impl Store ===
 
@@ -72,6 +77,7 @@ impl Store {
              PRAGMA cache_size = -512;",
         )?;
         migrate(&mut connection)?;
+        let (newest_event, _) = watch::channel(events::newest(&connection)?);
         let (commands, mut queue) = mpsc::channel::<Command>(QUEUED_COMMANDS_MAX);
         std::thread::Builder::new()
             .name("store".to_owned())
@@ -82,7 +88,12 @@ impl Store {
             })
             .map_err(|error| StoreError::Unreadable(error.to_string()))?;
         let (changes, _) = broadcast::channel(QUEUED_CHANGES_MAX);
-        Ok(Self { commands, changes: Arc::new(changes), reserve })
+        Ok(Self {
+            commands,
+            changes: Arc::new(changes),
+            newest_event: Arc::new(newest_event),
+            reserve,
+        })
     }
 
     /// Runs `command` in a transaction that is committed if it succeeds.
@@ -90,13 +101,17 @@ impl Store {
         &self,
         command: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let reserve = self.reserve.clone();
+        let (reserve, newest_event) = (self.reserve.clone(), Arc::clone(&self.newest_event));
         self.run(move |connection| {
             reserve.give_way();
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = command(&transaction)?;
             transaction.commit()?;
+            // Here, so that nobody who records an event can forget to tell.
+            if let Ok(newest) = events::newest(connection) {
+                newest_event.send_if_modified(|told| std::mem::replace(told, newest) != newest);
+            }
             Ok(value)
         })
         .await
@@ -121,6 +136,11 @@ impl Store {
     /// The ids of operations that got new events, after the events were written.
     pub fn operation_changes(&self) -> broadcast::Receiver<String> {
         self.changes.subscribe()
+    }
+
+    /// The number of the newest event, whenever there is another.
+    pub fn newest_event(&self) -> watch::Receiver<u64> {
+        self.newest_event.subscribe()
     }
 
     /// Tells followers to look at an operation again.

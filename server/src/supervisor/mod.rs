@@ -30,6 +30,7 @@ use crate::ports::{Lease, PortPool};
 use crate::proxy::routes::Routes;
 use crate::reload::Live;
 use crate::store::{Store, StoreError, formations};
+use crate::webhooks::Webhooks;
 
 /// What every actor needs.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ pub struct Context {
     pub steady: Clock,
     pub ports: PortPool,
     pub routes: Routes,
+    pub webhooks: Webhooks,
     pub reaper: Reaper,
     /// Uploads and their unpacking, which take disk and memory.
     pub deploys: Semaphore,

@@ -5,6 +5,7 @@
 
 pub mod chat;
 pub mod envelope;
+pub mod events;
 pub mod ids;
 pub mod launch;
 pub mod management;

@@ -24,7 +24,17 @@ pub const KEEPALIVE: &[u8] = b": keepalive\n\n";
 
 /// One frame: an optional `event:` line, one `data:` line of compact ASCII JSON, a blank line.
 pub fn frame(event: Option<&str>, data: &impl Serialize) -> Bytes {
-    let mut buffer = BytesMut::with_capacity(256);
+    frame_after(BytesMut::with_capacity(256), event, data)
+}
+
+/// The same with an `id:` line before it, with which clients come back as `Last-Event-ID`.
+pub fn numbered_frame(number: u64, event: &str, data: &impl Serialize) -> Bytes {
+    let mut buffer = BytesMut::with_capacity(512);
+    buffer.put_slice(format!("id: {number}\n").as_bytes());
+    frame_after(buffer, Some(event), data)
+}
+
+fn frame_after(mut buffer: BytesMut, event: Option<&str>, data: &impl Serialize) -> Bytes {
     if let Some(event) = event {
         buffer.put_slice(b"event: ");
         buffer.put_slice(event.as_bytes());
@@ -134,6 +144,12 @@ mod tests {
         );
         let payload = text.lines().nth(1).unwrap().strip_prefix("data: ").unwrap();
         assert_eq!(serde_json::from_str::<serde_json::Value>(payload).unwrap(), data);
+    }
+
+    #[test]
+    fn a_number_comes_first() {
+        let frame = numbered_frame(7, "ping", &json!({"a": 1}));
+        assert_eq!(frame, "id: 7\nevent: ping\ndata: {\"a\":1}\n\n");
     }
 
     #[tokio::test(start_paused = true)]
