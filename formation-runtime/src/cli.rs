@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use muxi_service::cors::{CorsPolicy, ORIGINS_VAR};
 
 /// Serve one formation: chat, sessions and streams over HTTP
 #[derive(Debug, Parser)]
@@ -56,6 +57,9 @@ pub struct Serve {
     /// How long open requests may go on after a signal to stop
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     pub grace_ms: u64,
+    /// Origins whose pages may call from a browser, by commas; `*` is every one, "" none
+    #[arg(long, value_name = "ORIGINS", env = ORIGINS_VAR, default_value = "*")]
+    pub cors_origins: CorsPolicy,
 }
 
 #[derive(Debug, Clone, Subcommand)]
@@ -101,6 +105,7 @@ mod tests {
         assert!(parsed(&["formation-runtime", "hello", "--port", "0"]).unwrap().serve.is_some());
         let list = parsed(&["formation-runtime", "models", "list"]).unwrap();
         assert!(list.serve.is_none() && list.command.is_some());
+        assert!(parsed(&["formation-runtime", "hello", "--cors-origins", "https://a/"]).is_err());
         assert!(parsed(&["formation-runtime"]).is_err());
     }
 }

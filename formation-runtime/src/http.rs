@@ -18,22 +18,28 @@ mod status;
 mod stream;
 mod unbuilt;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
-use muxi_service::request_id;
+use muxi_service::cors::CorsPolicy;
+use muxi_service::{cors, request_id};
 
 use crate::app::App;
 use crate::instance::SharedPort;
 
 /// What the formation's port serves.
-pub fn public(app: App) -> Router {
-    layered(routes(&app), app)
+pub fn public(app: App, origins: CorsPolicy) -> Router {
+    let routes =
+        layered(routes(&app), app).layer(from_fn_with_state(Arc::new(origins), cors::layer));
+    identified(routes)
 }
 
-/// What the private socket serves: the same, and the manager's own routes.
+/// What the private socket serves: the same, and the manager's own routes. What browsers need is
+/// added by the manager there.
 pub fn private(app: App, port: SharedPort) -> Router {
-    layered(routes(&app).merge(instance::routes(port)), app)
+    identified(layered(routes(&app).merge(instance::routes(port)), app))
 }
 
 fn routes(app: &App) -> Router {
@@ -60,6 +66,9 @@ fn layered(routes: Router, app: App) -> Router {
         .method_not_allowed_fallback(error::wrong_method)
         // Inside the request id's layer, since answers carry the id.
         .layer(from_fn_with_state(app, answer::layer))
-        // Outermost: everything that happens to a request is logged under its id.
-        .layer(from_fn(request_id::layer))
+}
+
+/// Outermost: everything that happens to a request is logged under its id.
+fn identified(routes: Router) -> Router {
+    routes.layer(from_fn(request_id::layer))
 }

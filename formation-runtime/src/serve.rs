@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::Router;
 use axum::serve::ListenerExt as _;
 use muxi_formation::Persistent;
 use muxi_memory::{DATABASE_FILE, Location, Retention, Store};
@@ -64,9 +65,10 @@ pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
         .map(|(socket, models_dir)| running.host_models(socket, models_dir))
         .transpose()?;
     let is_managed = inherited.is_some();
+    let public = http::public(Arc::clone(&app), arguments.cors_origins.clone());
     let address = match inherited {
-        Some(sockets) => running.serve_inherited(&app, sockets)?,
-        None => running.serve_own(&app, own_address?)?,
+        Some(sockets) => running.serve_inherited(public, &app, sockets)?,
+        None => running.serve_own(public, own_address?)?,
     };
     announce(&app, &data_dir, address, is_managed);
     drop(app);
@@ -89,14 +91,14 @@ pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
 // === impl Running ===
 
 impl Running {
-    fn serve_own(&self, app: &App, address: SocketAddr) -> anyhow::Result<SocketAddr> {
+    fn serve_own(&self, public: Router, address: SocketAddr) -> anyhow::Result<SocketAddr> {
         let listener =
             listen::bind(address).with_context(|| format!("failed to listen on {address}"))?;
         let address = listener.local_addr()?;
         let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(send_at_once);
         let serving = accept::serve(
             listener,
-            http::public(Arc::clone(app)),
+            public,
             self.limits.accept,
             self.tasks.clone(),
             self.shutdown.clone(),
@@ -106,12 +108,16 @@ impl Running {
     }
 
     /// The private socket is served at once, the formation's port when the manager says so.
-    fn serve_inherited(&self, app: &App, sockets: Inherited) -> anyhow::Result<SocketAddr> {
+    fn serve_inherited(
+        &self,
+        public: Router,
+        app: &App,
+        sockets: Inherited,
+    ) -> anyhow::Result<SocketAddr> {
         let Inherited { shared, private, handoff: handoff_listener } = sockets;
         let address = shared.local_addr()?;
         let shared_copy = shared.try_clone()?;
         let (limits, shutdown) = (self.limits.accept, &self.shutdown);
-        let public = http::public(Arc::clone(app));
         let port = SharedPort::new(shared, public, limits, self.tasks.clone(), shutdown.clone());
         let private = tokio::net::UnixListener::from_std(private)?;
         let app = http::private(Arc::clone(app), port);

@@ -1,15 +1,17 @@
 //! Answers on the port of a formation that is stopped or given up, so that its clients read why
 //! instead of waiting in a backlog that nobody empties.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use muxi_contract::envelope::RequestRef;
 use muxi_contract::{Envelope, ErrorBody, ErrorCode, FormationId, RequestId};
 use muxi_service::accept::{self, AcceptLimits};
-use muxi_service::{Clock, Shutdown, TaskKind};
+use muxi_service::{Clock, Shutdown, TaskKind, cors};
 
 use super::Context;
 use crate::ports::Lease;
@@ -41,6 +43,9 @@ impl ClosedSign {
         let (clock, message) = (context.clock.clone(), format!("Formation '{id}' {reason}"));
         let app =
             Router::new().fallback(move || std::future::ready(sorry(&clock, message.clone())));
+        // A page of another origin reads why, too.
+        let policy = Arc::new(context.config.proxy.cors.policy());
+        let app = app.layer(from_fn_with_state(policy, cors::layer));
         let serving = accept::serve(listener, app, LIMITS, context.tasks.clone(), shutdown.clone());
         context.tasks.spawn(TaskKind::PerFormation, format!("closed sign {id}"), serving);
         Some(Self { shutdown })

@@ -12,6 +12,7 @@ use muxi_contract::FormationId;
 use muxi_contract::launch::{
     ACCEPT_ROUTE, HEALTH_ROUTE, LaunchSpec, MODEL_HOST_SOCKET_VAR, ResourceLimits,
 };
+use muxi_service::cors::ORIGINS_VAR;
 use muxi_service::unix_path;
 use tokio::sync::mpsc;
 
@@ -98,6 +99,7 @@ pub(super) fn start(context: &Context, plan: &Plan, lease: &Lease) -> Result<Pro
             ("MUXI_SERVER_URL", format!("http://localhost:{}", context.config.server.port)),
             ("MUXI_ENV", "production".to_owned()),
             (MODEL_HOST_SOCKET_VAR, text(layout.model_host_socket())),
+            (ORIGINS_VAR, context.config.proxy.cors.allow_origins.join(",")),
             (INSTANCE_VAR, name.clone()),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
