@@ -16,7 +16,7 @@ pub(crate) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forward
 pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// What every request carries as an extension.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientAddress {
     /// None for a caller on a Unix socket of this machine. IPv4 is never written as IPv6.
     pub ip: Option<IpAddr>,

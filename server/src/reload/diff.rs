@@ -9,7 +9,20 @@ use crate::config::Config;
 
 /// What may change while the manager runs: keys, and all below them. A key that stands in no line
 /// needs a restart, so a new key is never taken for applied by mistake.
-const RELOADABLE: &[&str] = &["auth", "logging.level", "webhooks"];
+const RELOADABLE: &[&str] = &[
+    "auth",
+    "limits.proxy_head_ms",
+    "logging.level",
+    "proxy.breaker",
+    "proxy.concurrency",
+    "proxy.held_max",
+    "proxy.held_per_formation_max",
+    "proxy.hold_ms",
+    "proxy.upgrade_idle_ms",
+    "proxy.upgrades_max",
+    "sdk",
+    "webhooks",
+];
 
 /// What changed, by whether it counts at once.
 #[derive(Debug, Default, PartialEq, Eq)]

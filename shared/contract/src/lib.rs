@@ -9,6 +9,7 @@ pub mod events;
 pub mod ids;
 pub mod launch;
 pub mod management;
+pub mod proxy;
 pub mod signature;
 
 pub use envelope::{Envelope, ErrorBody, ErrorCode};
