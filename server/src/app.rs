@@ -1,13 +1,11 @@
 //! The manager put together: open the store, sweep, listen, reconcile, stop.
 
 use std::fs::File;
-use std::net::ToSocketAddrs as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use muxi_service::accept::{self, AcceptLimits};
 use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,6 +15,7 @@ use crate::bundles;
 use crate::config::{Config, Folders};
 use crate::disk::{Disk, Reserve};
 use crate::http;
+use crate::listeners::Listeners;
 use crate::ports::PortPool;
 use crate::proxy::routes::Routes;
 use crate::reload::Reloader;
@@ -30,7 +29,7 @@ use crate::webhooks::{self, Webhooks};
 #[derive(Debug)]
 pub struct Manager {
     context: Arc<Context>,
-    listener: std::net::TcpListener,
+    listeners: Listeners,
     reloader: Reloader,
     hangup: Signal,
     /// Keeps a second manager off the data folder.
@@ -44,12 +43,6 @@ impl Manager {
     pub fn bind(config: Config, mut reloader: Reloader, folders: &Folders) -> anyhow::Result<Self> {
         // From here on, a hang-up is a wish to reload and no longer deadly.
         let hangup = signal(SignalKind::hangup())?;
-        let (host, port) = (config.server.host.as_str(), config.server.port);
-        let address = (host, port)
-            .to_socket_addrs()
-            .with_context(|| format!("server.host `{host}` is no address"))?
-            .next()
-            .with_context(|| format!("server.host `{host}` has no address"))?;
         let runtime = runtime_program(&config.runtime.program)?;
         let faults = webhooks::faults(&config);
         anyhow::ensure!(faults.is_empty(), "the configuration has faults:\n{}", faults.join("\n"));
@@ -64,20 +57,18 @@ impl Manager {
             let root = layout.root().display();
             format!("another manager works on {root}; stop it, or set MUXI_DATA_DIR")
         })?;
-        let listener = muxi_service::listen::bind(address).with_context(|| {
-            format!("failed to listen on {address}; is another manager running? try --port")
-        })?;
+        let clock = Clock::system();
+        let listeners = Listeners::bind(&config, clock.now())?;
         let store = Store::open(&layout.database(), reserve.clone())
             .with_context(|| format!("failed to open {}", layout.database().display()))?;
         let shutdown = Shutdown::new();
         let (read, mut config) = (config.clone(), config);
         config.limits.connections = fit_connections(config.limits.connections);
         // Port 0 asks the system for a port; what is told to formations must be the real one.
-        config.server.port = listener.local_addr()?.port();
+        config.server.port = listeners.address()?.port();
         let deploys = Semaphore::new(config.limits.deploys_at_once);
         let disk = Disk::new(layout.root(), config.limits.disk_free_min_bytes, reserve);
-        let clock = Clock::system();
-        let live = reloader.begin(&read, &config, clock.now().to_string());
+        let live = reloader.begin(&read, &config, listeners.pair(), clock.now().to_string());
         let context = Context {
             store,
             ports: PortPool::new(&config.formations),
@@ -96,17 +87,18 @@ impl Manager {
             shutdown,
             runtime,
         };
-        Ok(Self { context: Arc::new(context), listener, reloader, hangup, _lock: lock })
+        Ok(Self { context: Arc::new(context), listeners, reloader, hangup, _lock: lock })
     }
 
-    pub fn address(&self) -> std::io::Result<std::net::SocketAddr> {
-        self.listener.local_addr()
+    /// Where it can be reached from this machine.
+    pub fn url(&self) -> std::io::Result<String> {
+        self.listeners.url()
     }
 
     /// Serves until a signal; true when every task ended in time.
     pub async fn serve(self) -> anyhow::Result<bool> {
-        let Self { context, listener, reloader, hangup, _lock } = self;
-        let url = format!("http://{}", listener.local_addr()?);
+        let Self { context, listeners, reloader, hangup, _lock } = self;
+        let url = listeners.url()?;
         let read = |db: &_| Ok((formations::all(db)?, formations::bundles(db)?));
         let (stored, bundles) = context.store.read(read).await?;
         bundles::sweep(&context.layout, &stored, &bundles);
@@ -120,20 +112,8 @@ impl Manager {
         let count = supervisor.boot().await?;
         tracing::info!(formations = count, "reconciling");
 
-        let limits = AcceptLimits {
-            connections: context.config.limits.connections,
-            header_read: Duration::from_millis(context.config.limits.header_read_ms),
-            write_stall: Duration::from_millis(context.config.limits.write_stall_ms),
-        };
-        let app = http::router(&supervisor);
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        let listener = axum::serve::ListenerExt::tap_io(listener, |stream| {
-            // A token must not wait for the next one.
-            let _only_slower = stream.set_nodelay(true);
-        });
+        listeners.serve(http::router(&supervisor), &context)?;
         let (tasks, shutdown) = (context.tasks.clone(), context.shutdown.clone());
-        let serving = accept::serve(listener, app, limits, tasks.clone(), shutdown.clone());
-        tasks.spawn(TaskKind::Critical, "management listener", serving);
         running::report(&context.layout, &reloader.running(url, &context))
             .context("failed to say in the data folder where the manager listens")?;
         let reloading = reloader.run(Arc::clone(&context), hangup);

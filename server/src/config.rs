@@ -7,6 +7,7 @@ mod limits;
 mod obsolete;
 mod proxy;
 mod source;
+mod tls;
 mod webhooks;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -20,6 +21,7 @@ use serde_yaml::Value;
 pub use self::limits::Limits;
 pub use self::proxy::{BreakerConfig, CorsConfig, ProxyConfig, SdkConfig};
 pub use self::source::{Folders, Overrides, Source};
+pub use self::tls::{MinVersion, TlsConfig};
 pub use self::webhooks::WebhookConfig;
 use crate::client_address::TrustedProxies;
 
@@ -48,6 +50,11 @@ pub struct ServerConfig {
     pub port: u16,
     /// Networks or addresses of proxies before this manager, whose `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<String>,
+    /// What clients and formations are told to call, such as `https://muxi.example.com`; empty means
+    /// this machine and port.
+    pub public_url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
 }
 
 /// Who may manage. Either a list of keys, or the older single pair, or both.
@@ -247,6 +254,13 @@ impl Config {
             "auth.enabled is false, but server.host can be reached from other machines",
         );
         check(
+            self.server.public_url.is_empty() || is_http_url(&self.server.public_url),
+            "server.public_url must be a URL without a query, such as https://muxi.example.com",
+        );
+        for fault in self.server.tls.iter().flat_map(TlsConfig::faults) {
+            check(false, &fault);
+        }
+        check(
             formations.port_range_start >= 1024
                 && formations.port_range_start <= formations.port_range_end,
             "formations.port_range_start must be 1024 or more and not above port_range_end",
@@ -289,11 +303,26 @@ impl Config {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { host: "127.0.0.1".to_owned(), port: 7890, trusted_proxies: Vec::new() }
+        Self {
+            host: "127.0.0.1".to_owned(),
+            port: 7890,
+            trusted_proxies: Vec::new(),
+            public_url: String::new(),
+            tls: None,
+        }
     }
 }
 
 impl ServerConfig {
+    /// Where clients and formations are told to find this manager, without a slash at the end.
+    pub fn url(&self) -> String {
+        if !self.public_url.is_empty() {
+            return self.public_url.trim_end_matches('/').to_owned();
+        }
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://localhost:{}", self.port)
+    }
+
     pub(crate) fn is_loopback(&self) -> bool {
         self.host == "localhost"
             || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -375,6 +404,13 @@ impl std::fmt::Debug for AuthConfig {
             .field("timestamp_tolerance", timestamp_tolerance)
             .finish_non_exhaustive()
     }
+}
+
+fn is_http_url(text: &str) -> bool {
+    text.parse::<axum::http::Uri>().is_ok_and(|uri| {
+        let named = uri.host().is_some_and(|host| !host.is_empty());
+        matches!(uri.scheme_str(), Some("http" | "https")) && named && uri.query().is_none()
+    })
 }
 
 /// The kind of a secret, never a part of it.

@@ -16,6 +16,7 @@ mod http;
 pub mod init;
 pub mod jail;
 pub mod layout;
+mod listeners;
 mod percent;
 pub mod ports;
 pub mod proxy;
@@ -23,6 +24,7 @@ pub mod reload;
 pub mod running;
 pub mod store;
 pub mod supervisor;
+pub mod tls;
 pub mod webhooks;
 
 /// What this program calls itself on the wire.

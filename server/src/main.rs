@@ -30,6 +30,9 @@ fn main() -> ExitCode {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     // What this process inherited is for it alone: a pipe that a formation held would never end.
     close_fds::set_fds_cloexec(FIRST_INHERITED, &[]);
+    // Every client and server of this process uses this one; a second in the build would be a panic.
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    provider.install_default().expect("nobody was here before");
     let folders = Folders::from_environment();
     let done = match Args::parse().command {
         Command::Init(args) => args.run(&folders),
@@ -63,7 +66,7 @@ fn start(args: &StartArgs, folders: &Folders) -> anyhow::Result<ExitCode> {
         .context("failed to start the async runtime")?;
     let entered = runtime.enter();
     let manager = Manager::bind(config, Reloader::new(source, level, warnings), folders)?;
-    args::print(&format!("muxi-server listens on http://{}\n", manager.address()?));
+    args::print(&format!("muxi-server listens on {}\n", manager.url()?));
     let clean = runtime.block_on(manager.serve())?;
     // Unpacking that goes on is of no use any more; the next start sweeps what it leaves.
     drop(entered);

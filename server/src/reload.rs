@@ -4,6 +4,7 @@
 mod diff;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use muxi_contract::management::ConfigView;
@@ -11,9 +12,11 @@ use muxi_service::telemetry::LevelHandle;
 use tokio::signal::unix::Signal;
 
 pub use self::diff::{Change, Changes, diff};
-use crate::config::{Config, Source};
+use crate::config::{Config, Source, TlsConfig};
 use crate::running::{self, LastReload, Running};
 use crate::supervisor::Context;
+use crate::tls::{LivePair, Pair};
+use crate::webhooks;
 
 /// Where the configuration came from, and where it comes from again.
 #[derive(Debug)]
@@ -21,9 +24,18 @@ pub struct Reloader {
     source: Source,
     level: LevelHandle,
     warnings: Vec<String>,
+    /// What the management port serves, if it speaks TLS.
+    pair: Option<Arc<LivePair>>,
     /// As it was read at the start, and as it was read last.
     start: Config,
     last: Config,
+}
+
+/// A configuration that is good as a whole.
+struct Read {
+    config: Config,
+    warnings: Vec<String>,
+    pair: Option<(TlsConfig, Pair)>,
 }
 
 /// The configuration in effect; readers never wait.
@@ -33,16 +45,25 @@ pub struct Live {
     view: ArcSwap<ConfigView>,
 }
 
+const REFUSED: &str = "the last reload was refused and changed nothing; the log says why";
+
 // === impl Reloader ===
 
 impl Reloader {
     pub fn new(source: Source, level: LevelHandle, warnings: Vec<String>) -> Self {
         let (start, last) = (Config::default(), Config::default());
-        Self { source, level, warnings, start, last }
+        Self { source, level, warnings, pair: None, start, last }
     }
 
     /// Begins with what was read at the start; `effective` is what this machine made of it.
-    pub(crate) fn begin(&mut self, read: &Config, effective: &Config, loaded_at: String) -> Live {
+    pub(crate) fn begin(
+        &mut self,
+        read: &Config,
+        effective: &Config,
+        pair: Option<Arc<LivePair>>,
+        loaded_at: String,
+    ) -> Live {
+        self.pair = pair;
         self.start = read.clone();
         self.last = read.clone();
         let view = ConfigView {
@@ -66,7 +87,7 @@ impl Reloader {
         }
     }
 
-    /// Reloads at every signal until the manager stops.
+    /// Reloads at every signal, and certificates also when their files change, until the manager stops.
     pub(crate) async fn run(mut self, context: Arc<Context>, mut hangup: Signal) {
         loop {
             tokio::select! {
@@ -75,38 +96,53 @@ impl Reloader {
                 () = context.shutdown.stopping.cancelled() => return,
                 // Cancel-safe: signals that come together count as one.
                 _ = hangup.recv() => self.reload(&context),
+                // Cancel-safe: a look that comes later sees the same files.
+                tls = next_look(&context), if self.pair.is_some() => {
+                    if let (Some(pair), Some(tls)) = (&self.pair, tls) {
+                        pair.refresh(&tls, context.clock.now());
+                    }
+                }
             }
         }
     }
 
     fn reload(&mut self, context: &Context) {
         let reloads = context.live.view().reloads + 1;
-        let done = match self.source.read() {
-            Ok((config, warnings)) => self.apply(context, config, warnings, reloads),
-            Err(error) => {
-                tracing::error!("the configuration stays as it was: {error}");
-                let refused = "the last reload was refused and changed nothing; the log says why";
+        let done = match self.read(context) {
+            Ok(read) => self.apply(context, read, reloads),
+            Err(fault) => {
+                tracing::error!("the configuration stays as it was: {fault}");
                 let mut view = ConfigView::clone(&context.live.view());
-                view.warnings.retain(|warning| warning != refused);
-                view.warnings.push(refused.to_owned());
-                context.live.view.store(Arc::new(ConfigView {
-                    reloads,
-                    last_reload_ok: false,
-                    ..view
-                }));
-                LastReload { number: reloads, fault: Some(error.to_string()), ..Default::default() }
+                view.warnings.retain(|warning| warning != REFUSED);
+                view.warnings.push(REFUSED.to_owned());
+                let view = ConfigView { reloads, last_reload_ok: false, ..view };
+                context.live.view.store(Arc::new(view));
+                LastReload { number: reloads, fault: Some(fault), ..LastReload::default() }
             }
         };
         running::report_reload(context, done);
     }
 
-    fn apply(
-        &mut self,
-        context: &Context,
-        config: Config,
-        mut warnings: Vec<String>,
-        reloads: u32,
-    ) -> LastReload {
+    /// Everything that can go wrong, before anything changes.
+    fn read(&self, context: &Context) -> Result<Read, String> {
+        let (config, warnings) = self.source.read().map_err(|error| error.to_string())?;
+        let faults = webhooks::faults(&config);
+        if !faults.is_empty() {
+            return Err(faults.join("\n"));
+        }
+        let pair = match (&self.pair, &config.server.tls) {
+            (Some(_), Some(tls)) => {
+                let pair = Pair::load(tls, context.clock.now());
+                Some((tls.clone(), pair.map_err(|error| error.to_string())?))
+            }
+            // Whether the port speaks TLS needs a restart.
+            (None, _) | (_, None) => None,
+        };
+        Ok(Read { config, warnings, pair })
+    }
+
+    fn apply(&mut self, context: &Context, read: Read, reloads: u32) -> LastReload {
+        let Read { config, mut warnings, pair } = read;
         let applied = diff(&self.last, &config).applied;
         let needs_restart = diff(&self.start, &config).needs_restart;
         let effective = diff::overlay(&context.live(), &config);
@@ -114,6 +150,9 @@ impl Reloader {
             tracing::error!("{error}");
         }
         context.live.config.store(Arc::new(effective));
+        if let (Some(live), Some((tls, pair))) = (&self.pair, pair) {
+            live.replace(&tls, pair);
+        }
         self.last = config;
         context.webhooks.reconfigured();
         let applied: Vec<String> = applied.iter().map(ToString::to_string).collect();
@@ -132,6 +171,13 @@ impl Reloader {
         context.live.view.store(Arc::new(view));
         LastReload { number: reloads, fault: None, applied, needs_restart }
     }
+}
+
+/// Waits until the certificate's files are due for a look; where they lie.
+async fn next_look(context: &Context) -> Option<TlsConfig> {
+    let seconds = context.live().server.tls.as_ref().map_or(0, |tls| tls.watch_interval);
+    tokio::time::sleep(Duration::from_secs(seconds.max(1).into())).await;
+    context.live().server.tls.clone()
 }
 
 // === impl Live ===

@@ -21,8 +21,15 @@ const RELOADABLE: &[&str] = &[
     "proxy.upgrade_idle_ms",
     "proxy.upgrades_max",
     "sdk",
+    "server.public_url",
+    "server.tls.cert",
+    "server.tls.key",
+    "server.tls.min_version",
+    "server.tls.watch_interval",
     "webhooks",
 ];
+/// Whether there is such a section at all needs a restart.
+const SWITCHED_AT_START: &[&str] = &["server.tls"];
 
 /// What changed, by whether it counts at once.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -51,8 +58,12 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
             old: shown(old_shown.get(path)),
             new: shown(new_shown.get(path)),
         };
-        let list =
-            if is_reloadable(path) { &mut changes.applied } else { &mut changes.needs_restart };
+        let on_both_sides = old.contains_key(path) && new.contains_key(path);
+        let list = if is_reloadable(path) && (on_both_sides || !is_switched(path)) {
+            &mut changes.applied
+        } else {
+            &mut changes.needs_restart
+        };
         list.push(change);
     }
     changes
@@ -62,16 +73,27 @@ pub fn diff(old: &Config, new: &Config) -> Changes {
 pub(super) fn overlay(effective: &Config, new: &Config) -> Config {
     let (mut whole, new) = (value(effective), value(new));
     for path in RELOADABLE {
-        copy(&mut whole, &new, path);
+        if !is_switched(path) || (has(&whole, path) && has(&new, path)) {
+            copy(&mut whole, &new, path);
+        }
     }
     serde_yaml::from_value(whole).expect("parts of two configurations make a configuration")
 }
 
 fn is_reloadable(path: &str) -> bool {
-    let covers = |prefix: &str| {
-        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    RELOADABLE.iter().any(|prefix| covers(prefix))
+    RELOADABLE.iter().any(|prefix| covers(prefix, path))
+}
+
+fn is_switched(path: &str) -> bool {
+    SWITCHED_AT_START.iter().any(|prefix| covers(prefix, path))
+}
+
+fn covers(prefix: &str, path: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn has(whole: &Value, path: &str) -> bool {
+    path.split('.').try_fold(whole, |node, name| node.get(name)).is_some()
 }
 
 fn value(config: &Config) -> Value {
@@ -132,9 +154,13 @@ impl fmt::Display for Change {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::KeyConfig;
+    use crate::config::{KeyConfig, TlsConfig};
 
     type Edit = fn(&mut Config);
+
+    fn tls(cert: &str) -> TlsConfig {
+        serde_json::from_value(serde_json::json!({"cert": cert, "key": "/key.pem"})).unwrap()
+    }
 
     fn lines(changes: &[Change]) -> Vec<String> {
         changes.iter().map(ToString::to_string).collect()
@@ -196,11 +222,26 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_may_change_but_not_whether_there_is_one() {
+        let (plain, mut one, mut two) = (Config::default(), Config::default(), Config::default());
+        one.server.tls = Some(tls("/one.pem"));
+        two.server.tls = Some(tls("/two.pem"));
+        let changes = diff(&one, &two);
+        assert_eq!((changes.applied.len(), changes.needs_restart.len()), (1, 0), "{changes:?}");
+        assert_eq!(overlay(&one, &two), two);
+        for (old, new) in [(&plain, &two), (&two, &plain)] {
+            let changes = diff(old, new);
+            assert_eq!((changes.applied.len(), changes.needs_restart.len()), (0, 4), "{changes:?}");
+            assert_eq!(overlay(old, new), *old);
+        }
+    }
+
+    #[test]
     fn every_line_names_a_key_that_exists() {
-        let whole = value(&Config::default());
+        let mut config = Config::default();
+        config.server.tls = Some(tls("/cert.pem"));
         for path in RELOADABLE {
-            let found = path.split('.').try_fold(&whole, |node, name| node.get(name));
-            assert!(found.is_some(), "`{path}` is no key");
+            assert!(has(&value(&config), path), "`{path}` is no key");
         }
     }
 }

@@ -96,7 +96,7 @@ pub(super) fn start(context: &Context, plan: &Plan, lease: &Lease) -> Result<Pro
             ("PORT", port.clone()),
             ("HOST", host.clone()),
             ("FORMATION_ID", formation.to_string()),
-            ("MUXI_SERVER_URL", format!("http://localhost:{}", context.config.server.port)),
+            ("MUXI_SERVER_URL", context.live().server.url()),
             ("MUXI_ENV", "production".to_owned()),
             (MODEL_HOST_SOCKET_VAR, text(layout.model_host_socket())),
             (ORIGINS_VAR, context.config.proxy.cors.allow_origins.join(",")),

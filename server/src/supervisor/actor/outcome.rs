@@ -86,7 +86,7 @@ impl Actor {
             formation_id: self.id.clone(),
             port: self.formation.port,
             status: self.status().as_str().to_owned(),
-            url: format!("http://localhost:{}/api/{}", self.context.config.server.port, self.id),
+            url: format!("{}/api/{}", self.context.live().server.url(), self.id),
             health_url: format!("http://localhost:{}/v1/health", self.formation.port),
             pid: self.living.as_ref().map_or(0, |living| living.process.identity.pid),
             restart_count: self.formation.restart_count,
