@@ -45,6 +45,13 @@ impl Listeners {
                 format!("failed to listen on {address}, which is server.tls.redirect_http_port")
             })
         });
+        if !server.is_loopback() && pair.is_none() && server.trusted_proxies.is_empty() {
+            tracing::warn!(
+                host = server.host,
+                "other machines reach this port without encryption; set server.tls, or put a proxy with \
+                 TLS before it and name that in server.trusted_proxies"
+            );
+        }
         Ok(Self { management, pair: pair.map(Arc::new), redirect: redirect.transpose()? })
     }
 

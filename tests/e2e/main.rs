@@ -14,3 +14,4 @@ mod raw;
 mod reload;
 mod shutdown;
 mod snapshot;
+mod tls;

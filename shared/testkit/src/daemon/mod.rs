@@ -49,6 +49,7 @@ pub struct Builder {
     config: Value,
     environment: Vec<(String, String)>,
     switched: bool,
+    trusted: Option<String>,
 }
 
 /// Asks again and again until the condition gives a value; panics with `what` after the deadline.
@@ -118,6 +119,13 @@ impl Builder {
         self
     }
 
+    /// A manager with TLS, whose certificate this root (PEM) vouches for.
+    #[must_use]
+    pub fn trusting(mut self, root: &str) -> Self {
+        self.trusted = Some(root.to_owned());
+        self
+    }
+
     pub async fn start(self) -> Daemon {
         let mut daemon = self.install();
         daemon.start_again().await;
@@ -154,14 +162,12 @@ impl Builder {
             .open(folder.path().join("config/config.yaml"))
             .and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
             .expect("a fresh folder");
-        let http = reqwest::Client::builder()
-            .timeout(PATIENCE)
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            // A connection to a manager that was killed must not be used again.
-            .pool_max_idle_per_host(0)
-            .build()
-            .expect("a client");
+        let mut http = client();
+        if let Some(root) = &self.trusted {
+            let root = reqwest::Certificate::from_pem(root.as_bytes()).expect("a certificate");
+            http = http.tls_certs_only([root]);
+        }
+        let http = http.build().expect("a client");
         Daemon {
             child: None,
             url: String::new(),
@@ -447,6 +453,16 @@ impl Drop for Daemon {
             print_logs(self.folder.path());
         }
     }
+}
+
+/// How a test calls: nothing of the machine's own settings, and no connection used twice.
+pub fn client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .timeout(PATIENCE)
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        // A connection to a manager that was killed must not be used again.
+        .pool_max_idle_per_host(0)
 }
 
 /// Unix seconds.
