@@ -57,6 +57,11 @@ impl Manager {
             let root = layout.root().display();
             format!("another manager works on {root}; stop it, or set MUXI_DATA_DIR")
         })?;
+        anyhow::ensure!(
+            !layout.unfinished_restore().exists(),
+            "a restore of {} was interrupted; run `muxi-server restore FILE --force` again",
+            layout.root().display()
+        );
         let clock = Clock::system();
         let listeners = Listeners::bind(&config, clock.now())?;
         let store = Store::open(&layout.database(), reserve.clone())

@@ -43,6 +43,11 @@ impl Layout {
         self.root.join("manager.lock")
     }
 
+    /// There while a restore puts things into place; until it is done nothing may start here.
+    pub fn unfinished_restore(&self) -> PathBuf {
+        self.root.join("restore-unfinished")
+    }
+
     /// Bytes that are given back when the disk is full.
     pub fn reserve(&self) -> PathBuf {
         self.root.join("reserve")
@@ -96,7 +101,7 @@ impl Layout {
         self.logs().join(format!("{name}-err.log"))
     }
 
-    fn run(&self) -> PathBuf {
+    pub fn run(&self) -> PathBuf {
         self.root.join("run")
     }
 

@@ -7,6 +7,7 @@
 
 pub mod acts;
 pub mod app;
+pub mod backup;
 pub mod bundles;
 pub mod client_address;
 pub mod config;

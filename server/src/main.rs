@@ -39,6 +39,8 @@ fn main() -> ExitCode {
         Command::Start(args) => start(&args, &folders),
         Command::Reload => args::control::reload(&folders),
         Command::Stop(args) => args.run(&folders),
+        Command::Backup(args) => args.run(&folders),
+        Command::Restore(args) => args.run(&folders),
         Command::Config(command) => command.run(&folders),
         Command::Version => Ok(args::print(&format!("muxi-server {}\n", muxi_server::VERSION))),
     };

@@ -1,5 +1,6 @@
 //! The command line of the daemon: one file a family of commands.
 
+mod backup;
 mod config;
 pub(crate) mod control;
 mod init;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use self::backup::{BackupArgs, RestoreArgs};
 pub(crate) use self::config::ConfigCommand;
 pub(crate) use self::control::StopArgs;
 pub(crate) use self::init::InitArgs;
@@ -45,6 +47,10 @@ pub(crate) enum Command {
     Reload,
     /// Ask the running manager to end (as SIGTERM does), and wait for it.
     Stop(StopArgs),
+    /// Write the whole data folder into one file, while the manager runs.
+    Backup(BackupArgs),
+    /// Bring back what `backup` wrote.
+    Restore(RestoreArgs),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),

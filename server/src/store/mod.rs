@@ -62,6 +62,10 @@ const QUEUED_CHANGES_MAX: usize = 256;
 const MIGRATIONS: &[&str] =
     &[include_str!("migrations/0001.sql"), include_str!("migrations/0004.sql")];
 
+/// The newest version of the database.
+#[expect(clippy::cast_possible_wrap, reason = "migrations are few")]
+pub const VERSION: i64 = MIGRATIONS.len() as i64;
+
 // === impl Store ===
 
 impl Store {
@@ -177,11 +181,17 @@ impl StoreError {
     }
 }
 
+/// Makes an empty database of the newest version.
+pub fn create(path: &Path) -> Result<Connection, StoreError> {
+    let mut connection = Connection::open(path)?;
+    migrate(&mut connection)?;
+    Ok(connection)
+}
+
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let known = i64::try_from(MIGRATIONS.len()).expect("migrations are few");
-    if found > known {
-        return Err(StoreError::Newer { found, known });
+    if found > VERSION {
+        return Err(StoreError::Newer { found, known: VERSION });
     }
     for (version, sql) in (1i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
         let transaction = connection.transaction()?;

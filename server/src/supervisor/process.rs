@@ -147,6 +147,19 @@ pub fn find(instance: &str) -> Option<Identity> {
     })
 }
 
+/// The ids of all instances that have their private socket below `folder`, those of a manager that
+/// is gone included.
+pub fn instances_below(folder: &std::path::Path) -> Vec<u32> {
+    let wanted = format!("{INSTANCE_VAR}={}/", folder.display());
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_one = |pid: &u32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|it| it.starts_with(wanted.as_bytes()))
+    };
+    pids.filter(is_one).filter(|pid| matches!(Identity::of(*pid), Ok(Some(_)))).collect()
+}
+
 // === impl Handle ===
 
 impl Handle {

@@ -20,7 +20,7 @@ pub use interpolate::{Reference, Resolve, Source};
 pub use load::{DEFAULT_SOUL, Loaded, load};
 pub use manifest::{Agent, Manifest, ModelName, Persistent, TextModel};
 pub use pack::{PackError, PackOptions, Packed, pack};
-pub use unpack::{UnpackError, UnpackLimits, Unpacked, unpack};
+pub use unpack::{UnpackError, UnpackLimits, Unpacked, unpack, unpack_tree};
 
 /// The names a manifest may have, in the folder's root.
 pub const MANIFEST_NAMES: [&str; 3] = ["formation.afs", "formation.yaml", "formation.yml"];

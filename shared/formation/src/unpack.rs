@@ -121,13 +121,25 @@ pub fn unpack(
     target: &Path,
     limits: &UnpackLimits,
 ) -> Result<Unpacked, UnpackError> {
-    make_empty(target)?;
-    let unpacked = extract(archive, target, limits);
-    if unpacked.is_err() {
-        // The fault of the archive is the one worth telling.
-        drop(fs::remove_dir_all(target));
-    }
-    unpacked
+    into_empty(target, || {
+        let mut names = Names::new(limits);
+        let (files, bytes) = extract(archive, target, limits, &mut names)?;
+        let root = names.root()?.map_or_else(|| target.to_owned(), |top| target.join(top));
+        Ok(Unpacked { root, files, bytes })
+    })
+}
+
+/// The same for an archive that is no bundle: it needs no manifest, and names may differ in the case
+/// of their letters alone. Answers how many files there are.
+pub fn unpack_tree(
+    archive: impl Read,
+    target: &Path,
+    limits: &UnpackLimits,
+) -> Result<usize, UnpackError> {
+    into_empty(target, || {
+        let mut names = Names::with_case(limits);
+        extract(archive, target, limits, &mut names).map(|(files, _)| files)
+    })
 }
 
 // === impl UnpackLimits ===
@@ -148,24 +160,33 @@ impl Default for UnpackLimits {
 
 // === private helpers ===
 
-fn make_empty(target: &Path) -> Result<(), UnpackError> {
+fn into_empty<T>(
+    target: &Path,
+    unpack: impl FnOnce() -> Result<T, UnpackError>,
+) -> Result<T, UnpackError> {
     let failed = |source| UnpackError::Write { entry: target.display().to_string(), source };
     fs::create_dir_all(target).map_err(failed)?;
     if fs::read_dir(target).map_err(failed)?.next().is_some() {
         return Err(UnpackError::NotEmpty { path: target.to_owned() });
     }
-    Ok(())
+    let unpacked = unpack();
+    if unpacked.is_err() {
+        // The fault of the archive is the one worth telling.
+        drop(fs::remove_dir_all(target));
+    }
+    unpacked
 }
 
+/// Answers the number of files and their bytes.
 fn extract(
     archive: impl Read,
     target: &Path,
     limits: &UnpackLimits,
-) -> Result<Unpacked, UnpackError> {
+    names: &mut Names<'_>,
+) -> Result<(usize, u64), UnpackError> {
     let failed = |source| UnpackError::Write { entry: target.display().to_string(), source };
     let dir = Dir::open_ambient_dir(target, ambient_authority()).map_err(failed)?;
     let mut headers = Headers::new(Stream::new(archive, limits), limits);
-    let mut names = Names::new(limits);
     let (mut files, mut bytes) = (0, 0);
     while let Some(entry) = headers.next()? {
         match names.place(&entry)? {
@@ -182,11 +203,10 @@ fn extract(
         }
     }
     headers.finish()?;
-    let root = names.root()?.map_or_else(|| target.to_owned(), |top| target.join(top));
     // Once for all: thousands of files, each synced by itself, take a hundred times as long.
     let synced = dir.open(".").and_then(|dir| Ok(rustix::fs::syncfs(dir)?));
     synced.map_err(failed)?;
-    Ok(Unpacked { root, files, bytes })
+    Ok((files, bytes))
 }
 
 fn create_folder(dir: &Dir, path: &str) -> Result<(), UnpackError> {

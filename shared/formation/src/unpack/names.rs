@@ -8,9 +8,10 @@ use crate::MANIFEST_NAMES;
 
 const PART_BYTES_MAX: usize = 255;
 
-/// Every path of the archive, by its form without letter case.
+/// Every path of the archive, by its form without letter case unless case matters.
 pub(super) struct Names<'a> {
     limits: &'a UnpackLimits,
+    case_matters: bool,
     taken: BTreeMap<String, Taken>,
 }
 
@@ -31,7 +32,11 @@ pub(super) enum Placed {
 
 impl<'a> Names<'a> {
     pub(super) fn new(limits: &'a UnpackLimits) -> Self {
-        Self { limits, taken: BTreeMap::new() }
+        Self { limits, case_matters: false, taken: BTreeMap::new() }
+    }
+
+    pub(super) fn with_case(limits: &'a UnpackLimits) -> Self {
+        Self { case_matters: true, ..Self::new(limits) }
     }
 
     /// Takes the name of an entry, and those of the folders around it.
@@ -52,7 +57,7 @@ impl<'a> Names<'a> {
             self.take_folder(&path, &path)?;
             return Ok(Placed::Folder(path));
         }
-        let folded = path.to_lowercase();
+        let folded = self.key(&path);
         if let Some(first) = self.taken.get(&folded) {
             let first = first.path.clone();
             return Err(UnpackError::Duplicate { entry: path, first });
@@ -126,7 +131,7 @@ impl<'a> Names<'a> {
 
     /// A folder may be named again, in the same letters: most archives do.
     fn take_folder(&mut self, path: &str, entry: &str) -> Result<(), UnpackError> {
-        let folded = path.to_lowercase();
+        let folded = self.key(path);
         match self.taken.get(&folded) {
             None => self.take(folded, path, true),
             Some(taken) if !taken.is_folder => {
@@ -137,6 +142,10 @@ impl<'a> Names<'a> {
             }
             Some(_) => Ok(()),
         }
+    }
+
+    fn key(&self, path: &str) -> String {
+        if self.case_matters { path.to_owned() } else { path.to_lowercase() }
     }
 
     fn take(&mut self, folded: String, path: &str, is_folder: bool) -> Result<(), UnpackError> {

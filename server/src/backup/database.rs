@@ -1,0 +1,128 @@
+//! Databases within a backup: found by their first bytes, copied whole while others write.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::path::Path;
+use std::time::Duration;
+
+use muxi_contract::FormationId;
+use rusqlite::backup::Backup;
+use rusqlite::{Connection, OpenFlags};
+
+use super::BackupError;
+use crate::store;
+
+/// What a database of the manager speaks of, and what must therefore be in a backup with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) generations: BTreeMap<FormationId, BTreeSet<u64>>,
+    pub(super) bundles: BTreeSet<String>,
+}
+
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// What `SQLite` puts beside a database; it means nothing without its database's moment.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+const BUSY: Duration = Duration::from_secs(10);
+/// A database that is busy longer is not copied.
+const BUSY_STEPS_MAX: u32 = 100;
+
+/// Whether a file begins like a database.
+pub(super) fn is_one(path: &Path) -> std::io::Result<bool> {
+    let mut start = [0; MAGIC.len()];
+    let mut file = std::fs::File::open(path)?;
+    match file.read_exact(&mut start) {
+        Ok(()) => Ok(&start == MAGIC),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The name of the database that a file of this name would belong to.
+pub(super) fn owner(name: &str) -> Option<&str> {
+    COMPANIONS.iter().find_map(|end| name.strip_suffix(end))
+}
+
+/// Copies a database as it is at one moment. Writers go on meanwhile.
+pub(super) fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
+    let failed = |source| BackupError::Database { path: from.to_owned(), source };
+    let copy = || -> rusqlite::Result<()> {
+        let source = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        source.busy_timeout(BUSY)?;
+        let mut target = Connection::open(to)?;
+        let backup = Backup::new(&source, &mut target)?;
+        for _ in 0..BUSY_STEPS_MAX {
+            use rusqlite::backup::StepResult::{Busy, Done, Locked, More};
+            // All pages in one step are those of one moment, and hold nobody up.
+            match backup.step(-1)? {
+                Done => return Ok(()),
+                Busy | Locked => std::thread::sleep(BUSY / BUSY_STEPS_MAX),
+                More => {}
+                _ => break,
+            }
+        }
+        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        Err(rusqlite::Error::SqliteFailure(busy, Some("it is busy all the time".to_owned())))
+    };
+    copy().map_err(failed)
+}
+
+/// What a copy of the manager's database speaks of.
+pub(super) fn named(database: &Path) -> Result<Named, BackupError> {
+    let failed = |source| BackupError::Database { path: database.to_owned(), source };
+    let read = || -> rusqlite::Result<Named> {
+        let db = Connection::open(database)?;
+        let mut statement =
+            db.prepare("SELECT formation, generation, bundle_sha256 FROM generations")?;
+        let rows = statement.query_map([], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?, row.get::<_, String>(2)?))
+        })?;
+        let mut named = Named::default();
+        for row in rows {
+            let (formation, generation, bundle) = row?;
+            if let Ok(id) = formation.parse::<FormationId>() {
+                named.generations.entry(id).or_default().insert(generation);
+                named.bundles.insert(bundle);
+            }
+        }
+        Ok(named)
+    };
+    read().map_err(failed)
+}
+
+/// Makes a new database with one formation of another: no keys, no events, nothing of others.
+pub(super) fn single_out(from: &Path, id: &FormationId, to: &Path) -> Result<(), BackupError> {
+    let failed = |source| BackupError::Database { path: to.to_owned(), source };
+    let found = version(from).map_err(failed)?;
+    if found != store::VERSION {
+        return Err(BackupError::OtherVersion { found, known: store::VERSION });
+    }
+    let db = store::create(to)?;
+    let copy = || -> rusqlite::Result<()> {
+        db.execute("ATTACH ?1 AS whole", [from.to_string_lossy()])?;
+        for (table, column) in
+            [("formations", "id"), ("generations", "formation"), ("ports", "formation")]
+        {
+            let rows = format!("SELECT * FROM whole.{table} WHERE {column} = ?1");
+            db.execute(&format!("INSERT INTO main.{table} {rows}"), [id.as_str()])?;
+        }
+        db.execute_batch("DETACH whole")
+    };
+    copy().map_err(failed)
+}
+
+/// Makes a copy fit for another life: processes of the old one are gone. Answers its version.
+pub(super) fn forget_processes(database: &Path) -> rusqlite::Result<()> {
+    let db = Connection::open(database)?;
+    let fault: String = db.query_row("PRAGMA quick_check", [], |row| row.get(0))?;
+    if fault != "ok" {
+        let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        return Err(rusqlite::Error::SqliteFailure(corrupt, Some(fault)));
+    }
+    db.execute("DELETE FROM instances", [])?;
+    db.execute_batch("PRAGMA journal_mode = DELETE")
+}
+
+/// The number of migrations that a database has seen.
+pub(super) fn version(database: &Path) -> rusqlite::Result<i64> {
+    Connection::open(database)?.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
