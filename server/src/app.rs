@@ -16,8 +16,10 @@ use crate::config::{Config, Folders};
 use crate::disk::{Disk, Reserve};
 use crate::http;
 use crate::listeners::Listeners;
+use crate::metrics::{self, Metrics};
 use crate::ports::PortPool;
 use crate::proxy::routes::Routes;
+use crate::ready::Ready;
 use crate::reload::Reloader;
 use crate::running;
 use crate::store::{Store, formations};
@@ -75,6 +77,8 @@ impl Manager {
         let disk = Disk::new(layout.root(), config.limits.disk_free_min_bytes, reserve);
         let live = reloader.begin(&read, &config, listeners.pair(), clock.now().to_string());
         let context = Context {
+            metrics: Metrics::new(store.metrics().clone()),
+            ready: Ready::default(),
             store,
             ports: PortPool::new(&config.formations),
             models_dir: models_dir(&config.runtime.models_dir),
@@ -115,6 +119,8 @@ impl Manager {
         context.tasks.spawn(TaskKind::Critical, "webhooks", deliver);
         let supervisor = Supervisor::new(Arc::clone(&context));
         let count = supervisor.boot().await?;
+        let observing = metrics::observe_operations(Arc::clone(&context));
+        context.tasks.spawn(TaskKind::PerFormation, "operations' metrics", observing);
         tracing::info!(formations = count, "reconciling");
 
         listeners.serve(http::router(&supervisor), &context)?;

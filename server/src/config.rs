@@ -7,6 +7,7 @@ mod limits;
 mod obsolete;
 mod proxy;
 mod source;
+mod telemetry;
 mod tls;
 mod webhooks;
 
@@ -21,6 +22,7 @@ use serde_yaml::Value;
 pub use self::limits::Limits;
 pub use self::proxy::{BreakerConfig, CorsConfig, ProxyConfig, SdkConfig};
 pub use self::source::{Folders, Overrides, Source};
+pub use self::telemetry::MetricsConfig;
 pub use self::tls::{MinVersion, TlsConfig};
 pub use self::webhooks::WebhookConfig;
 use crate::client_address::TrustedProxies;
@@ -39,6 +41,7 @@ pub struct Config {
     pub sdk: SdkConfig,
     pub runtime: RuntimeConfig,
     pub logging: LoggingConfig,
+    pub metrics: MetricsConfig,
     pub limits: Limits,
     pub webhooks: Vec<WebhookConfig>,
 }
@@ -143,6 +146,8 @@ pub struct RuntimeConfig {
 pub struct LoggingConfig {
     pub level: String,
     pub format: LogFormat,
+    /// One line a request, when its answer has ended.
+    pub access: bool,
 }
 
 /// Why there is no configuration.
@@ -382,7 +387,7 @@ impl RuntimeConfig {
 
 impl Default for LoggingConfig {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
+        Self { level: "info".to_owned(), format: LogFormat::Text, access: true }
     }
 }
 

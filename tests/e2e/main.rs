@@ -8,6 +8,7 @@ mod deploy;
 mod hostile;
 mod local_model;
 mod manager_kill9;
+mod observe;
 mod ports;
 mod proxy;
 mod raw;

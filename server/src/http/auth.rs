@@ -57,7 +57,7 @@ pub(super) async fn layer(
     match keys.check(&request) {
         Ok(principal) => {
             if let Some(principal) = principal {
-                tracing::info!(key = principal.key_id, "management call");
+                tracing::Span::current().record("key", principal.key_id.as_str());
                 request.extensions_mut().insert(principal);
             }
             next.run(request).await

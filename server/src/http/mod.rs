@@ -5,6 +5,8 @@ mod auth;
 mod error;
 mod events;
 mod formations;
+mod metrics;
+mod observe;
 mod operations;
 mod room;
 mod server;
@@ -63,16 +65,28 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .route("/rpc/dev/stop", post(unbuilt))
         // Behind the routes, so that an unknown path is 404 before a key is asked for.
         .route_layer(axum::middleware::from_fn_with_state(supervisor.clone(), auth::layer));
-    Router::new()
+    let own = Router::new()
         .route("/health", get(server::health))
         .route("/ping", get(server::ping))
+        .route("/ready", get(server::ready))
+        .route(
+            "/metrics",
+            get(metrics::metrics).route_layer(axum::middleware::from_fn_with_state(
+                supervisor.clone(),
+                metrics::layer,
+            )),
+        )
+        .merge(management)
+        .fallback(error::not_found)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(axum::middleware::from_fn_with_state(supervisor.clone(), observe::managed));
+    let proxied = Router::new()
         .route("/draft/{id}", any(unbuilt))
         .route("/draft/{id}/", any(unbuilt))
         .route("/draft/{id}/{*rest}", any(unbuilt))
         .merge(proxy::router(supervisor, &[proxy::API, proxy::MCP]))
-        .merge(management)
-        .method_not_allowed_fallback(error::method_not_allowed)
-        .fallback(error::not_found)
+        .layer(axum::middleware::from_fn_with_state(supervisor.clone(), observe::proxied));
+    own.merge(proxied)
         .with_state(supervisor.clone())
         // Gives failures their bodies, which name the request.
         .layer(axum::middleware::from_fn(error::render))

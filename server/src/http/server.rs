@@ -2,10 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use muxi_contract::management::{FormationStatus, Success};
+use axum::http::StatusCode;
+use muxi_contract::management::Success;
+use muxi_contract::readiness::Readiness;
 use serde_json::{Value, json};
 
 use super::error::Failure;
+use crate::ready;
 use crate::store::formations;
 use crate::supervisor::Supervisor;
 
@@ -18,15 +21,18 @@ pub(super) async fn ping() -> &'static str {
     "pong"
 }
 
+/// Whether the manager can do its work: 200, or 503 with what keeps it from it.
+pub(super) async fn ready(State(supervisor): State<Supervisor>) -> (StatusCode, Json<Readiness>) {
+    let readiness = supervisor.context().ready.look(&supervisor).await;
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(readiness))
+}
+
 pub(super) async fn status(
     State(supervisor): State<Supervisor>,
 ) -> Result<Json<Success<Value>>, Failure> {
     let context = supervisor.context();
     let allocated = context.store.read(formations::leased_ports).await?.len();
-    let published = context.routes.all();
-    let count = |wanted: &[FormationStatus]| {
-        published.values().filter(|it| wanted.contains(&it.status)).count()
-    };
     let total = context.ports.total();
     let uptime = context.clock.now().duration_since(supervisor.started_at());
     let data = json!({
@@ -35,12 +41,7 @@ pub(super) async fn status(
             "version": crate::VERSION,
             "uptime": uptime.as_secs(),
         },
-        "formations": {
-            "total": published.len(),
-            "running": count(&[FormationStatus::Running]),
-            "stopped": count(&[FormationStatus::Stopped]),
-            "crashed": count(&[FormationStatus::Crashed, FormationStatus::CrashLoop]),
-        },
+        "formations": ready::counts(context),
         "port_pool": {
             "total": total,
             "available": total.saturating_sub(allocated),

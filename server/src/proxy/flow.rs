@@ -43,6 +43,7 @@ impl Flow {
 
     /// From here on the request counts as answered.
     pub(super) fn answered(&mut self, status: u16) {
+        self.gate.traffic.on_head(self.begun.elapsed());
         self.answer = Some(Answer { status, bytes_in: 0, bytes_out: 0, whole: false });
     }
 

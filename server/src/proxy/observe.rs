@@ -5,8 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::metrics::histogram::Histogram;
+
+use crate::metrics::REQUEST_SECONDS;
+
 /// One formation's traffic since the manager started.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Traffic {
     /// Answers of the formation by the first digit of their status.
     answered: [AtomicU64; 6],
@@ -18,6 +22,7 @@ pub struct Traffic {
     duration_us: AtomicU64,
     /// The proxy's own answers by the name of their reason.
     refused: Mutex<BTreeMap<&'static str, u64>>,
+    head_seconds: Histogram,
 }
 
 /// One request that the formation answered, at its end.
@@ -47,7 +52,31 @@ pub struct TrafficTotals {
 
 // === impl Traffic ===
 
+impl Default for Traffic {
+    fn default() -> Self {
+        Self {
+            answered: Default::default(),
+            cut: AtomicU64::default(),
+            upgraded: AtomicU64::default(),
+            bytes_in: AtomicU64::default(),
+            bytes_out: AtomicU64::default(),
+            duration_us: AtomicU64::default(),
+            refused: Mutex::default(),
+            head_seconds: Histogram::new(REQUEST_SECONDS),
+        }
+    }
+}
+
 impl Traffic {
+    /// Called when the head of a formation's answer came.
+    pub fn on_head(&self, since_request: Duration) {
+        self.head_seconds.observe(since_request.as_secs_f64());
+    }
+
+    pub fn head_seconds(&self) -> &Histogram {
+        &self.head_seconds
+    }
+
     /// Called once for every request that a formation answered, when its answer has ended.
     pub fn on_end(&self, passed: Passed) {
         let Passed { status, bytes_in, bytes_out, duration, whole } = passed;

@@ -12,7 +12,9 @@ use crate::config::Config;
 const RELOADABLE: &[&str] = &[
     "auth",
     "limits.proxy_head_ms",
+    "logging.access",
     "logging.level",
+    "metrics",
     "proxy.breaker",
     "proxy.concurrency",
     "proxy.held_max",

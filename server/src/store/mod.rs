@@ -8,6 +8,7 @@ pub mod events;
 pub mod formations;
 pub mod instances;
 pub mod operations;
+pub mod outcomes;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::disk::Reserve;
+use crate::metrics::StoreMetrics;
 
 /// A handle on the database's thread; clones share it. The thread ends with the last handle.
 #[derive(Debug, Clone)]
@@ -26,6 +28,7 @@ pub struct Store {
     /// The number of the newest event.
     newest_event: Arc<watch::Sender<u64>>,
     reserve: Reserve,
+    metrics: StoreMetrics,
 }
 
 /// Why a command had no effect.
@@ -97,6 +100,7 @@ impl Store {
             changes: Arc::new(changes),
             newest_event: Arc::new(newest_event),
             reserve,
+            metrics: StoreMetrics::default(),
         })
     }
 
@@ -106,7 +110,7 @@ impl Store {
         command: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reserve, newest_event) = (self.reserve.clone(), Arc::clone(&self.newest_event));
-        self.run(move |connection| {
+        self.run("write", move |connection| {
             reserve.give_way();
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -134,7 +138,7 @@ impl Store {
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.run(move |connection| query(connection)).await
+        self.run("read", move |connection| query(connection)).await
     }
 
     /// The ids of operations that got new events, after the events were written.
@@ -153,14 +157,23 @@ impl Store {
         let _followers = self.changes.send(operation.to_owned());
     }
 
+    /// What the handles on this database count.
+    pub fn metrics(&self) -> &StoreMetrics {
+        &self.metrics
+    }
+
     async fn run<T: Send + 'static>(
         &self,
+        access: &'static str,
         command: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
+        let asked = self.metrics.asked(access);
         let command: Command = Box::new(move |connection| {
+            let result = command(connection);
+            asked.answered(matches!(result, Err(StoreError::Sqlite(_) | StoreError::DiskFull)));
             // The asker may be gone; the command counts all the same.
-            let _asker_gone = reply.send(command(connection));
+            let _asker_gone = reply.send(result);
         });
         self.commands.send(command).await.map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?

@@ -12,6 +12,7 @@ mod model_host;
 mod probe;
 pub mod process;
 mod record;
+pub mod usage;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -26,8 +27,10 @@ use self::process::Reaper;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::layout::Layout;
+use crate::metrics::Metrics;
 use crate::ports::{Lease, PortPool};
 use crate::proxy::routes::Routes;
+use crate::ready::Ready;
 use crate::reload::Live;
 use crate::store::{Store, StoreError, formations};
 use crate::webhooks::Webhooks;
@@ -47,6 +50,8 @@ pub struct Context {
     pub ports: PortPool,
     pub routes: Routes,
     pub webhooks: Webhooks,
+    pub metrics: Metrics,
+    pub ready: Ready,
     pub reaper: Reaper,
     /// Uploads and their unpacking, which take disk and memory.
     pub deploys: Semaphore,
@@ -123,6 +128,7 @@ impl Supervisor {
     pub async fn boot(&self) -> Result<usize, StoreError> {
         let stored = self.context.store.read(formations::all).await?;
         let count = stored.len();
+        self.context.ready.booted(stored.iter().map(|it| it.id.clone()));
         for formation in stored {
             self.introduce(&formation.id, None);
         }
@@ -147,6 +153,11 @@ impl Supervisor {
                 actors.remove(&done);
             }
         });
+    }
+
+    /// Whether the formation has an actor.
+    pub fn is_supervised(&self, id: &FormationId) -> bool {
+        self.lock().contains_key(id)
     }
 
     /// Tells the formation's actor that the store has news.

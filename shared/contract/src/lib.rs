@@ -10,6 +10,7 @@ pub mod ids;
 pub mod launch;
 pub mod management;
 pub mod proxy;
+pub mod readiness;
 pub mod signature;
 
 pub use envelope::{Envelope, ErrorBody, ErrorCode};

@@ -15,7 +15,14 @@ pub async fn layer(mut request: Request, next: Next) -> Response {
     let given = request.headers().get(&HEADER).and_then(|value| value.to_str().ok());
     let id = given.and_then(|text| text.parse().ok()).unwrap_or_else(RequestId::generate);
     request.extensions_mut().insert(id.clone());
-    let span = tracing::info_span!("request", id = %id, method = %request.method(), path = request.uri().path());
+    let span = tracing::info_span!(
+        "request",
+        id = %id,
+        method = %request.method(),
+        path = request.uri().path(),
+        // Whoever finds out who asks writes it down here, for all lines that follow.
+        key = tracing::field::Empty,
+    );
     let mut response = next.run(request).instrument(span).await;
     let id = response.extensions().get::<RequestId>().cloned().unwrap_or(id);
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
