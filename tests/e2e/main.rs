@@ -1,10 +1,12 @@
 //! The real binaries as separate processes, one module a scenario.
 
 mod auth;
+mod backup;
 mod configuration;
 mod crash;
 mod departures;
 mod deploy;
+mod disk_full;
 mod hostile;
 mod local_model;
 mod manager_kill9;

@@ -8,6 +8,7 @@ mod answer;
 mod formation;
 mod ports;
 mod processes;
+mod small_disk;
 mod switch;
 
 use std::fs;
@@ -23,6 +24,7 @@ pub use self::answer::{Answer, Frame, Frames};
 pub use self::formation::{ADMIN_KEY, CLIENT_KEY, Formation, bundle, bundle_with, manifest};
 use self::ports::PortBlock;
 pub use self::processes::{freeze, is_alive, signal};
+pub use self::small_disk::{SmallDisk, in_own_mounts};
 pub use self::switch::RuntimeSwitch;
 
 /// Far beyond what any step takes; only a hang gets there.
@@ -36,6 +38,8 @@ pub struct Daemon {
     child: Option<Child>,
     url: String,
     starts: u32,
+    /// Before the folder that it lies in, so that it is unmounted first.
+    small_disk: Option<SmallDisk>,
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
     ports: PortBlock,
@@ -50,6 +54,7 @@ pub struct Builder {
     environment: Vec<(String, String)>,
     switched: bool,
     trusted: Option<String>,
+    disk_bytes: Option<u64>,
 }
 
 /// Asks again and again until the condition gives a value; panics with `what` after the deadline.
@@ -126,6 +131,13 @@ impl Builder {
         self
     }
 
+    /// Puts the data folder on a file system of this size; only within [`in_own_mounts`].
+    #[must_use]
+    pub fn data_dir_on_small_disk(mut self, bytes: u64) -> Self {
+        self.disk_bytes = Some(bytes);
+        self
+    }
+
     pub async fn start(self) -> Daemon {
         let mut daemon = self.install();
         daemon.start_again().await;
@@ -168,10 +180,13 @@ impl Builder {
             http = http.tls_certs_only([root]);
         }
         let http = http.build().expect("a client");
+        let small_disk =
+            self.disk_bytes.map(|bytes| SmallDisk::mount(folder.path().join("data"), bytes));
         Daemon {
             child: None,
             url: String::new(),
             starts: 0,
+            small_disk,
             folder,
             environment: self.environment,
             ports,
@@ -216,6 +231,10 @@ impl Daemon {
 
     pub fn runtime(&self) -> &RuntimeSwitch {
         self.switch.as_ref().expect("the builder was told `switched()`")
+    }
+
+    pub fn disk(&self) -> &SmallDisk {
+        self.small_disk.as_ref().expect("the builder was told `data_dir_on_small_disk()`")
     }
 
     pub fn http(&self) -> &reqwest::Client {
