@@ -17,6 +17,7 @@ use crate::disk::{Disk, Reserve};
 use crate::http;
 use crate::listeners::Listeners;
 use crate::metrics::{self, Metrics};
+use crate::notify::Notifier;
 use crate::ports::PortPool;
 use crate::proxy::routes::Routes;
 use crate::ready::Ready;
@@ -125,8 +126,12 @@ impl Manager {
 
         listeners.serve(http::router(&supervisor), &context)?;
         let (tasks, shutdown) = (context.tasks.clone(), context.shutdown.clone());
-        running::report(&context.layout, &reloader.running(url, &context))
+        running::report(&context.layout, &reloader.running(url.clone(), &context))
             .context("failed to say in the data folder where the manager listens")?;
+        if let Some(notifier) = Notifier::from_environment() {
+            let telling = notifier.run(Arc::clone(&context), url);
+            tasks.spawn(TaskKind::Critical, "systemd", telling);
+        }
         let reloading = reloader.run(Arc::clone(&context), hangup);
         tasks.spawn(TaskKind::Critical, "reload", reloading);
 
@@ -170,7 +175,7 @@ fn fit_connections(wanted: usize) -> usize {
     wanted.min(carried)
 }
 
-fn runtime_program(configured: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn runtime_program(configured: &str) -> anyhow::Result<PathBuf> {
     const NAME: &str = "formation-runtime";
     if !configured.is_empty() {
         let path = PathBuf::from(configured);
@@ -185,7 +190,7 @@ fn runtime_program(configured: &str) -> anyhow::Result<PathBuf> {
     )
 }
 
-fn models_dir(configured: &str) -> PathBuf {
+pub(crate) fn models_dir(configured: &str) -> PathBuf {
     let from = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if !configured.is_empty() {
         return PathBuf::from(configured);

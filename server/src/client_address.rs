@@ -26,6 +26,10 @@ pub struct ClientAddress {
     pub scheme: Option<&'static str>,
 }
 
+/// Stands with every request that came through our own TLS.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OverTls;
+
 /// The proxies whose `X-Forwarded-For`, `-Proto` and `-Host` are believed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies {
@@ -39,7 +43,10 @@ pub(crate) async fn layer(
     next: Next,
 ) -> Response {
     let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Local);
-    let address = trusted.resolve(peer, request.headers());
+    let mut address = trusted.resolve(peer, request.headers());
+    if request.extensions().get::<OverTls>().is_some() {
+        address.scheme = address.scheme.or(Some("https"));
+    }
     request.extensions_mut().insert(address);
     next.run(request).await
 }
@@ -114,6 +121,30 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_request_over_our_own_tls_came_by_https() {
+        use axum::routing::get;
+        use tower::ServiceExt as _;
+
+        let scheme = async |over_tls: bool| {
+            let told = |address: axum::Extension<ClientAddress>| async move {
+                address.scheme.unwrap_or("none")
+            };
+            let trusted = Arc::new(TrustedProxies::default());
+            let app = axum::Router::new()
+                .route("/", get(told))
+                .layer(axum::middleware::from_fn_with_state(trusted, layer));
+            let mut request = Request::new(axum::body::Body::empty());
+            if over_tls {
+                request.extensions_mut().insert(OverTls);
+            }
+            let body = app.oneshot(request).await.unwrap().into_body();
+            axum::body::to_bytes(body, 100).await.unwrap()
+        };
+        assert_eq!(scheme(true).await, "https");
+        assert_eq!(scheme(false).await, "none");
+    }
 
     fn resolve(trusted: &[&str], peer: &str, headers: &[(&'static str, &str)]) -> ClientAddress {
         let trusted: Vec<String> = trusted.iter().map(|it| (*it).to_owned()).collect();

@@ -7,24 +7,28 @@
 
 pub mod acts;
 pub mod app;
+pub mod ask;
 pub mod backup;
 pub mod bundles;
 pub mod client_address;
 pub mod config;
 pub mod control;
 pub mod disk;
+pub mod doctor;
 mod http;
 pub mod init;
 pub mod jail;
 pub mod layout;
 mod listeners;
 pub mod metrics;
+mod notify;
 mod percent;
 pub mod ports;
 pub mod proxy;
 pub mod ready;
 pub mod reload;
 pub mod running;
+pub mod service;
 pub mod store;
 pub mod supervisor;
 pub mod tls;

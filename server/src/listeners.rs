@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use muxi_service::TaskKind;
 use muxi_service::accept::{self, AcceptLimits};
 
+use crate::client_address::OverTls;
 use crate::config::Config;
 use crate::supervisor::Context;
 use crate::tls::{self, LivePair, TlsListener};
@@ -83,6 +84,7 @@ impl Listeners {
         let name = "management listener";
         if let Some(pair) = pair {
             let listener = TlsListener::new(listener, pair);
+            let app = app.layer(axum::Extension(OverTls));
             let serving = accept::serve(listener, app, limits, tasks.clone(), shutdown.clone());
             tasks.spawn(TaskKind::Critical, name, serving);
         } else {

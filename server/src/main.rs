@@ -41,6 +41,13 @@ fn main() -> ExitCode {
         Command::Stop(args) => args.run(&folders),
         Command::Backup(args) => args.run(&folders),
         Command::Restore(args) => args.run(&folders),
+        Command::Status(args) => args.run(&folders),
+        Command::Doctor(args) => args.run(&folders),
+        Command::Service(command) => command.run(&folders),
+        Command::Upgrade => Err(anyhow::anyhow!(
+            "this program does not replace itself; install the new version as you installed this one, \
+             then restart the manager: formations and data stay"
+        )),
         Command::Config(command) => command.run(&folders),
         Command::Version => Ok(args::print(&format!("muxi-server {}\n", muxi_server::VERSION))),
     };

@@ -3,7 +3,9 @@
 mod backup;
 mod config;
 pub(crate) mod control;
+mod doctor;
 mod init;
+mod service;
 mod start;
 
 use std::io::Write as _;
@@ -14,7 +16,9 @@ use clap::{Parser, Subcommand};
 pub(crate) use self::backup::{BackupArgs, RestoreArgs};
 pub(crate) use self::config::ConfigCommand;
 pub(crate) use self::control::StopArgs;
+pub(crate) use self::doctor::{DoctorArgs, StatusArgs};
 pub(crate) use self::init::InitArgs;
+pub(crate) use self::service::ServiceCommand;
 pub(crate) use self::start::StartArgs;
 
 /// Deploys and supervises formations: bundles of AI agents.
@@ -51,9 +55,19 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Bring back what `backup` wrote.
     Restore(RestoreArgs),
+    /// Say how the running manager is; exit code 3 if none runs or it is not ready.
+    Status(StatusArgs),
+    /// Look at everything an installation stands on, and say what to mend; exit code 1 if anything fails.
+    Doctor(DoctorArgs),
+    /// Keep the manager running under systemd, for the machine or for one user.
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Refused: a program that replaces itself is a way in.
+    #[command(hide = true)]
+    Upgrade,
     /// Print the version.
     Version,
 }

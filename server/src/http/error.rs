@@ -120,6 +120,7 @@ impl From<StoreError> for Failure {
             StoreError::Sqlite(_)
             | StoreError::Newer { .. }
             | StoreError::Unreadable(_)
+            | StoreError::Copy { .. }
             | StoreError::Closed => Self::internal(&error),
         }
     }

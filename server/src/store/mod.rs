@@ -7,6 +7,7 @@ pub mod deliveries;
 pub mod events;
 pub mod formations;
 pub mod instances;
+mod migrate;
 pub mod operations;
 pub mod outcomes;
 
@@ -17,6 +18,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+pub use self::migrate::{Inspection, inspect, leased_ports};
 use crate::disk::Reserve;
 use crate::metrics::StoreMetrics;
 
@@ -38,8 +40,14 @@ pub enum StoreError {
     Sqlite(#[from] rusqlite::Error),
     #[error("the disk is full")]
     DiskFull,
-    #[error("the database is of a newer version ({found}) than this program knows ({known})")]
+    #[error(
+        "the database is of version {found}, and this program knows none above {known}: a newer \
+         muxi-server has used it. Install that one again, or put back the copy manager.db.before-v{found} \
+         that it made"
+    )]
     Newer { found: i64, known: i64 },
+    #[error("failed to copy the database to {path} before its migration")]
+    Copy { path: std::path::PathBuf, source: std::io::Error },
     #[error("a stored value is not readable: {0}")]
     Unreadable(String),
     #[error("the database's thread has ended")]
@@ -83,7 +91,7 @@ impl Store {
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
              PRAGMA cache_size = -512;",
         )?;
-        migrate(&mut connection)?;
+        migrate::migrate(&mut connection, path)?;
         let (newest_event, _) = watch::channel(events::newest(&connection)?);
         let (commands, mut queue) = mpsc::channel::<Command>(QUEUED_COMMANDS_MAX);
         std::thread::Builder::new()
@@ -197,20 +205,6 @@ impl StoreError {
 /// Makes an empty database of the newest version.
 pub fn create(path: &Path) -> Result<Connection, StoreError> {
     let mut connection = Connection::open(path)?;
-    migrate(&mut connection)?;
+    migrate::migrate(&mut connection, path)?;
     Ok(connection)
-}
-
-fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if found > VERSION {
-        return Err(StoreError::Newer { found, known: VERSION });
-    }
-    for (version, sql) in (1i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
-        let transaction = connection.transaction()?;
-        transaction.execute_batch(sql)?;
-        transaction.pragma_update(None, "user_version", version)?;
-        transaction.commit()?;
-    }
-    Ok(())
 }
