@@ -26,20 +26,27 @@ use axum::routing::{get, post};
 use muxi_service::cors::CorsPolicy;
 use muxi_service::{cors, request_id};
 
+use crate::activity::{self, OpenRequests};
 use crate::app::App;
 use crate::instance::SharedPort;
 
 /// What the formation's port serves.
-pub fn public(app: App, origins: CorsPolicy) -> Router {
-    let routes =
-        layered(routes(&app), app).layer(from_fn_with_state(Arc::new(origins), cors::layer));
+pub fn public(app: App, requests: &OpenRequests, origins: CorsPolicy) -> Router {
+    let routes = layered(counted(routes(&app), requests), app)
+        .layer(from_fn_with_state(Arc::new(origins), cors::layer));
     identified(routes)
 }
 
 /// What the private socket serves: the same, and the manager's own routes. What browsers need is
 /// added by the manager there.
-pub fn private(app: App, port: SharedPort) -> Router {
-    identified(layered(routes(&app).merge(instance::routes(port)), app))
+pub fn private(app: App, requests: &OpenRequests, port: SharedPort) -> Router {
+    // The manager's questions are no work that it waits for.
+    let steering = instance::routes(port, requests.clone());
+    identified(layered(counted(routes(&app), requests).merge(steering), app))
+}
+
+fn counted(routes: Router, requests: &OpenRequests) -> Router {
+    routes.layer(from_fn_with_state(requests.clone(), activity::layer))
 }
 
 fn routes(app: &App) -> Router {

@@ -5,6 +5,11 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use axum::serve::ListenerExt as _;
 use muxi_service::accept::{self, AcceptLimits};
 use muxi_service::{Shutdown, TaskGroup, TaskKind};
@@ -40,6 +45,19 @@ pub fn send_at_once(stream: &mut tokio::net::TcpStream) {
     }
 }
 
+/// Tells a client to come back on a new connection, which another instance takes.
+async fn close_when_retired(
+    State(accepting): State<CancellationToken>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = next.run(request).await;
+    if accepting.is_cancelled() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
 // === impl SharedPort ===
 
 impl SharedPort {
@@ -69,18 +87,24 @@ impl SharedPort {
         let listener =
             tokio::net::TcpListener::from_std(listener).map_err(AcceptError::Listener)?;
         let listener = listener.tap_io(send_at_once);
-        let stopping = inner.shutdown.stopping.child_token();
-        let shutdown =
-            Shutdown { stopping: stopping.clone(), closing: inner.shutdown.closing.clone() };
-        let serving =
-            accept::serve(listener, inner.app.clone(), inner.limits, inner.tasks.clone(), shutdown);
+        let token = inner.shutdown.stopping.child_token();
+        let app = inner.app.clone().layer(from_fn_with_state(token.clone(), close_when_retired));
+        let serving = accept::serve_while(
+            token.clone(),
+            listener,
+            app,
+            inner.limits,
+            inner.tasks.clone(),
+            inner.shutdown.clone(),
+        );
         inner.tasks.spawn(TaskKind::PerFormation, "formation port", serving);
-        *accepting = Some(stopping);
+        *accepting = Some(token);
         tracing::info!("accepting on the formation's port");
         Ok(())
     }
 
-    /// Stops to accept; what is open goes on.
+    /// Stops to accept; what is open goes on, and each connection ends with its next answer. A
+    /// connection that is idle now is not closed: its client may be sending at this moment.
     pub fn retire(&self) {
         let accepting = self.0.accepting.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(token) = accepting {

@@ -4,6 +4,7 @@
 //! - [`conversation`] runs turns; a turn is written down before anyone is told of it.
 //! - [`http`] is the formation API; [`serve`] puts it on sockets, the process's own or a manager's.
 
+pub mod activity;
 pub mod agents;
 pub mod app;
 pub mod cli;

@@ -15,6 +15,7 @@ use muxi_service::listen::{self, Inherited};
 use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind, accept, handoff};
 use secrecy::ExposeSecret as _;
 
+use crate::activity::OpenRequests;
 use crate::app::{App, Parts};
 use crate::cli::Serve;
 use crate::conversation::{Conversations, TurnContext};
@@ -65,9 +66,13 @@ pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
         .map(|(socket, models_dir)| running.host_models(socket, models_dir))
         .transpose()?;
     let is_managed = inherited.is_some();
-    let public = http::public(Arc::clone(&app), arguments.cors_origins.clone());
+    let requests = OpenRequests::default();
+    let public = http::public(Arc::clone(&app), &requests, arguments.cors_origins.clone());
     let address = match inherited {
-        Some(sockets) => running.serve_inherited(public, &app, sockets)?,
+        Some(sockets) => {
+            let private = |port| http::private(Arc::clone(&app), &requests, port);
+            running.serve_inherited(public, private, sockets)?
+        }
         None => running.serve_own(public, own_address?)?,
     };
     announce(&app, &data_dir, address, is_managed);
@@ -111,7 +116,7 @@ impl Running {
     fn serve_inherited(
         &self,
         public: Router,
-        app: &App,
+        private_routes: impl FnOnce(SharedPort) -> Router,
         sockets: Inherited,
     ) -> anyhow::Result<SocketAddr> {
         let Inherited { shared, private, handoff: handoff_listener } = sockets;
@@ -120,7 +125,7 @@ impl Running {
         let (limits, shutdown) = (self.limits.accept, &self.shutdown);
         let port = SharedPort::new(shared, public, limits, self.tasks.clone(), shutdown.clone());
         let private = tokio::net::UnixListener::from_std(private)?;
-        let app = http::private(Arc::clone(app), port);
+        let app = private_routes(port);
         let serving = accept::serve(private, app, limits, self.tasks.clone(), shutdown.clone());
         self.tasks.spawn(TaskKind::Critical, "private listener", serving);
         let handoff_listener = tokio::net::UnixListener::from_std(handoff_listener)?;

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use muxi_contract::FormationId;
 use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 
 use crate::bundles;
 use crate::config::{Config, Folders};
@@ -23,7 +24,7 @@ use crate::proxy::routes::Routes;
 use crate::ready::Ready;
 use crate::reload::Reloader;
 use crate::running;
-use crate::store::{Store, formations};
+use crate::store::{Store, StoreError, formations, generations};
 use crate::supervisor::process::Reaper;
 use crate::supervisor::{Context, Supervisor};
 use crate::webhooks::{self, Webhooks};
@@ -90,6 +91,7 @@ impl Manager {
             clock,
             steady: Clock::steady(),
             deploys,
+            bundle_files: RwLock::default(),
             routes: Routes::default(),
             webhooks: Webhooks::default(),
             reaper: Reaper::start()?,
@@ -109,9 +111,8 @@ impl Manager {
     pub async fn serve(self) -> anyhow::Result<bool> {
         let Self { context, listeners, reloader, hangup, _lock } = self;
         let url = listeners.url()?;
-        let read = |db: &_| Ok((formations::all(db)?, formations::bundles(db)?));
-        let (stored, bundles) = context.store.read(read).await?;
-        bundles::sweep(&context.layout, &stored, &bundles);
+        let (stored, used) = context.store.read(kept_files).await?;
+        bundles::sweep(&context.layout, &stored, &used);
         let disk = context.disk.clone().watch(context.shutdown.stopping.clone());
         context.tasks.spawn(TaskKind::Critical, "disk", disk);
         // Before anything can happen to a formation.
@@ -148,6 +149,18 @@ impl Manager {
         }
         Ok(left.is_empty() && !tasks.critical_failed())
     }
+}
+
+/// Each formation with its generations, and the archives in use.
+fn kept_files(
+    db: &rusqlite::Connection,
+) -> Result<(Vec<(FormationId, Vec<u64>)>, Vec<String>), StoreError> {
+    let mut stored = Vec::new();
+    for formation in formations::all(db)? {
+        let kept = generations::of(db, &formation.id)?.iter().map(|it| it.number).collect();
+        stored.push((formation.id, kept));
+    }
+    Ok((stored, generations::bundles(db)?))
 }
 
 /// Descriptors that connections leave for the store, probes, sockets and logs.

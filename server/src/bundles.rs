@@ -20,7 +20,6 @@ use tokio::io::AsyncWriteExt as _;
 use crate::config::Limits;
 use crate::disk;
 use crate::layout::Layout;
-use crate::store::formations::Formation;
 
 /// An upload that is complete and on the disk, but not looked into.
 #[derive(Debug)]
@@ -137,32 +136,58 @@ fn remove_folder(layout: &Layout, folder: &Path) -> io::Result<()> {
     grave.close()
 }
 
-/// Removes the folder of a formation and the bundles that only it was made of. It blocks.
+/// Removes everything of a formation but its archives. It blocks.
 ///
 /// The store still knows the formation, so that nobody can deploy it anew in between.
-pub fn remove_formation(layout: &Layout, id: &FormationId, bundles: &[String]) {
+pub fn remove_formation(layout: &Layout, id: &FormationId) {
     report(&layout.formation(id), remove_folder(layout, &layout.formation(id)));
-    for path in bundles.iter().map(|sha256| layout.bundle(sha256)).filter(|path| path.exists()) {
+}
+
+/// Removes the files of one generation, if there are any. It blocks.
+pub fn remove_generation(layout: &Layout, id: &FormationId, generation: u64) -> io::Result<()> {
+    remove_folder(layout, &layout.generation(id, generation))
+}
+
+/// Removes the generations of a formation that are not `kept`. It blocks.
+pub fn sweep_generations(layout: &Layout, id: &FormationId, kept: &[u64]) {
+    let known: BTreeSet<PathBuf> = kept.iter().map(|it| layout.generation(id, *it)).collect();
+    for path in entries(&layout.generations(id)).filter(|path| !known.contains(path)) {
+        report(&path, remove_folder(layout, &path));
+    }
+}
+
+/// Removes archives by their hashes. It blocks.
+pub fn remove_archives(layout: &Layout, archives: &[String]) {
+    for path in archives.iter().map(|sha256| layout.bundle(sha256)).filter(|path| path.exists()) {
+        report(&path, fs::remove_file(&path));
+    }
+}
+
+/// Removes the archives that are not `used`. It blocks.
+pub fn sweep_archives(layout: &Layout, used: &[String]) {
+    let used: BTreeSet<PathBuf> = used.iter().map(|sha256| layout.bundle(sha256)).collect();
+    for path in entries(&layout.bundles()).filter(|path| !used.contains(path)) {
         report(&path, fs::remove_file(&path));
     }
 }
 
 /// Brings the data folder to what the store says: removes what a dead manager left half done.
-pub fn sweep(layout: &Layout, stored: &[Formation], bundles: &[String]) {
+/// `stored` is each formation with the generations that are kept of it.
+pub fn sweep(layout: &Layout, stored: &[(FormationId, Vec<u64>)], used: &[String]) {
     for path in entries(&layout.uploads()) {
         let removed =
             if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         report(&path, removed);
     }
-    let known: BTreeSet<PathBuf> = stored.iter().map(|it| layout.formation(&it.id)).collect();
+    let known: BTreeSet<PathBuf> = stored.iter().map(|(id, _)| layout.formation(id)).collect();
     for path in entries(&layout.formations()).filter(|path| !known.contains(path)) {
         tracing::info!(path = %path.display(), "removing what an unfinished deploy left");
         report(&path, remove_folder(layout, &path));
     }
-    let used: BTreeSet<PathBuf> = bundles.iter().map(|sha256| layout.bundle(sha256)).collect();
-    for path in entries(&layout.bundles()).filter(|path| !used.contains(path)) {
-        report(&path, fs::remove_file(&path));
+    for (id, kept) in stored {
+        sweep_generations(layout, id, kept);
     }
+    sweep_archives(layout, used);
 }
 
 // === impl Prepared ===

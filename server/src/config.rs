@@ -103,6 +103,10 @@ pub struct FormationsConfig {
     pub unhealthy_threshold: u32,
     /// Seconds between SIGTERM and SIGKILL.
     pub stop_grace: u32,
+    /// Seconds that a replaced instance may finish what it has.
+    pub drain: u32,
+    /// Generations that are kept to roll back to, the current one included.
+    pub keep_generations: u32,
     /// Whether formations end with a manager that is stopped properly.
     pub on_manager_stop: OnManagerStop,
     /// Names of the manager's own environment variables that instances may see.
@@ -117,10 +121,18 @@ pub enum OnManagerStop {
     Keep,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DeploymentConfig {
     pub health_check: DeployHealthConfig,
+    /// Seconds that a new generation is watched before the old instance goes; a failure goes back.
+    pub watch_window: u32,
+}
+
+impl Default for DeploymentConfig {
+    fn default() -> Self {
+        Self { health_check: DeployHealthConfig::default(), watch_window: 5 }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -286,6 +298,15 @@ impl Config {
         check(formations.health_check_timeout > 0, "formations.health_check_timeout must not be 0");
         check(formations.unhealthy_threshold > 0, "formations.unhealthy_threshold must not be 0");
         check(
+            formations.keep_generations > 0,
+            "formations.keep_generations must not be 0: the one that serves is one of them",
+        );
+        check(
+            formations.deployment.watch_window <= 3_600,
+            "formations.deployment.watch_window must be 3600 or less",
+        );
+        check(formations.drain <= 86_400, "formations.drain must be 86400 or less");
+        check(
             formations.restart_delay <= 30,
             "formations.restart_delay must be 30 or less, the longest wait between restarts",
         );
@@ -358,6 +379,8 @@ impl Default for FormationsConfig {
             health_check_timeout: 5,
             unhealthy_threshold: 3,
             stop_grace: 15,
+            drain: 120,
+            keep_generations: 5,
             on_manager_stop: OnManagerStop::Stop,
             pass_environment: Vec::new(),
             deployment: DeploymentConfig::default(),

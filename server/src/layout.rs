@@ -66,9 +66,13 @@ impl Layout {
         self.formations().join(id.as_str())
     }
 
+    pub fn generations(&self, id: &FormationId) -> PathBuf {
+        self.formation(id).join("generations")
+    }
+
     /// The unpacked bundle of one generation; never changed after it is in place.
     pub fn generation(&self, id: &FormationId, generation: u64) -> PathBuf {
-        self.formation(id).join("generations").join(generation.to_string())
+        self.generations(id).join(generation.to_string())
     }
 
     /// What the formation's runtime owns; outlives every generation.

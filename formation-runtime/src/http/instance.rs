@@ -1,18 +1,21 @@
 //! The manager's own routes. They exist on the private socket only.
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::routing::post;
-use muxi_contract::launch::{ACCEPT_ROUTE, RETIRE_ROUTE};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use muxi_contract::launch::{ACCEPT_ROUTE, ACTIVITY_ROUTE, Activity, RETIRE_ROUTE};
 
 use super::error::Problem;
+use crate::activity::OpenRequests;
 use crate::instance::{AcceptError, SharedPort};
 
-pub(crate) fn routes(port: SharedPort) -> Router {
+pub(crate) fn routes(port: SharedPort, requests: OpenRequests) -> Router {
+    let open = get(move || std::future::ready(Json(Activity { requests: requests.count() })));
     Router::new()
         .route(ACCEPT_ROUTE, post(accept))
         .route(RETIRE_ROUTE, post(retire))
+        .route(ACTIVITY_ROUTE, open)
         .with_state(port)
 }
 

@@ -15,7 +15,7 @@ const OBSOLETE: &[(&str, &str)] = &[
     ("formations.pids_dir", "processes are noted in the store"),
     ("formations.formations_dir", "formations lie in the data folder"),
     ("formations.max_formations", "use limits.formations"),
-    ("formations.keep_backups", "generations are not built in this version"),
+    ("formations.keep_backups", "use formations.keep_generations"),
     ("formations.auto_restart", "crashed formations are always restarted"),
     ("formations.startup_health_delay", "health is probed at once"),
     ("formations.log_rotation_enabled", "log rotation is not built in this version"),

@@ -103,6 +103,9 @@ impl From<StoreError> for Failure {
                 ProblemKind::FormationExists,
                 format!("Formation '{id}' already exists. Use PUT to update."),
             ),
+            StoreError::Busy { kind, .. } if kind == "update" => {
+                Self::new(ProblemKind::Conflict, "Formation is already being updated")
+            }
             StoreError::Busy { kind, .. } => Self::new(
                 ProblemKind::Conflict,
                 format!(
@@ -175,6 +178,10 @@ impl From<DeployError> for Failure {
             DeployError::OtherId { .. } | DeployError::OtherVersion { .. } => {
                 Self::new(ProblemKind::IdentityMismatch, error.to_string())
             }
+            DeployError::OtherGeneration { .. } => {
+                Self::new(ProblemKind::PreconditionFailed, error.to_string())
+            }
+            DeployError::NoChange => Self::new(ProblemKind::NoChange, error.to_string()),
             DeployError::TooMany(_) | DeployError::Lease(LeaseError::NoFreePort(..)) => {
                 let message = format!("Failed to allocate port: {error}");
                 Self::new(ProblemKind::NoFreePort, message)
@@ -213,6 +220,15 @@ impl From<ActError> for Failure {
         match error {
             ActError::AlreadyRunning | ActError::AlreadyStopped => {
                 Self::new(ProblemKind::Conflict, error.to_string())
+            }
+            ActError::NoPrevious => Self::new(ProblemKind::NoPreviousVersion, error.to_string()),
+            ActError::NoChange(_) => Self::new(ProblemKind::NoChange, error.to_string()),
+            ActError::UnknownGeneration { .. } => {
+                Self::new(ProblemKind::NotFound, error.to_string())
+            }
+            ActError::NoUpdate => Self::new(ProblemKind::NoUpdateInProgress, error.to_string()),
+            ActError::OtherGeneration { .. } => {
+                Self::new(ProblemKind::PreconditionFailed, error.to_string())
             }
             ActError::Store(error) => error.into(),
         }

@@ -8,8 +8,10 @@ mod formations;
 mod metrics;
 mod observe;
 mod operations;
+mod rollouts;
 mod room;
 mod server;
+mod uploads;
 mod webhooks;
 
 use std::sync::Arc;
@@ -30,20 +32,26 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
     // Set around what takes a body to the disk; methods that are added behind it stay free.
     let room = || axum::middleware::from_fn_with_state(supervisor.clone(), room::layer);
     let management = Router::new()
-        .route(
-            "/rpc/formations",
-            post(formations::deploy).route_layer(room()).get(formations::list),
-        )
+        .route("/rpc/formations", post(uploads::deploy).route_layer(room()).get(formations::list))
         .route(
             "/rpc/formations/{id}",
-            put(unbuilt).route_layer(room()).get(formations::one).delete(formations::delete),
+            put(uploads::update)
+                .route_layer(room())
+                .get(formations::one)
+                .delete(formations::delete),
         )
-        .route("/rpc/formations/{id}/start", post(formations::start))
-        .route("/rpc/formations/{id}/stop", post(formations::stop))
-        .route("/rpc/formations/{id}/restart", post(formations::restart))
+        .route("/rpc/formations/{id}/start", post(rollouts::start))
+        .route("/rpc/formations/{id}/start/stream", post(rollouts::start_stream))
+        .route("/rpc/formations/{id}/stop", post(rollouts::stop))
+        .route("/rpc/formations/{id}/restart", post(rollouts::restart))
+        .route("/rpc/formations/{id}/restart/stream", post(rollouts::restart_stream))
+        .route("/rpc/formations/{id}/rollback", post(rollouts::rollback))
+        .route("/rpc/formations/{id}/rollback/stream", post(rollouts::rollback_stream))
+        .route("/rpc/formations/{id}/cancel-update", post(rollouts::cancel_update))
+        .route("/rpc/operations", get(operations::list))
+        .route("/rpc/operations/{id}", get(operations::one))
+        .route("/rpc/operations/{id}/stream", get(operations::one_stream))
         .route("/rpc/server/status", get(server::status))
-        .route("/rpc/formations/{id}/rollback", post(unbuilt))
-        .route("/rpc/formations/{id}/cancel-update", post(unbuilt))
         .route("/rpc/formations/{id}/logs", get(unbuilt))
         .route("/rpc/formations/{id}/download", get(unbuilt))
         .route("/rpc/formations/{id}/draft/files", post(unbuilt))
@@ -51,9 +59,6 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .route("/rpc/formations/{id}/deploy/stream", post(unbuilt))
         .route("/rpc/formations/{id}/update", post(unbuilt))
         .route("/rpc/formations/{id}/update/stream", post(unbuilt))
-        .route("/rpc/formations/{id}/start/stream", post(unbuilt))
-        .route("/rpc/formations/{id}/restart/stream", post(unbuilt))
-        .route("/rpc/formations/{id}/rollback/stream", post(unbuilt))
         .route("/rpc/formations/{id}/logs/stream", get(unbuilt))
         .route("/rpc/server/logs", get(unbuilt))
         .route("/rpc/events", get(events::list))

@@ -12,7 +12,7 @@ use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use jiff::Timestamp;
 use muxi_contract::FormationId;
-use muxi_contract::management::FormationStatus;
+use muxi_contract::management::{FormationStatus, RolloutView};
 use muxi_service::Clock;
 
 use super::breaker::{Breaker, Leave, Outcome};
@@ -39,6 +39,8 @@ pub struct Published {
     /// When the running instance became healthy.
     pub since: Option<Timestamp>,
     pub healthy: Option<bool>,
+    /// While an instance is being replaced by another.
+    pub rollout: Option<RolloutView>,
     pub reason: Option<String>,
     /// Where to send traffic; only while running.
     pub upstream: Option<Upstream>,

@@ -47,7 +47,7 @@ pub fn record(connection: &Connection, new: NewEvent, now_ms: i64) -> Result<u64
     let formation = match &new.formation {
         Some(id) => formations::get(connection, id)?.map(|it| EventFormation {
             id: it.id,
-            generation: it.generation,
+            generation: it.generation(),
             version: it.version,
             port: it.port,
         }),

@@ -6,6 +6,7 @@
 pub mod deliveries;
 pub mod events;
 pub mod formations;
+pub mod generations;
 pub mod instances;
 mod migrate;
 pub mod operations;
@@ -70,8 +71,11 @@ const QUEUED_COMMANDS_MAX: usize = 256;
 /// Changes that a slow follower may miss before it reads all again.
 const QUEUED_CHANGES_MAX: usize = 256;
 /// In order; the database's version is the number of those that it has seen.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001.sql"), include_str!("migrations/0004.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0004.sql"),
+];
 
 /// The newest version of the database.
 #[expect(clippy::cast_possible_wrap, reason = "migrations are few")]
@@ -191,6 +195,10 @@ impl Store {
 // === impl StoreError ===
 
 impl StoreError {
+    pub fn busy(with: &operations::Running) -> Self {
+        Self::Busy { formation: with.formation.clone(), kind: with.kind.as_str().to_owned() }
+    }
+
     fn name_disk_full(self) -> Self {
         if let Self::Sqlite(rusqlite::Error::SqliteFailure(failure, _)) = &self
             && (failure.code == rusqlite::ErrorCode::DiskFull

@@ -2,7 +2,7 @@
 
 use muxi_contract::FormationId;
 use muxi_contract::management::{Completed, Failed, Progress};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::StoreError;
 
@@ -10,10 +10,23 @@ use super::StoreError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OperationKind {
     Deploy,
+    Update,
+    Rollback,
     Start,
     Stop,
     Restart,
     Delete,
+}
+
+/// An act as it is kept, under way or done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    pub id: String,
+    pub kind: String,
+    pub formation: String,
+    pub state: String,
+    pub started_at_ms: i64,
+    pub finished_at_ms: Option<i64>,
 }
 
 /// An act that is under way.
@@ -39,11 +52,13 @@ const FINISHED_KEPT: u32 = 50;
 /// Operations that are kept of all formations, also of those that are gone.
 const FINISHED_KEPT_OF_ALL: u32 = 2_000;
 
+const SELECT: &str =
+    "SELECT id, kind, formation, state, started_at_ms, finished_at_ms FROM operations";
+
 /// Begins an act; refused while another one is under way on the same formation.
 pub fn begin(connection: &Connection, new: &Running, now_ms: i64) -> Result<(), StoreError> {
     if let Some(busy) = running(connection, &new.formation)? {
-        let kind = busy.kind.as_str().to_owned();
-        return Err(StoreError::Busy { formation: busy.formation, kind });
+        return Err(StoreError::busy(&busy));
     }
     connection.execute(
         "INSERT INTO operations (id, kind, formation, epoch, state, started_at_ms)
@@ -101,6 +116,25 @@ pub fn running(connection: &Connection, formation: &str) -> Result<Option<Runnin
     row.optional()?.map(running_from).transpose()
 }
 
+/// One act that is kept.
+pub fn get(connection: &Connection, id: &str) -> Result<Option<Operation>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!("{SELECT} WHERE id = ?1"))?;
+    Ok(statement.query_row([id], from_row).optional()?)
+}
+
+/// The newest acts that are kept, of one formation or of all.
+pub fn list(
+    connection: &Connection,
+    formation: Option<&str>,
+    count: u32,
+) -> Result<Vec<Operation>, StoreError> {
+    let mut statement = connection.prepare_cached(&format!(
+        "{SELECT} WHERE ?1 IS NULL OR formation = ?1 ORDER BY id DESC LIMIT ?2"
+    ))?;
+    let rows = statement.query_map(params![formation, count], from_row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 /// The steps after `seq`, with their numbers.
 pub fn events_after(
     connection: &Connection,
@@ -133,6 +167,17 @@ pub fn supersede(
     Ok(Some(overtaken.id))
 }
 
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Operation> {
+    Ok(Operation {
+        id: row.get(0)?,
+        kind: row.get(1)?,
+        formation: row.get(2)?,
+        state: row.get(3)?,
+        started_at_ms: row.get(4)?,
+        finished_at_ms: row.get(5)?,
+    })
+}
+
 fn running_from(row: (String, String, String, u64)) -> Result<Running, StoreError> {
     let (id, kind, formation, epoch) = row;
     let kind = OperationKind::from_name(&kind)
@@ -146,6 +191,8 @@ impl OperationKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Deploy => "deploy",
+            Self::Update => "update",
+            Self::Rollback => "rollback",
             Self::Start => "start",
             Self::Stop => "stop",
             Self::Restart => "restart",
@@ -154,7 +201,15 @@ impl OperationKind {
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        let all = [Self::Deploy, Self::Start, Self::Stop, Self::Restart, Self::Delete];
+        let all = [
+            Self::Deploy,
+            Self::Update,
+            Self::Rollback,
+            Self::Start,
+            Self::Stop,
+            Self::Restart,
+            Self::Delete,
+        ];
         all.into_iter().find(|kind| kind.as_str() == name)
     }
 }

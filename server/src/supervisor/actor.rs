@@ -7,7 +7,7 @@ mod adopt;
 mod outcome;
 mod publish;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,9 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use muxi_contract::FormationId;
+use muxi_contract::launch::{ACCEPT_ROUTE, RETIRE_ROUTE};
 use muxi_contract::management::{Failed, Progress, Stage};
+use muxi_service::TaskKind;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -25,15 +27,18 @@ use super::backoff::RestartPolicy;
 use super::closed_sign::ClosedSign;
 use super::instance::{self, Plan, StartError};
 use super::lifecycle::{
-    Desired, DesiredState, Effect, Event, InstanceNumber, Lifecycle, Moment, Phase, Policy,
+    Desired, DesiredState, Effect, Event, Instance, InstanceNumber, Lifecycle, Moment, Phase,
+    Policy, Target,
 };
 use super::process::{self, Exit};
 use super::record::Record;
 use super::{Context, Nudge};
+use crate::acts;
 use crate::config::OnManagerStop;
 use crate::ports::Lease;
 use crate::store::formations::{self, Formation};
-use crate::store::instances::{self, InstanceRow};
+use crate::store::generations;
+use crate::store::instances::{self, Milestone};
 use crate::store::operations::OperationKind;
 
 /// What the actor's watchers saw.
@@ -41,12 +46,17 @@ enum Seen {
     Exited(InstanceNumber, Exit),
     Healthy(InstanceNumber),
     Unresponsive(InstanceNumber),
+    Drained(InstanceNumber),
     Handed(InstanceNumber, io::Result<Lease>),
 }
 
-/// The process of the current instance.
+/// The process of an instance.
 struct Living {
     process: process::Handle,
+    /// The end of the error log when it was started.
+    log_from: u64,
+    /// The wish that the store knows it to stand for.
+    noted_epoch: u64,
     /// Cancelled with the instance, which ends its watchers.
     ended: CancellationToken,
     _guard: DropGuard,
@@ -60,12 +70,10 @@ struct Actor {
     life: Lifecycle,
     formation: Formation,
     lease: Option<Lease>,
-    living: Option<Living>,
-    /// The end of the error log when the newest instance started.
-    log_from: u64,
+    living: BTreeMap<InstanceNumber, Living>,
     watchers: FuturesUnordered<BoxFuture<'static, Option<Seen>>>,
     attempts: (mpsc::Sender<u32>, mpsc::Receiver<u32>),
-    probes: (mpsc::Sender<bool>, mpsc::Receiver<bool>),
+    probes: (mpsc::Sender<(InstanceNumber, bool)>, mpsc::Receiver<(InstanceNumber, bool)>),
     sign: Option<ClosedSign>,
     healthy: Option<bool>,
     /// Its last instance ended in good order with an earlier manager, so the next is no restart.
@@ -74,6 +82,10 @@ struct Actor {
     reason: Option<String>,
     /// What a failed deploy reports once its traces are removed.
     verdict: Option<Failed>,
+    /// The end of the error log when the instance that died last was started.
+    failed_log_from: u64,
+    /// A generation may have lost its last use.
+    untidy: bool,
 }
 
 /// Runs until the formation is removed or the manager stops.
@@ -107,7 +119,7 @@ pub(super) async fn run(
                 None => return,
             },
             Some(attempt) = actor.attempts.1.recv() => { actor.report_attempt(attempt).await; None }
-            Some(healthy) = actor.probes.1.recv() => { actor.healthy = Some(healthy); actor.publish(); None }
+            Some((instance, healthy)) = actor.probes.1.recv() => { actor.probed(instance, healthy); None }
             () = sleep_until(&actor.context, actor.life.wake_at()) => Some(Event::TimePassed),
         };
         if let Some(event) = event {
@@ -134,37 +146,21 @@ impl Actor {
 
     /// The stored wish stays, so the formation comes back with the manager.
     fn wish_to_stop(&self) -> Event {
-        Event::Desired(Desired { state: DesiredState::Stopped, epoch: self.life.desired.epoch })
+        Event::Desired(Desired { state: DesiredState::Stopped, ..self.life.desired })
     }
 
     /// Turns what was seen into an event, after it was noted.
     async fn note(&mut self, seen: Seen) -> Option<Event> {
         match seen {
-            Seen::Exited(instance, Exit(exit)) => {
-                let current = self.life.current() == Some(instance);
-                if let Some(living) = self.living.take_if(|_| current) {
-                    living.process.sweep_group();
-                    let tail = instance::log_tail(&self.context, &self.id, self.log_from);
-                    let last = tail.last().map(|line| format!(": {line}")).unwrap_or_default();
-                    self.reason = Some(format!("the process ended with {exit}{last}"));
-                    if matches!(self.life.phase, Phase::Stopping { .. }) {
-                        tracing::info!(formation = %self.id, instance, exit, "the instance ended");
-                    } else {
-                        tracing::warn!(formation = %self.id, instance, exit, "the instance died");
-                    }
-                }
-                instance::remove_sockets(&self.context, &self.id, instance);
-                let id = self.id.clone();
-                self.record.write(move |tx| instances::end(tx, &id, instance)).await;
+            Seen::Exited(instance, exit) => {
+                self.note_exit(instance, &exit).await;
                 Some(Event::Exited { instance })
             }
             Seen::Healthy(instance) => {
-                let (id, now_ms) = (self.id.clone(), self.context.clock.now_ms());
-                self.record
-                    .write(move |tx| instances::set_healthy(tx, &id, instance, now_ms))
-                    .await;
+                self.reached(instance, Milestone::Healthy).await;
                 Some(Event::Healthy { instance })
             }
+            Seen::Drained(instance) => Some(Event::Drained { instance }),
             Seen::Handed(instance, taken) => {
                 self.handed(instance, taken);
                 None
@@ -174,6 +170,37 @@ impl Actor {
                 self.reason = Some("it no longer answered its health probes".to_owned());
                 Some(Event::Unresponsive { instance })
             }
+        }
+    }
+
+    async fn note_exit(&mut self, instance: InstanceNumber, Exit(exit): &Exit) {
+        if let Some(living) = self.living.remove(&instance) {
+            living.process.sweep_group();
+            if self.life.leaving.contains_key(&instance) {
+                tracing::info!(formation = %self.id, instance, exit, "the instance ended");
+            } else {
+                self.failed_log_from = living.log_from;
+                let tail = instance::log_tail(&self.context, &self.id, living.log_from);
+                let last = tail.last().map(|line| format!(": {line}")).unwrap_or_default();
+                self.reason = Some(format!("the process ended with {exit}{last}"));
+                tracing::warn!(formation = %self.id, instance, exit, "the instance died");
+            }
+        }
+        instance::remove_sockets(&self.context, &self.id, instance);
+        let id = self.id.clone();
+        self.record.write(move |tx| instances::end(tx, &id, instance)).await;
+        self.untidy = true;
+    }
+
+    async fn reached(&mut self, instance: InstanceNumber, milestone: Milestone) {
+        let (id, now_ms) = (self.id.clone(), self.context.clock.now_ms());
+        self.record.write(move |tx| instances::reached(tx, &id, instance, milestone, now_ms)).await;
+    }
+
+    fn probed(&mut self, instance: InstanceNumber, healthy: bool) {
+        if self.life.serving().is_some_and(|(serving, _)| serving.number == instance) {
+            self.healthy = Some(healthy);
+            self.publish();
         }
     }
 
@@ -188,64 +215,55 @@ impl Actor {
                 events.extend(self.perform(effect).await);
             }
         }
+        self.note_epochs().await;
         self.settle().await;
         self.publish();
+        self.tidy_if_needed().await;
     }
 
     async fn perform(&mut self, effect: Effect) -> Option<Event> {
         match effect {
-            Effect::Spawn { instance, epoch } => self.spawn(instance, epoch).await,
-            Effect::Route { instance } => {
-                self.route(instance);
-                None
-            }
-            Effect::Unroute => {
-                self.healthy = None;
-                None
-            }
-            Effect::Terminate { .. } => {
-                if let Some(living) = &self.living {
+            Effect::Spawn { instance } => return self.spawn(instance).await,
+            Effect::Route { instance } => self.route(instance).await,
+            Effect::Unroute => self.healthy = None,
+            Effect::Retire { instance } => self.retire(instance),
+            Effect::Drain { instance } => self.drain(instance).await,
+            Effect::Terminate { instance } => {
+                self.reached(instance, Milestone::Leaving).await;
+                if let Some(living) = self.living.get(&instance) {
                     living.process.terminate();
                 }
-                None
             }
-            Effect::Kill { .. } => {
-                if let Some(living) = &self.living {
-                    tracing::warn!(formation = %self.id, "the grace is over; killing the instance");
+            Effect::Kill { instance } => {
+                if let Some(living) = self.living.get(&instance) {
+                    tracing::warn!(formation = %self.id, instance, "the grace is over; killing");
                     living.process.kill();
                 }
-                None
             }
-            Effect::Remove => {
-                self.remove().await;
-                None
+            Effect::Remove => self.remove().await,
+            Effect::StartFailed { instance, fault, kept } => {
+                return self.start_failed(instance, fault, kept).await;
             }
-            Effect::StartFailed { epoch, fault } => self.start_failed(epoch, fault).await,
         }
+        None
     }
 
-    async fn spawn(&mut self, number: InstanceNumber, epoch: u64) -> Option<Event> {
+    async fn spawn(&mut self, new: Instance) -> Option<Event> {
         self.sign = None;
-        let operation = self.record.running_operation().await;
-        let generation = self.formation.generation;
-        let row = InstanceRow {
-            instance: number,
-            generation,
-            epoch,
-            spawned_at_ms: self.context.clock.now_ms(),
-            identity: None,
-            healthy_at_ms: None,
+        let Instance { number, target: Target { epoch, generation } } = new;
+        let operation = self.record.running_operation().await.filter(|it| it.epoch == epoch);
+        let kind = operation.map(|it| it.kind);
+        // A start that an operator asked for is no restart, unless it is one by name.
+        let comes_back = std::mem::take(&mut self.comes_back);
+        let counts = match kind {
+            Some(kind) => kind == OperationKind::Restart,
+            None => !comes_back && number > 1,
         };
-        // A start that an operator asked for is no restart.
-        let fresh = operation.as_ref().is_some_and(|it| {
-            matches!(it.kind, OperationKind::Deploy | OperationKind::Start) && it.epoch == epoch
-        });
-        let counts = !std::mem::take(&mut self.comes_back) && number > 1 && !fresh;
-        let id = self.id.clone();
+        let (id, now_ms) = (self.id.clone(), self.context.clock.now_ms());
         self.formation.restart_count = self
             .record
             .write(move |tx| {
-                instances::begin(tx, &id, &row)?;
+                instances::begin(tx, &id, new, now_ms)?;
                 if counts {
                     formations::count_restart(tx, &id)
                 } else {
@@ -253,9 +271,14 @@ impl Actor {
                 }
             })
             .await;
-        self.record.report(Stage::Spawning, "Starting the formation's process".to_owned()).await;
+        let stage = match kind {
+            Some(OperationKind::Update) => Stage::SpawningStaging,
+            Some(OperationKind::Rollback) => Stage::SpawningPrevious,
+            _ => Stage::Spawning,
+        };
+        self.record.report(stage, format!("Starting a process of generation {generation}")).await;
         let plan = Plan { formation: self.id.clone(), instance: number, generation };
-        self.log_from = instance::log_length(&self.context, &self.id);
+        let log_from = instance::log_length(&self.context, &self.id);
         self.take_port();
         let started = match &self.lease {
             Some(lease) => instance::start(&self.context, &plan, lease),
@@ -267,7 +290,7 @@ impl Actor {
                 self.record
                     .write(move |tx| instances::set_identity(tx, &id, number, &identity))
                     .await;
-                self.watch(number, process);
+                self.watch(new, process, log_from);
                 self.await_health(number);
                 None
             }
@@ -283,10 +306,44 @@ impl Actor {
         }
     }
 
-    fn watch(&mut self, number: InstanceNumber, process: process::Process) {
+    /// Writes down what a process stands for now, so that the next manager knows.
+    async fn note_epochs(&mut self) {
+        let Some((Instance { number, target }, _)) = self.life.serving() else { return };
+        let Some(living) = self.living.get_mut(&number) else { return };
+        if living.noted_epoch == target.epoch {
+            return;
+        }
+        living.noted_epoch = target.epoch;
+        let (id, epoch) = (self.id.clone(), target.epoch);
+        self.record.write(move |tx| instances::set_epoch(tx, &id, number, epoch)).await;
+    }
+
+    async fn tidy_if_needed(&mut self) {
+        if self.life.phase == Phase::Removed || !std::mem::take(&mut self.untidy) {
+            return;
+        }
+        let (id, kept) = (self.id.clone(), self.context.config.formations.keep_generations);
+        let forgot = self.record.write(move |tx| generations::forget(tx, &id, kept)).await;
+        if forgot {
+            let (context, id) = (Arc::clone(&self.context), self.id.clone());
+            self.context.tasks.spawn(TaskKind::PerFormation, format!("tidy {id}"), async move {
+                acts::tidy(&context, &id).await;
+            });
+        }
+    }
+
+    fn watch(&mut self, instance: Instance, process: process::Process, log_from: u64) {
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
-        self.living = Some(Living { process: process.handle, ended, _guard: guard });
+        let living = Living {
+            process: process.handle,
+            log_from,
+            noted_epoch: instance.target.epoch,
+            ended,
+            _guard: guard,
+        };
+        let number = instance.number;
+        self.living.insert(number, living);
         let wait = process.wait;
         self.watchers.push(Box::pin(async move { Some(Seen::Exited(number, wait.await)) }));
     }
@@ -294,14 +351,19 @@ impl Actor {
     fn await_health(&mut self, number: InstanceNumber) {
         let socket = self.context.layout.private_socket(&self.id, number);
         let healthy = instance::until_healthy(socket, self.attempts.0.clone());
-        self.watch_while_living(healthy.map(move |()| Seen::Healthy(number)));
+        self.watch_while_living(number, healthy.map(move |()| Some(Seen::Healthy(number))));
     }
 
-    /// Begins to watch the instance's liveness; the route itself is published with the phase.
-    fn route(&mut self, number: InstanceNumber) {
+    /// Gives the instance the formation's port and begins to watch its liveness; the proxy's route
+    /// is published with the phase.
+    async fn route(&mut self, number: InstanceNumber) {
         self.healthy = Some(true);
         self.reason = None;
+        self.reached(number, Milestone::Routed).await;
         let socket = self.context.layout.private_socket(&self.id, number);
+        // One that had retired, or that an earlier manager did not get to tell, accepts again.
+        let told = instance::until_told(socket.clone(), ACCEPT_ROUTE);
+        self.watch_while_living(number, told.map(|()| None));
         let config = &self.context.config.formations;
         let seconds = |count: u32| Duration::from_secs(count.into());
         let unresponsive = instance::until_unresponsive(
@@ -309,31 +371,74 @@ impl Actor {
             seconds(config.health_check_interval),
             seconds(config.health_check_timeout),
             config.unhealthy_threshold,
-            self.probes.0.clone(),
+            (number, self.probes.0.clone()),
         );
-        self.watch_while_living(unresponsive.map(move |()| Seen::Unresponsive(number)));
+        self.watch_while_living(
+            number,
+            unresponsive.map(move |()| Some(Seen::Unresponsive(number))),
+        );
+        self.report_switch(number).await;
+    }
+
+    /// Keeps telling it to leave the port to others, until it knows.
+    fn retire(&mut self, number: InstanceNumber) {
+        let socket = self.context.layout.private_socket(&self.id, number);
+        let told = instance::until_told(socket, RETIRE_ROUTE);
+        self.watch_while_living(number, told.map(|()| None));
+    }
+
+    async fn drain(&mut self, number: InstanceNumber) {
+        self.reached(number, Milestone::Leaving).await;
+        let socket = self.context.layout.private_socket(&self.id, number);
+        let idle = async move {
+            instance::until_told(socket.clone(), RETIRE_ROUTE).await;
+            instance::until_idle(socket).await;
+            Some(Seen::Drained(number))
+        };
+        self.watch_while_living(number, idle);
     }
 
     /// A watcher that ends with the instance it watches.
-    fn watch_while_living(&mut self, watch: impl Future<Output = Seen> + Send + 'static) {
-        let Some(living) = &self.living else { return };
+    fn watch_while_living(
+        &mut self,
+        number: InstanceNumber,
+        watch: impl Future<Output = Option<Seen>> + Send + 'static,
+    ) {
+        let Some(living) = self.living.get(&number) else { return };
         let ended = living.ended.clone();
-        self.watchers.push(Box::pin(async move { ended.run_until_cancelled(watch).await }));
+        let watch = async move { ended.run_until_cancelled(watch).await.flatten() };
+        self.watchers.push(Box::pin(watch));
+    }
+
+    /// Tells the running operation that its instance has taken over.
+    async fn report_switch(&mut self, number: InstanceNumber) {
+        let Some(operation) = self.record.running_operation().await else { return };
+        let replaced = self.living.keys().any(|other| *other < number);
+        let (stage, message) = match (operation.kind, &self.life.phase) {
+            (OperationKind::Update | OperationKind::Rollback, Phase::Trial { instance, .. }) => {
+                let (generation, seconds) =
+                    (instance.target.generation, self.policy.trial.as_secs());
+                let message =
+                    format!("Generation {generation} serves now and is watched for {seconds}s");
+                (Stage::Swapping, message)
+            }
+            (OperationKind::Restart, _) if replaced => {
+                (Stage::Stopping, "The old process finishes what it has and ends".to_owned())
+            }
+            _ => return,
+        };
+        self.record.report(stage, message).await;
     }
 
     async fn report_attempt(&mut self, attempt: u32) {
         let max_attempts = u32::try_from(self.policy.start_deadline.as_secs()).unwrap_or(u32::MAX);
-        self.record
-            .report_progress(Progress {
-                stage: Stage::HealthCheck,
-                message: format!(
-                    "Waiting for the formation to be healthy ({attempt}/{max_attempts})"
-                ),
-                version: None,
-                attempt: Some(attempt),
-                max_attempts: Some(max_attempts),
-            })
-            .await;
+        let message = format!("Waiting for the formation to be healthy ({attempt}/{max_attempts})");
+        let progress = Progress {
+            attempt: Some(attempt),
+            max_attempts: Some(max_attempts),
+            ..Progress::new(Stage::HealthCheck, message)
+        };
+        self.record.report_progress(progress).await;
     }
 }
 
@@ -358,5 +463,7 @@ fn policy(context: &Context) -> Policy {
         },
         start_deadline: config.start_deadline(),
         stop_grace: Duration::from_secs(config.stop_grace.into()),
+        trial: Duration::from_secs(config.deployment.watch_window.into()),
+        drain: Duration::from_secs(config.drain.into()),
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 use super::Context;
 use super::lifecycle::InstanceNumber;
-use super::probe;
+use super::probe::{self, ProbeError};
 use super::process::{self, Descriptors, INSTANCE_VAR, Process, ProcessError};
 use crate::layout::Layout;
 use crate::ports::Lease;
@@ -48,6 +48,13 @@ pub(super) enum StartError {
 const START_PROBE: Duration = Duration::from_secs(1);
 /// Between a refused question and the next.
 const START_PAUSE: Duration = Duration::from_millis(10);
+/// An instance that is told something has this long to hear it, and is told again after a pause.
+const TOLD_PATIENCE: Duration = Duration::from_secs(2);
+const TOLD_PAUSE: Duration = Duration::from_millis(50);
+/// How long a retired instance serves connections that were idle when it retired.
+const LINGER: Duration = Duration::from_secs(1);
+/// Between two questions whether a draining instance is idle.
+const IDLE_PAUSE: Duration = Duration::from_millis(100);
 /// Variables of the manager that every instance sees, because its libraries read them.
 const BASE_ENVIRONMENT: [&str; 13] = [
     "PATH",
@@ -146,25 +153,51 @@ pub(super) async fn until_healthy(socket: PathBuf, attempts: mpsc::Sender<u32>) 
     }
 }
 
+/// Resolves once the instance has heard what the route tells it. One that does not know the route
+/// has nothing to be told.
+pub(super) async fn until_told(socket: PathBuf, route: &'static str) {
+    loop {
+        match probe::ask(&socket, Method::POST, route, TOLD_PATIENCE).await {
+            Ok(()) | Err(ProbeError::Status(_)) => return,
+            Err(error) => tracing::debug!(%error, route, "told again"),
+        }
+        tokio::time::sleep(TOLD_PAUSE).await;
+    }
+}
+
+/// Resolves once a retired instance has no open request left. Connections that were idle when it
+/// retired get a while to be used once more, for a client cannot know that they end.
+pub(super) async fn until_idle(socket: PathBuf) {
+    tokio::time::sleep(LINGER).await;
+    loop {
+        match probe::open_requests(&socket, TOLD_PATIENCE).await {
+            Ok(0) | Err(ProbeError::Status(_)) => return,
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "asked again whether it is idle"),
+        }
+        tokio::time::sleep(IDLE_PAUSE).await;
+    }
+}
+
 /// Resolves once the instance failed too many probes in a row; each result goes to `seen`.
 pub(super) async fn until_unresponsive(
     socket: PathBuf,
     interval: Duration,
     patience: Duration,
     failures_max: u32,
-    seen: mpsc::Sender<bool>,
+    (instance, seen): (InstanceNumber, mpsc::Sender<(InstanceNumber, bool)>),
 ) {
     let mut failures = 0;
     while failures < failures_max {
         tokio::time::sleep(interval).await;
         let answer = probe::ask(&socket, Method::GET, HEALTH_ROUTE, patience).await;
-        if answer.as_ref().is_err_and(probe::ProbeError::is_ours) {
+        if answer.as_ref().is_err_and(ProbeError::is_ours) {
             tracing::warn!("a probe could not be made: the manager has no free descriptor");
             continue;
         }
         failures = if answer.is_ok() { 0 } else { failures + 1 };
         // A full queue only delays what `healthy` says.
-        let _full = seen.try_send(answer.is_ok());
+        let _full = seen.try_send((instance, answer.is_ok()));
     }
 }
 

@@ -1,144 +1,39 @@
 //! The life of one formation as a pure machine: `(state, event, now) → (state, effects)`.
 //!
-//! Invariants: no I/O and no clock; at most one instance is alive; only a healthy instance is
-//! routed; `Removed` is final. The actor performs the effects and feeds back what it sees.
+//! A start, a restart, an update and a rollback are one thing: a wish for another target. While an
+//! instance serves, the one that fulfils the wish is started beside it and takes over when it is
+//! healthy; a failure before that leaves the old one serving, and a failure on trial goes back.
+//!
+//! Invariants: no I/O and no clock; at most one instance is routed, and only a healthy one;
+//! `Removed` is final and comes when no process is left. The actor performs the effects and feeds
+//! back what it sees.
+
+mod state;
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
 use super::backoff::RestartPolicy;
 
-/// Counts the instances of one formation; never reused.
-pub type InstanceNumber = u64;
-
-/// What the operator wants. `epoch` grows with every start or restart that is asked for, so that
-/// "restart" is a state to reach and not a message to lose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Desired {
-    pub state: DesiredState,
-    pub epoch: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DesiredState {
-    Running,
-    Stopped,
-    /// Stopped, and then everything of the formation goes.
-    Removed,
-}
-
-/// Where the formation is. A state owns exactly its own data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Phase {
-    /// Nothing runs.
-    Stopped,
-    /// A process was started and is not healthy yet.
-    Starting { instance: InstanceNumber, epoch: u64, deadline: Timestamp },
-    /// The process is healthy and routed.
-    Running { instance: InstanceNumber, epoch: u64, since: Timestamp },
-    /// The process was told to end; at `kill_at` it is made to.
-    Stopping { instance: InstanceNumber, kill_at: Timestamp, killed: bool, why: StopReason },
-    /// Down; the next try is at `until`.
-    Waiting { until: Timestamp },
-    /// Down after too many deaths in a row.
-    CrashLoop,
-    /// Gone for good.
-    Removed,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopReason {
-    /// The operator wants it stopped, restarted or removed.
-    Asked,
-    /// It did not become healthy, or no longer answered.
-    Unhealthy,
-}
-
-/// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The stored intent was read again.
-    Desired(Desired),
-    /// The process could not be started at all.
-    SpawnFailed {
-        instance: InstanceNumber,
-    },
-    Healthy {
-        instance: InstanceNumber,
-    },
-    /// Liveness failed too many times in a row.
-    Unresponsive {
-        instance: InstanceNumber,
-    },
-    Exited {
-        instance: InstanceNumber,
-    },
-    /// The moment of [`Lifecycle::wake_at`] has come.
-    TimePassed,
-}
-
-/// What the actor must do, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    Spawn {
-        instance: InstanceNumber,
-        epoch: u64,
-    },
-    /// Send this instance the formation's traffic.
-    Route {
-        instance: InstanceNumber,
-    },
-    Unroute,
-    Terminate {
-        instance: InstanceNumber,
-    },
-    Kill {
-        instance: InstanceNumber,
-    },
-    /// Remove the formation's files and rows.
-    Remove,
-    /// The start that `epoch` asked for did not succeed.
-    StartFailed {
-        epoch: u64,
-        fault: StartFault,
-    },
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartFault {
-    Spawn,
-    Exited,
-    NotHealthyInTime,
-}
-
-/// Bounds of the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    pub restart: RestartPolicy,
-    /// From the start of the process to its first healthy answer.
-    pub start_deadline: std::time::Duration,
-    /// From SIGTERM to SIGKILL.
-    pub stop_grace: std::time::Duration,
-}
+pub use self::state::{
+    Desired, DesiredState, Effect, Event, Instance, InstanceNumber, Leaving, Moment, Phase, Policy,
+    StartFault, Target,
+};
 
 /// The machine's whole state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lifecycle {
     pub desired: Desired,
     pub phase: Phase,
+    /// Processes that no longer belong to the phase and have not ended yet.
+    pub leaving: BTreeMap<InstanceNumber, Leaving>,
     /// Deaths since the last stable run.
     pub deaths: u32,
     /// The newest instance's number.
     pub newest: InstanceNumber,
-    /// The newest epoch that was tried, so that only a newer one leaves a crash loop.
-    pub tried_epoch: u64,
-}
-
-/// Time and chance, handed in.
-#[derive(Debug, Clone, Copy)]
-pub struct Moment {
-    pub now: Timestamp,
-    /// Of 0.0–1.0.
-    pub jitter: f64,
+    /// The newest target that was tried, so that only another one is tried at once.
+    pub tried: Target,
 }
 
 // === impl Lifecycle ===
@@ -146,205 +41,416 @@ pub struct Moment {
 impl Lifecycle {
     /// A formation that has nothing running yet.
     pub fn new(desired: Desired, newest: InstanceNumber) -> Self {
-        Self { desired, phase: Phase::Stopped, deaths: 0, newest, tried_epoch: 0 }
+        Self {
+            desired,
+            phase: Phase::Stopped,
+            leaving: BTreeMap::new(),
+            deaths: 0,
+            newest,
+            tried: Target::default(),
+        }
     }
 
-    /// One step. Events of instances that are no longer the current one change nothing.
+    /// One step. Events of instances that are gone change nothing.
     pub fn step(mut self, event: &Event, at: Moment, policy: &Policy) -> (Self, Vec<Effect>) {
         let mut effects = Vec::new();
+        let step = Step { at, policy, effects: &mut effects };
         match *event {
-            Event::Desired(desired) => self.desired = desired,
-            Event::SpawnFailed { instance } | Event::Exited { instance }
-                if Some(instance) == self.current() =>
-            {
-                self.ended(event, at, policy, &mut effects);
+            Event::Desired(desired) => {
+                self.desired = desired;
+                self.reconcile(step);
             }
-            Event::Healthy { instance } => self.became_healthy(instance, at.now, &mut effects),
-            Event::Unresponsive { instance } => {
-                if matches!(self.phase, Phase::Running { instance: current, .. } if current == instance)
-                {
-                    effects.push(Effect::Unroute);
-                    self.stop(instance, StopReason::Unhealthy, at, policy, &mut effects);
+            Event::SpawnFailed { instance } => self.gone(instance, StartFault::Spawn, step),
+            Event::Exited { instance } => self.gone(instance, StartFault::Exited, step),
+            Event::Healthy { instance } => self.became_healthy(instance, step),
+            Event::Unresponsive { instance } => self.unresponsive(instance, step),
+            Event::Drained { instance } => {
+                if matches!(self.leaving.get(&instance), Some(Leaving::Draining { .. })) {
+                    self.end(instance, step);
                 }
             }
-            Event::TimePassed => self.time_passed(at, policy, &mut effects),
-            Event::SpawnFailed { .. } | Event::Exited { .. } => {}
+            Event::TimePassed => self.time_passed(step),
         }
-        self.reconcile(at, policy, &mut effects);
         (self, effects)
     }
 
-    /// The instance that is alive, as far as is known.
-    pub fn current(&self) -> Option<InstanceNumber> {
+    /// The instance that gets the formation's traffic, and since when it is healthy.
+    pub fn serving(&self) -> Option<(Instance, Timestamp)> {
         match self.phase {
-            Phase::Starting { instance, .. }
-            | Phase::Running { instance, .. }
-            | Phase::Stopping { instance, .. } => Some(instance),
-            Phase::Stopped | Phase::Waiting { .. } | Phase::CrashLoop | Phase::Removed => None,
-        }
-    }
-
-    /// When the machine must look again, if nothing happens before.
-    pub fn wake_at(&self) -> Option<Timestamp> {
-        match self.phase {
-            Phase::Starting { deadline, .. } => Some(deadline),
-            Phase::Stopping { kill_at, killed: false, .. } => Some(kill_at),
-            Phase::Waiting { until } => Some(until),
-            Phase::Stopping { killed: true, .. }
-            | Phase::Stopped
-            | Phase::Running { .. }
+            Phase::Running { instance, since }
+            | Phase::Trial { instance, since, .. }
+            | Phase::Replacing { serving: instance, since, .. } => Some((instance, since)),
+            Phase::Stopped
+            | Phase::Starting { .. }
+            | Phase::Stopping
+            | Phase::Waiting { .. }
             | Phase::CrashLoop
             | Phase::Removed => None,
         }
     }
 
+    /// The instance whose start is awaited.
+    pub fn awaited(&self) -> Option<Instance> {
+        match self.phase {
+            Phase::Starting { instance, .. } | Phase::Replacing { new: instance, .. } => {
+                Some(instance)
+            }
+            Phase::Stopped
+            | Phase::Running { .. }
+            | Phase::Trial { .. }
+            | Phase::Stopping
+            | Phase::Waiting { .. }
+            | Phase::CrashLoop
+            | Phase::Removed => None,
+        }
+    }
+
+    /// When the machine must look again, if nothing happens before.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        let phase = match self.phase {
+            Phase::Starting { deadline, .. } | Phase::Replacing { deadline, .. } => Some(deadline),
+            Phase::Trial { until, .. } | Phase::Waiting { until } => Some(until),
+            Phase::Stopped
+            | Phase::Running { .. }
+            | Phase::Stopping
+            | Phase::CrashLoop
+            | Phase::Removed => None,
+        };
+        self.leaving.values().filter_map(Leaving::wake_at).chain(phase).min()
+    }
+
     /// Brings what is closer to what should be. Idempotent.
-    fn reconcile(&mut self, at: Moment, policy: &Policy, effects: &mut Vec<Effect>) {
-        match (self.phase.clone(), self.desired.state) {
-            (Phase::Stopped, DesiredState::Running) => self.start(at, policy, effects),
-            // Only a newer wish than the one that failed ends the wait or the loop early.
-            (Phase::Waiting { .. } | Phase::CrashLoop, DesiredState::Running) => {
-                if self.desired.epoch > self.tried_epoch {
-                    self.deaths = 0;
-                    self.start(at, policy, effects);
+    fn reconcile(&mut self, step: Step<'_>) {
+        match self.desired.state {
+            DesiredState::Running => self.reconcile_running(step),
+            DesiredState::Stopped | DesiredState::Removed => self.reconcile_down(step),
+        }
+    }
+
+    fn reconcile_running(&mut self, mut step: Step<'_>) {
+        let target = self.desired.target;
+        let untried = target != self.tried;
+        match self.phase.clone() {
+            Phase::Stopped => self.start(step),
+            Phase::Waiting { .. } | Phase::CrashLoop if untried => {
+                self.deaths = 0;
+                self.start(step);
+            }
+            Phase::Starting { instance, .. } if instance.target != target => {
+                self.end(instance.number, step.again());
+                self.start(step);
+            }
+            Phase::Running { instance, since } if instance.target != target && untried => {
+                self.replace(instance, since, step);
+            }
+            Phase::Replacing { serving, since, new, .. } if new.target != target => {
+                self.end(new.number, step.again());
+                self.return_to(serving, since, step);
+            }
+            Phase::Trial { instance, since, standby, .. } if instance.target != target => {
+                match standby.filter(|standby| standby.target.generation == target.generation) {
+                    Some(standby) => {
+                        self.drain(instance.number, step.again());
+                        step.effects.push(Effect::Route { instance: standby.number });
+                        self.return_to(standby, step.at.now, step);
+                    }
+                    None => {
+                        if let Some(standby) = standby {
+                            self.drain(standby.number, step.again());
+                        }
+                        self.replace(instance, since, step);
+                    }
                 }
             }
-            (Phase::Waiting { .. } | Phase::CrashLoop, DesiredState::Stopped) => {
-                self.phase = Phase::Stopped;
+            Phase::Waiting { .. }
+            | Phase::CrashLoop
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Replacing { .. }
+            | Phase::Trial { .. }
+            | Phase::Stopping
+            | Phase::Removed => {}
+        }
+    }
+
+    /// The wish left what was started for it: `serving` goes on, and stands for the wish if it is
+    /// of the wished generation.
+    fn return_to(&mut self, mut serving: Instance, since: Timestamp, step: Step<'_>) {
+        if serving.target.generation == self.desired.target.generation {
+            serving.target = self.desired.target;
+            self.tried = serving.target;
+            self.phase = Phase::Running { instance: serving, since };
+        } else {
+            self.replace(serving, since, step);
+        }
+    }
+
+    fn reconcile_down(&mut self, mut step: Step<'_>) {
+        match self.phase.clone() {
+            Phase::Removed => return,
+            Phase::Stopped | Phase::Waiting { .. } | Phase::CrashLoop | Phase::Stopping => {}
+            Phase::Starting { instance, .. } => self.end(instance.number, step.again()),
+            Phase::Running { instance, .. } => {
+                step.effects.push(Effect::Unroute);
+                self.end(instance.number, step.again());
             }
-            (Phase::Starting { instance, .. }, DesiredState::Stopped | DesiredState::Removed) => {
-                self.stop(instance, StopReason::Asked, at, policy, effects);
+            Phase::Replacing { serving, new, .. } => {
+                step.effects.push(Effect::Unroute);
+                self.end(serving.number, step.again());
+                self.end(new.number, step.again());
             }
-            (Phase::Running { instance, .. }, DesiredState::Stopped | DesiredState::Removed) => {
-                effects.push(Effect::Unroute);
-                self.stop(instance, StopReason::Asked, at, policy, effects);
+            Phase::Trial { instance, standby, .. } => {
+                step.effects.push(Effect::Unroute);
+                self.end(instance.number, step.again());
+                if let Some(standby) = standby {
+                    self.end(standby.number, step.again());
+                }
             }
-            (Phase::Starting { instance, epoch, .. }, DesiredState::Running)
-                if epoch < self.desired.epoch =>
-            {
-                self.stop(instance, StopReason::Asked, at, policy, effects);
-            }
-            (Phase::Running { instance, epoch, .. }, DesiredState::Running)
-                if epoch < self.desired.epoch =>
-            {
-                effects.push(Effect::Unroute);
-                self.stop(instance, StopReason::Asked, at, policy, effects);
-            }
-            (Phase::Stopped | Phase::Waiting { .. } | Phase::CrashLoop, DesiredState::Removed) => {
+        }
+        let draining: Vec<InstanceNumber> = self
+            .leaving
+            .iter()
+            .filter(|(_, leaving)| matches!(leaving, Leaving::Draining { .. }))
+            .map(|(number, _)| *number)
+            .collect();
+        for number in draining {
+            self.end(number, step.again());
+        }
+        self.phase = Phase::Stopping;
+        self.settle_down(step);
+    }
+
+    /// Down once the last process is gone.
+    fn settle_down(&mut self, step: Step<'_>) {
+        if self.phase != Phase::Stopping || !self.leaving.is_empty() {
+            return;
+        }
+        match self.desired.state {
+            DesiredState::Removed => {
                 self.phase = Phase::Removed;
-                effects.push(Effect::Remove);
+                step.effects.push(Effect::Remove);
             }
-            (
-                Phase::Stopped
-                | Phase::Starting { .. }
-                | Phase::Running { .. }
-                | Phase::Stopping { .. }
-                | Phase::Removed,
-                _,
-            ) => {}
+            DesiredState::Stopped => self.phase = Phase::Stopped,
+            DesiredState::Running => {
+                self.phase = Phase::Stopped;
+                self.start(step);
+            }
         }
     }
 
-    fn start(&mut self, at: Moment, policy: &Policy, effects: &mut Vec<Effect>) {
+    fn spawn(&mut self, step: Step<'_>) -> (Instance, Timestamp) {
         self.newest += 1;
-        let (instance, epoch) = (self.newest, self.desired.epoch);
-        let deadline = at.now + policy.start_deadline;
-        self.tried_epoch = epoch;
-        self.phase = Phase::Starting { instance, epoch, deadline };
-        effects.push(Effect::Spawn { instance, epoch });
+        self.tried = self.desired.target;
+        let instance = Instance { number: self.newest, target: self.desired.target };
+        step.effects.push(Effect::Spawn { instance });
+        (instance, step.at.now + step.policy.start_deadline)
     }
 
-    fn stop(
-        &mut self,
-        instance: InstanceNumber,
-        why: StopReason,
-        at: Moment,
-        policy: &Policy,
-        effects: &mut Vec<Effect>,
-    ) {
-        let kill_at = at.now + policy.stop_grace;
-        self.phase = Phase::Stopping { instance, kill_at, killed: false, why };
-        effects.push(Effect::Terminate { instance });
+    fn start(&mut self, step: Step<'_>) {
+        let (instance, deadline) = self.spawn(step);
+        self.phase = Phase::Starting { instance, deadline };
     }
 
-    fn became_healthy(
-        &mut self,
-        instance: InstanceNumber,
-        now: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        if let Phase::Starting { instance: current, epoch, .. } = self.phase
-            && current == instance
-        {
-            self.phase = Phase::Running { instance, epoch, since: now };
-            effects.push(Effect::Route { instance });
+    fn replace(&mut self, serving: Instance, since: Timestamp, step: Step<'_>) {
+        let (new, deadline) = self.spawn(step);
+        self.phase = Phase::Replacing { serving, since, new, deadline };
+    }
+
+    /// The process finishes what it has, and is then told to end.
+    fn drain(&mut self, number: InstanceNumber, step: Step<'_>) {
+        let until = step.at.now + step.policy.drain;
+        self.leaving.insert(number, Leaving::Draining { until });
+        step.effects.push(Effect::Drain { instance: number });
+    }
+
+    /// The process is told to end now.
+    fn end(&mut self, number: InstanceNumber, step: Step<'_>) {
+        let kill_at = step.at.now + step.policy.stop_grace;
+        self.leaving.insert(number, Leaving::Ending { kill_at, killed: false });
+        step.effects.push(Effect::Terminate { instance: number });
+    }
+
+    fn became_healthy(&mut self, number: InstanceNumber, mut step: Step<'_>) {
+        let (instance, old) = match self.phase {
+            Phase::Starting { instance, .. } => (instance, None),
+            Phase::Replacing { serving, new, .. } => (new, Some(serving)),
+            Phase::Stopped
+            | Phase::Running { .. }
+            | Phase::Trial { .. }
+            | Phase::Stopping
+            | Phase::Waiting { .. }
+            | Phase::CrashLoop
+            | Phase::Removed => return,
+        };
+        if instance.number != number {
+            return;
+        }
+        let since = step.at.now;
+        step.effects.push(Effect::Route { instance: number });
+        if self.desired.on_trial {
+            if let Some(old) = old {
+                step.effects.push(Effect::Retire { instance: old.number });
+            }
+            let until = since + step.policy.trial;
+            self.phase = Phase::Trial { instance, since, standby: old, until };
+        } else {
+            self.phase = Phase::Running { instance, since };
+            if let Some(old) = old {
+                self.drain(old.number, step.again());
+            }
         }
     }
 
-    fn ended(&mut self, event: &Event, at: Moment, policy: &Policy, effects: &mut Vec<Effect>) {
+    fn unresponsive(&mut self, number: InstanceNumber, mut step: Step<'_>) {
+        if self.serving().is_some_and(|(serving, _)| serving.number == number) {
+            self.end(number, step.again());
+            self.lost(number, StartFault::Unresponsive, step);
+        }
+    }
+
+    /// A process ended, or never began.
+    fn gone(&mut self, number: InstanceNumber, fault: StartFault, mut step: Step<'_>) {
+        if self.leaving.remove(&number).is_some() {
+            self.settle_down(step);
+        } else {
+            self.lost(number, fault, step.again());
+        }
+    }
+
+    /// The phase has to do without this instance.
+    fn lost(&mut self, number: InstanceNumber, fault: StartFault, mut step: Step<'_>) {
         match self.phase.clone() {
-            Phase::Starting { epoch, .. } => {
-                let spawned = !matches!(event, Event::SpawnFailed { .. });
-                let fault = if spawned { StartFault::Exited } else { StartFault::Spawn };
-                effects.push(Effect::StartFailed { epoch, fault });
+            Phase::Starting { instance, .. } if instance.number == number => {
+                step.start_failed(instance, fault, None);
                 // What never ran is not tried again at once: a new deploy may be given up first.
-                self.died(1, at, policy, effects);
+                self.died(1, step);
             }
-            Phase::Running { since, .. } => {
-                effects.push(Effect::Unroute);
-                let ran = at.now.duration_since(since);
-                if ran.unsigned_abs() >= policy.restart.stable_after {
+            Phase::Running { instance, since } if instance.number == number => {
+                step.effects.push(Effect::Unroute);
+                let ran = step.at.now.duration_since(since).unsigned_abs();
+                if ran >= step.policy.restart.stable_after {
                     self.deaths = 0;
                 }
-                self.died(0, at, policy, effects);
+                self.died(0, step);
             }
-            Phase::Stopping { why: StopReason::Asked, .. } => self.phase = Phase::Stopped,
-            Phase::Stopping { why: StopReason::Unhealthy, .. } => self.died(0, at, policy, effects),
-            Phase::Stopped | Phase::Waiting { .. } | Phase::CrashLoop | Phase::Removed => {}
-        }
-    }
-
-    /// One more death in a row: wait, or give up. The wait is that after at least
-    /// `deaths_before` + 1 deaths.
-    fn died(&mut self, deaths_before: u32, at: Moment, policy: &Policy, effects: &mut Vec<Effect>) {
-        self.deaths = self.deaths.saturating_add(1);
-        let delay = policy.restart.delay(self.deaths.max(deaths_before + 1), at.jitter);
-        match delay {
-            Some(delay) if delay.is_zero() && self.desired.state == DesiredState::Running => {
-                self.start(at, policy, effects);
+            Phase::Replacing { serving, new, deadline, .. } if serving.number == number => {
+                step.effects.push(Effect::Unroute);
+                self.phase = Phase::Starting { instance: new, deadline };
             }
-            Some(delay) => {
-                let until = at.now + delay;
-                self.phase = Phase::Waiting { until };
+            Phase::Replacing { serving, since, new, .. } if new.number == number => {
+                self.keep(serving, since, new, fault, step);
             }
-            None => self.phase = Phase::CrashLoop,
-        }
-    }
-
-    fn time_passed(&mut self, at: Moment, policy: &Policy, effects: &mut Vec<Effect>) {
-        match self.phase.clone() {
-            Phase::Starting { instance, epoch, deadline } if at.now >= deadline => {
-                let fault = StartFault::NotHealthyInTime;
-                effects.push(Effect::StartFailed { epoch, fault });
-                self.stop(instance, StopReason::Unhealthy, at, policy, effects);
-            }
-            Phase::Stopping { instance, kill_at, killed: false, why } if at.now >= kill_at => {
-                self.phase = Phase::Stopping { instance, kill_at, killed: true, why };
-                effects.push(Effect::Kill { instance });
-            }
-            Phase::Waiting { until }
-                if at.now >= until && self.desired.state == DesiredState::Running =>
+            Phase::Trial { instance, standby, .. } if instance.number == number => match standby {
+                Some(standby) => {
+                    step.effects.push(Effect::Route { instance: standby.number });
+                    let since = step.at.now;
+                    self.keep(standby, since, instance, StartFault::OnTrial, step);
+                }
+                None => {
+                    step.effects.push(Effect::Unroute);
+                    step.start_failed(instance, StartFault::OnTrial, None);
+                    self.died(1, step);
+                }
+            },
+            Phase::Trial { instance, since, standby: Some(standby), until }
+                if standby.number == number =>
             {
-                self.start(at, policy, effects);
+                // From now on there is nothing to go back to at once.
+                self.phase = Phase::Trial { instance, since, standby: None, until };
             }
             Phase::Stopped
             | Phase::Starting { .. }
             | Phase::Running { .. }
-            | Phase::Stopping { .. }
+            | Phase::Replacing { .. }
+            | Phase::Trial { .. }
+            | Phase::Stopping
             | Phase::Waiting { .. }
             | Phase::CrashLoop
             | Phase::Removed => {}
         }
+    }
+
+    /// What was wished did not come to be; `kept` serves, and the wish counts as tried.
+    fn keep(
+        &mut self,
+        mut kept: Instance,
+        since: Timestamp,
+        failed: Instance,
+        fault: StartFault,
+        mut step: Step<'_>,
+    ) {
+        kept.target.epoch = self.desired.target.epoch;
+        self.phase = Phase::Running { instance: kept, since };
+        step.start_failed(failed, fault, Some(kept));
+    }
+
+    /// One more death in a row: wait, or give up. The wait is that after at least
+    /// `deaths_before` + 1 deaths.
+    fn died(&mut self, deaths_before: u32, step: Step<'_>) {
+        self.deaths = self.deaths.saturating_add(1);
+        let deaths = self.deaths.max(deaths_before + 1);
+        match step.policy.restart.delay(deaths, step.at.jitter) {
+            Some(delay) if delay.is_zero() => self.start(step),
+            Some(delay) => self.phase = Phase::Waiting { until: step.at.now + delay },
+            None => self.phase = Phase::CrashLoop,
+        }
+    }
+
+    fn time_passed(&mut self, mut step: Step<'_>) {
+        let now = step.at.now;
+        for (number, leaving) in self.leaving.clone() {
+            match leaving {
+                Leaving::Draining { until } if now >= until => self.end(number, step.again()),
+                Leaving::Ending { kill_at, killed: false } if now >= kill_at => {
+                    self.leaving.insert(number, Leaving::Ending { kill_at, killed: true });
+                    step.effects.push(Effect::Kill { instance: number });
+                }
+                Leaving::Draining { .. } | Leaving::Ending { .. } => {}
+            }
+        }
+        match self.phase.clone() {
+            Phase::Starting { instance, deadline }
+            | Phase::Replacing { new: instance, deadline, .. }
+                if now >= deadline =>
+            {
+                self.end(instance.number, step.again());
+                self.lost(instance.number, StartFault::NotHealthyInTime, step);
+            }
+            Phase::Trial { instance, since, standby, until } if now >= until => {
+                self.desired.on_trial = false;
+                self.phase = Phase::Running { instance, since };
+                if let Some(standby) = standby {
+                    self.drain(standby.number, step);
+                }
+            }
+            Phase::Waiting { until } if now >= until => self.start(step),
+            Phase::Stopped
+            | Phase::Starting { .. }
+            | Phase::Replacing { .. }
+            | Phase::Running { .. }
+            | Phase::Trial { .. }
+            | Phase::Stopping
+            | Phase::Waiting { .. }
+            | Phase::CrashLoop
+            | Phase::Removed => {}
+        }
+    }
+}
+
+/// What one step was given, and the effects that it has so far.
+struct Step<'a> {
+    at: Moment,
+    policy: &'a Policy,
+    effects: &'a mut Vec<Effect>,
+}
+
+impl Step<'_> {
+    fn again(&mut self) -> Step<'_> {
+        Step { at: self.at, policy: self.policy, effects: self.effects }
+    }
+
+    fn start_failed(&mut self, instance: Instance, fault: StartFault, kept: Option<Instance>) {
+        self.effects.push(Effect::StartFailed { instance, fault, kept });
     }
 }
 

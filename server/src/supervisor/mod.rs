@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use muxi_contract::FormationId;
 use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{RwLock, Semaphore, mpsc};
 
 use self::process::Reaper;
 use crate::config::Config;
@@ -32,6 +32,7 @@ use crate::ports::{Lease, PortPool};
 use crate::proxy::routes::Routes;
 use crate::ready::Ready;
 use crate::reload::Live;
+use crate::store::operations::OperationKind;
 use crate::store::{Store, StoreError, formations};
 use crate::webhooks::Webhooks;
 
@@ -55,6 +56,9 @@ pub struct Context {
     pub reaper: Reaper,
     /// Uploads and their unpacking, which take disk and memory.
     pub deploys: Semaphore,
+    /// Read while files are put in place and their rows written; written while files are swept
+    /// that no row speaks of.
+    pub bundle_files: RwLock<()>,
     pub tasks: TaskGroup,
     pub shutdown: Shutdown,
     /// The runtime's program.
@@ -111,8 +115,12 @@ impl Supervisor {
         &self.context
     }
 
+    pub fn shared_context(&self) -> Arc<Context> {
+        Arc::clone(&self.context)
+    }
+
     /// Refused while another deploy holds the id.
-    pub fn claim(&self, id: &FormationId) -> Result<Claim, StoreError> {
+    pub fn claim(&self, id: &FormationId, kind: OperationKind) -> Result<Claim, StoreError> {
         let claimed = Arc::clone(&self.claimed);
         let mut held = claimed.lock().unwrap_or_else(PoisonError::into_inner);
         let free = held.insert(id.clone());
@@ -120,7 +128,7 @@ impl Supervisor {
         if free {
             Ok(Claim { claimed, id: id.clone() })
         } else {
-            Err(StoreError::Busy { formation: id.to_string(), kind: "deploy".to_owned() })
+            Err(StoreError::Busy { formation: id.to_string(), kind: kind.as_str().to_owned() })
         }
     }
 

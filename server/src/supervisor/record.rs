@@ -66,9 +66,7 @@ impl Record {
 
     /// Tells the running operation, if there is one, where it is.
     pub(super) async fn report(&self, stage: Stage, message: String) {
-        let progress =
-            Progress { stage, message, version: None, attempt: None, max_attempts: None };
-        self.report_progress(progress).await;
+        self.report_progress(Progress::new(stage, message)).await;
     }
 
     pub(super) async fn report_progress(&self, progress: Progress) {

@@ -18,11 +18,20 @@ pub const HANDOFF_LISTENER: usize = 2;
 pub const ACCEPT_ROUTE: &str = "/_instance/accept";
 /// Private-socket route: stop to accept on the shared listener; what is open goes on.
 pub const RETIRE_ROUTE: &str = "/_instance/retire";
+/// Private-socket route: how many requests are open; the answer is an [`Activity`].
+pub const ACTIVITY_ROUTE: &str = "/_instance/activity";
 /// Private-socket route of the health answer that the manager probes.
 pub const HEALTH_ROUTE: &str = "/v1/health";
 
 /// The environment variable that names the model host's Unix socket.
 pub const MODEL_HOST_SOCKET_VAR: &str = "MUXI_MODEL_HOST";
+
+/// What an instance still has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activity {
+    /// Requests whose answers have not ended.
+    pub requests: u64,
+}
 
 /// What the launcher applies to itself before it becomes the program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

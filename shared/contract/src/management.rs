@@ -49,6 +49,16 @@ pub enum ProblemKind {
     FormationExists,
     /// What was asked does not fit the formation's state.
     Conflict,
+    /// The bundle is the one that the formation serves already.
+    NoChange,
+    /// There is no generation to roll back to.
+    NoPreviousVersion,
+    /// No update or rollback is under way.
+    NoUpdateInProgress,
+    /// The formation is not at the generation that the caller expected.
+    PreconditionFailed,
+    /// The operator cancelled the operation.
+    Cancelled,
     /// Every port of the range is leased or taken.
     NoFreePort,
     /// The new instance did not become healthy; the message has the end of its log.
@@ -77,6 +87,9 @@ pub struct Progress {
     pub attempt: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
+    /// The operation that these steps are stored under; in its first step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation_id: Option<String>,
 }
 
 /// The documented stages of an operation.
@@ -88,7 +101,12 @@ pub enum Stage {
     ResolvingRuntime,
     Stopping,
     Spawning,
+    SpawningStaging,
+    SpawningPrevious,
     HealthCheck,
+    Swapping,
+    StoppingOld,
+    StoppingCurrent,
 }
 
 /// `data` of an SSE `complete` frame, and of the JSON answer to a deploy.
@@ -101,6 +119,14 @@ pub struct Completed {
     pub health_url: String,
     pub pid: u32,
     pub restart_count: u32,
+    /// The operation that came to its end.
+    pub operation_id: String,
+    /// The generation that was left, of an update or a rollback; text, as clients read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_version: Option<String>,
+    /// The generation that serves now, of an update or a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_version: Option<String>,
 }
 
 /// `data` of an SSE `error` frame.
@@ -111,6 +137,19 @@ pub struct Failed {
     pub stage: Stage,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub details: Vec<String>,
+}
+
+impl Progress {
+    pub fn new(stage: Stage, message: impl Into<String>) -> Self {
+        Self {
+            stage,
+            message: message.into(),
+            version: None,
+            attempt: None,
+            max_attempts: None,
+            operation_id: None,
+        }
+    }
 }
 
 /// What a client sees of a formation's life.
@@ -145,6 +184,12 @@ pub struct FormationView {
     pub deployed_at: String,
     pub updated_at: String,
     pub version: VersionView,
+    /// The generations that can be rolled back to, newest first; not in lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generations: Vec<GenerationView>,
+    /// While an instance is being replaced by another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutView>,
     /// Why it is down, when it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -155,6 +200,9 @@ pub struct FormationView {
 pub struct VersionView {
     /// SHA-256 of the uploaded bundle.
     pub current: String,
+    /// SHA-256 of the bundle that served before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<String>,
     /// The manifest's version.
     pub semantic: String,
     pub generation: u64,
@@ -171,6 +219,122 @@ pub struct ConfigView {
     pub last_reload_ok: bool,
     /// Keys that nothing reads, and changes that wait for a restart.
     pub warnings: Vec<String>,
+}
+
+/// One deployed bundle of a formation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GenerationView {
+    pub generation: u64,
+    pub role: GenerationRole,
+    pub version: String,
+    pub bundle_sha256: String,
+    pub created_at: String,
+}
+
+/// What a generation is to its formation now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GenerationRole {
+    /// It serves, or should.
+    Current,
+    /// It is being rolled out and may still go back.
+    OnTrial,
+    /// What a rollback without a number returns to.
+    Previous,
+    Kept,
+}
+
+/// How far the replacement of an instance is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutView {
+    pub phase: RolloutPhase,
+    /// The generation whose instance is new.
+    pub to_generation: u64,
+    /// The generation that serves, or stands by; absent when there is none to go back to at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_generation: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutPhase {
+    /// The new instance is not healthy yet; the old one serves.
+    Starting,
+    /// The new instance serves and is watched; the old one stands by.
+    OnTrial,
+}
+
+/// `GET /rpc/operations/{id}`: one act of an operator, under way or done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OperationView {
+    pub id: String,
+    /// `deploy`, `update`, `rollback`, `start`, `stop`, `restart` or `delete`.
+    pub kind: String,
+    pub formation_id: FormationId,
+    pub state: OperationState,
+    pub started_at: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<String>,
+    /// Every step so far; not in lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<OperationEventView>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationState {
+    Running,
+    Succeeded,
+    Failed,
+}
+
+/// `GET /rpc/operations`, newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OperationList {
+    pub operations: Vec<OperationView>,
+}
+
+/// One stored step, as the stream of the operation sends it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OperationEventView {
+    pub seq: u64,
+    /// `progress`, `complete` or `error`.
+    pub event: String,
+    pub data: serde_json::Value,
+}
+
+/// `data` of the answer to an update.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Updated {
+    pub id: FormationId,
+    pub status: String,
+    /// The generation that serves now.
+    pub version: u64,
+    pub previous_version: u64,
+    pub port: u16,
+    pub pid: u32,
+    pub message: String,
+    /// Absent in the answer to a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment_type: Option<String>,
+}
+
+/// `POST …/cancel-update`, which has no envelope.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateCancelled {
+    pub message: String,
+    pub formation_id: FormationId,
+    /// The formation's own port: a new generation needs none of its own.
+    pub staging_port: u16,
+    pub current_port: u16,
+    pub status: String,
+}
+
+/// The body of a rollback; without one, the previous generation is meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollbackRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
 }
 
 // === impl Problem ===
@@ -198,12 +362,15 @@ impl ProblemKind {
             | Self::BundleRejected
             | Self::BundleInvalid
             | Self::IdentityMismatch
+            | Self::NoPreviousVersion
+            | Self::NoUpdateInProgress
             | Self::HealthCheckFailed => 400,
             Self::Unauthorized => 401,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::UploadTimeout => 408,
-            Self::FormationExists | Self::Conflict => 409,
+            Self::FormationExists | Self::Conflict | Self::NoChange | Self::Cancelled => 409,
+            Self::PreconditionFailed => 412,
             Self::BundleTooLarge => 413,
             Self::InternalError | Self::SpawnError | Self::Interrupted => 500,
             Self::NotImplemented => 501,

@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::shutdown::Shutdown;
@@ -42,6 +43,23 @@ pub enum Peer {
 ///
 /// Dropping the listener first lets the kernel hand newcomers to whoever else holds the socket.
 pub async fn serve<L>(
+    listener: L,
+    app: Router,
+    limits: AcceptLimits,
+    tasks: TaskGroup,
+    shutdown: Shutdown,
+) where
+    L: Listener,
+    L::Addr: Into<Peer>,
+{
+    let accepting = shutdown.stopping.clone();
+    serve_while(accepting, listener, app, limits, tasks, shutdown).await;
+}
+
+/// As [`serve`], but newcomers are left to others from the cancellation of `accepting` on, while
+/// connections that are open stay as they are until `shutdown.stopping`.
+pub async fn serve_while<L>(
+    accepting: CancellationToken,
     mut listener: L,
     app: Router,
     limits: AcceptLimits,
@@ -63,7 +81,7 @@ pub async fn serve<L>(
         let (permit, (io, address)) = tokio::select! {
             biased;
             // Stop first, so that a flood of connections cannot delay it. Cancel-safe.
-            () = shutdown.stopping.cancelled() => break,
+            () = accepting.cancelled() => break,
             // Cancel-safe: an unused permit goes back, and accept loses no connection.
             accepted = accept => accepted,
         };
@@ -86,6 +104,7 @@ pub async fn serve<L>(
         });
     }
     drop(listener);
+    shutdown.stopping.cancelled().await;
     tokio::select! {
         biased;
         () = graceful.shutdown() => {}

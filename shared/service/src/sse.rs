@@ -34,6 +34,11 @@ pub fn numbered_frame(number: u64, event: &str, data: &impl Serialize) -> Bytes 
     frame_after(buffer, Some(event), data)
 }
 
+/// The `Last-Event-ID` of a client that comes back.
+pub fn last_event_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get("last-event-id")?.to_str().ok().map(str::trim).filter(|id| !id.is_empty())
+}
+
 fn frame_after(mut buffer: BytesMut, event: Option<&str>, data: &impl Serialize) -> Bytes {
     if let Some(event) = event {
         buffer.put_slice(b"event: ");

@@ -1,5 +1,8 @@
 //! How an actor begins: it reads its formation, takes the port, and adopts what still lives.
+//!
+//! Rows say how far an earlier manager was with each process; the machine goes on from there.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +17,7 @@ use crate::ports::Lease;
 use crate::store::formations;
 use crate::store::instances::{self, InstanceRow};
 use crate::supervisor::lifecycle::{
-    Desired, DesiredState, Event, InstanceNumber, Lifecycle, Phase,
+    Desired, DesiredState, Event, InstanceNumber, Leaving, Lifecycle, Phase, Policy, Target,
 };
 use crate::supervisor::record::Record;
 use crate::supervisor::{Context, instance, process};
@@ -32,81 +35,106 @@ impl Actor {
     ) -> Option<Self> {
         let record = Record::new(Arc::clone(&context), id.clone());
         let read = id.clone();
-        let (formation, row) = record
-            .read(move |db| Ok((formations::get(db, &read)?, instances::get(db, &read)?)))
+        let (formation, rows) = record
+            .read(move |db| Ok((formations::get(db, &read)?, instances::of(db, &read)?)))
             .await;
         let formation = formation?;
         let desired = formation.desired;
         let policy = policy(&context);
+        let nothing = Desired {
+            state: DesiredState::Stopped,
+            target: Target::default(),
+            on_trial: desired.on_trial,
+        };
         let mut actor = Self {
-            life: Lifecycle::new(
-                Desired { state: DesiredState::Stopped, epoch: 0 },
-                formation.newest_instance,
-            ),
+            life: Lifecycle::new(nothing, formation.newest_instance),
             context,
             id,
             record,
             policy,
             formation,
             lease,
-            living: None,
-            log_from: 0,
+            living: BTreeMap::new(),
             watchers: FuturesUnordered::new(),
             attempts: mpsc::channel(8),
             probes: mpsc::channel(8),
             sign: None,
             healthy: None,
-            comes_back: row.is_none(),
+            comes_back: rows.is_empty(),
             reason: None,
             verdict: None,
+            failed_log_from: 0,
+            untidy: false,
         };
-        if let Some(row) = row {
-            actor.adopt(row).await;
+        let mut living = Vec::new();
+        for row in rows {
+            if actor.adopt(&row).await {
+                living.push(row);
+            }
         }
-        if actor.living.is_none() {
+        if actor.living.is_empty() {
             actor.take_port();
+        } else {
+            actor.take_up(&living).await;
         }
         actor.play(Event::Desired(desired)).await;
         Some(actor)
     }
 
-    /// Takes up an instance of an earlier manager where that manager left it.
-    pub(super) async fn adopt(&mut self, row: InstanceRow) {
-        let name = instance::instance_name(&self.context.layout, &self.id, row.instance);
-        let identity = row.identity.or_else(|| process::find(&name));
+    /// Watches a process of an earlier manager, if it lives.
+    async fn adopt(&mut self, row: &InstanceRow) -> bool {
+        let number = row.instance.number;
+        let name = instance::instance_name(&self.context.layout, &self.id, number);
+        let identity = row.identity.clone().or_else(|| process::find(&name));
         let process = match identity {
             Some(identity) => self.look_at(identity).await,
             None => None,
         };
         let Some(process) = process else {
-            tracing::info!(formation = %self.id, instance = row.instance, "the instance is gone");
-            instance::remove_sockets(&self.context, &self.id, row.instance);
+            tracing::info!(formation = %self.id, instance = number, "the instance is gone");
+            instance::remove_sockets(&self.context, &self.id, number);
             let id = self.id.clone();
-            self.record.write(move |tx| instances::end(tx, &id, row.instance)).await;
-            return;
+            self.record.write(move |tx| instances::end(tx, &id, number)).await;
+            self.untidy = true;
+            return false;
         };
         tracing::info!(formation = %self.id, pid = process.handle.identity.pid, "adopted");
         let (id, identity) = (self.id.clone(), process.handle.identity.clone());
-        self.record
-            .write(move |tx| instances::set_identity(tx, &id, row.instance, &identity))
-            .await;
-        self.life.tried_epoch = row.epoch;
-        self.life.desired = Desired { state: DesiredState::Running, epoch: row.epoch };
-        self.watch(row.instance, process);
-        self.ask_for_port(row.instance, Duration::ZERO);
-        let millisecond = |ms| Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH);
-        // Healthy or not, it is asked again: the manager may have died before it was told to accept.
-        let deadline = self.context.steady.now() + self.policy.start_deadline;
-        self.life.phase = Phase::Starting { instance: row.instance, epoch: row.epoch, deadline };
-        if let Some(since) = row.healthy_at_ms {
+        self.record.write(move |tx| instances::set_identity(tx, &id, number, &identity)).await;
+        let log_from = instance::log_length(&self.context, &self.id);
+        self.watch(row.instance, process, log_from);
+        self.ask_for_port(number, Duration::ZERO);
+        true
+    }
+
+    /// Puts the machine where the earlier manager left it with these processes.
+    async fn take_up(&mut self, living: &[InstanceRow]) {
+        let Adopted { phase, leaving } =
+            take_up(living, self.formation.desired.on_trial, &self.policy, &self.now());
+        self.life.desired.state = DesiredState::Running;
+        self.life.phase = phase;
+        self.life.leaving = leaving;
+        let going: Vec<InstanceNumber> = self.life.leaving.keys().copied().collect();
+        for number in going {
+            self.drain(number).await;
+        }
+        if let Some(new) = self.life.awaited() {
+            self.life.tried = new.target;
+            // Healthy or not, it is asked again: the manager may have died before it told it to accept.
+            self.await_health(new.number);
+        }
+        if let Phase::Trial { standby: Some(standby), .. } = self.life.phase {
+            self.retire(standby.number);
+        }
+        if let Some((serving, _)) = self.life.serving() {
             // Traffic may flow at once; the probe that runs beside it finds out if it must not.
-            let since = millisecond(since);
-            self.life.phase = Phase::Running { instance: row.instance, epoch: row.epoch, since };
-            self.route(row.instance);
-        } else {
-            self.await_health(row.instance);
+            self.route(serving.number).await;
         }
         self.publish();
+    }
+
+    fn now(&self) -> Now {
+        Now { steady: self.context.steady.now(), wall_ms: self.context.clock.now_ms() }
     }
 
     /// The process, or `None` once it is certain that it is gone.
@@ -125,11 +153,11 @@ impl Actor {
     /// Asks the living instance for the listener that it holds on the formation's port.
     fn ask_for_port(&mut self, number: InstanceNumber, after: Duration) {
         let path = self.context.layout.handoff_socket(&self.id, number);
-        self.watch_while_living(async move {
+        self.watch_while_living(number, async move {
             tokio::time::sleep(after).await;
             let take = move || muxi_service::handoff::take(&path).and_then(Lease::from_listener);
             let taken = tokio::task::spawn_blocking(take).await;
-            Seen::Handed(number, taken.expect("taking a listener does not panic"))
+            Some(Seen::Handed(number, taken.expect("taking a listener does not panic")))
         });
     }
 
@@ -137,13 +165,16 @@ impl Actor {
     /// instance, but everything else goes on.
     pub(super) fn handed(&mut self, number: InstanceNumber, taken: io::Result<Lease>) {
         match taken {
+            // All instances hold the same socket.
             Ok(lease) if lease.port == self.formation.port => self.lease = Some(lease),
             Ok(lease) => {
                 tracing::error!(formation = %self.id, port = lease.port, "handed a foreign port");
             }
             Err(error) => {
                 tracing::warn!(formation = %self.id, %error, "no listener was handed back yet");
-                self.ask_for_port(number, RETRY);
+                if self.lease.is_none() {
+                    self.ask_for_port(number, RETRY);
+                }
             }
         }
     }
@@ -164,4 +195,66 @@ impl Actor {
             }
         }
     }
+}
+
+/// What rows say of processes that live.
+struct Adopted {
+    phase: Phase,
+    leaving: BTreeMap<InstanceNumber, Leaving>,
+}
+
+/// The moment in both clocks: rows are in the machine's, deadlines in the steady one.
+struct Now {
+    steady: Timestamp,
+    wall_ms: i64,
+}
+
+/// Where the machine is with these processes: the one that was routed last serves; one that never
+/// was is on its way to; the one that was routed before stands by while the trial lasts.
+fn take_up(living: &[InstanceRow], on_trial: bool, policy: &Policy, now: &Now) -> Adopted {
+    let stays = |row: &&InstanceRow| row.leaving_at_ms.is_none();
+    let mut routed: Vec<&InstanceRow> =
+        living.iter().filter(stays).filter(|row| row.routed_at_ms.is_some()).collect();
+    routed.sort_by_key(|row| row.routed_at_ms);
+    let serving = routed.pop();
+    let new = living.iter().filter(stays).rfind(|row| row.routed_at_ms.is_none());
+    let standby = routed.pop().filter(|_| on_trial && new.is_none());
+    let deadline = now.steady + policy.start_deadline;
+    let since = |row: &InstanceRow| {
+        let ms = row.healthy_at_ms.unwrap_or(row.spawned_at_ms);
+        Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
+    };
+    let phase = match (serving, new) {
+        (None, None) => Phase::Stopping,
+        (None, Some(new)) => Phase::Starting { instance: new.instance, deadline },
+        (Some(serving), Some(new)) => Phase::Replacing {
+            serving: serving.instance,
+            since: since(serving),
+            new: new.instance,
+            deadline,
+        },
+        (Some(serving), None) if on_trial => {
+            let served_ms = now.wall_ms.saturating_sub(serving.routed_at_ms.unwrap_or_default());
+            let served = Duration::from_millis(u64::try_from(served_ms).unwrap_or(0));
+            Phase::Trial {
+                instance: serving.instance,
+                since: since(serving),
+                standby: standby.map(|row| row.instance),
+                until: now.steady + policy.trial.saturating_sub(served),
+            }
+        }
+        (Some(serving), None) => {
+            Phase::Running { instance: serving.instance, since: since(serving) }
+        }
+    };
+    let has_role: Vec<InstanceNumber> =
+        [serving, new, standby].into_iter().flatten().map(|row| row.instance.number).collect();
+    let until = now.steady + policy.drain;
+    let leaving = living
+        .iter()
+        .map(|row| row.instance.number)
+        .filter(|number| !has_role.contains(number))
+        .map(|number| (number, Leaving::Draining { until }))
+        .collect();
+    Adopted { phase, leaving }
 }

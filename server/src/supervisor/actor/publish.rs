@@ -1,6 +1,6 @@
 //! What others see of a formation: its status, its route, and a word on its port while it is down.
 
-use muxi_contract::management::FormationStatus;
+use muxi_contract::management::{FormationStatus, RolloutPhase, RolloutView};
 
 use super::Actor;
 use crate::proxy::routes::{Published, Upstream};
@@ -12,8 +12,10 @@ impl Actor {
         match self.life.phase {
             Phase::Stopped | Phase::Removed => FormationStatus::Stopped,
             Phase::Starting { .. } => FormationStatus::Starting,
-            Phase::Running { .. } => FormationStatus::Running,
-            Phase::Stopping { .. } => FormationStatus::Stopping,
+            Phase::Running { .. } | Phase::Replacing { .. } | Phase::Trial { .. } => {
+                FormationStatus::Running
+            }
+            Phase::Stopping => FormationStatus::Stopping,
             Phase::Waiting { .. } => FormationStatus::Crashed,
             Phase::CrashLoop => FormationStatus::CrashLoop,
         }
@@ -26,15 +28,7 @@ impl Actor {
         }
         let status = self.status();
         self.answer_on_the_port(status);
-        let running = match self.life.phase {
-            Phase::Running { instance, since, .. } => Some((instance, since)),
-            Phase::Stopped
-            | Phase::Starting { .. }
-            | Phase::Stopping { .. }
-            | Phase::Waiting { .. }
-            | Phase::CrashLoop
-            | Phase::Removed => None,
-        };
+        let running = self.life.serving().map(|(instance, since)| (instance.number, since));
         let before = self.context.routes.get(&self.id);
         let upstream = running.map(|(instance, _)| {
             let socket = self.context.layout.private_socket(&self.id, instance);
@@ -50,13 +44,40 @@ impl Actor {
             &self.id,
             Published {
                 status,
-                pid: self.living.as_ref().map(|living| living.process.identity.pid),
+                pid: self.shown_pid(),
+                rollout: self.rollout(),
                 since: running.map(|(_, since)| since),
                 healthy: self.healthy.filter(|_| running.is_some()),
                 reason: self.reason.clone().filter(|_| down),
                 upstream,
             },
         );
+    }
+
+    /// The process that serves, or the newest there is.
+    fn shown_pid(&self) -> Option<u32> {
+        let serving = self.life.serving().map(|(instance, _)| instance.number);
+        let number = serving.or_else(|| self.living.keys().next_back().copied())?;
+        Some(self.living.get(&number)?.process.identity.pid)
+    }
+
+    fn rollout(&self) -> Option<RolloutView> {
+        let (phase, to, from) = match self.life.phase {
+            Phase::Replacing { serving, new, .. } => (RolloutPhase::Starting, new, Some(serving)),
+            Phase::Trial { instance, standby, .. } => (RolloutPhase::OnTrial, instance, standby),
+            Phase::Stopped
+            | Phase::Starting { .. }
+            | Phase::Running { .. }
+            | Phase::Stopping
+            | Phase::Waiting { .. }
+            | Phase::CrashLoop
+            | Phase::Removed => return None,
+        };
+        Some(RolloutView {
+            phase,
+            to_generation: to.target.generation,
+            from_generation: from.map(|it| it.target.generation),
+        })
     }
 
     /// While nobody will accept on the formation's port, the manager says so there.

@@ -1,0 +1,222 @@
+//! Bundles come in: `POST /rpc/formations` deploys, `PUT /rpc/formations/{id}` updates.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::{StreamExt as _, stream};
+use muxi_contract::FormationId;
+use muxi_contract::management::{Completed, ProblemKind, Progress, Stage, Success, Updated};
+use muxi_service::sse;
+
+use super::error::Failure;
+use super::formations::{IdInPath, known};
+use super::operations::{failure_frame, frame, frames, outcome, stream as event_stream};
+use crate::acts::Expected;
+use crate::bundles::{self, Upload};
+use crate::store::operations::OperationEvent;
+use crate::store::{StoreError, formations};
+use crate::supervisor::Supervisor;
+
+/// What a bundle is to become.
+#[derive(Debug, Clone)]
+pub(super) enum Purpose {
+    Deploy,
+    Update(FormationId),
+}
+
+const GZIP_TYPES: [&str; 3] =
+    ["application/gzip", "application/x-gzip", "application/octet-stream"];
+
+/// The body is the tarball; the answer comes when the formation is healthy, as JSON or as progress.
+pub(super) async fn deploy(
+    State(supervisor): State<Supervisor>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let checked = check_deploy(&supervisor, &headers).await;
+    upload(supervisor, Purpose::Deploy, checked, &headers, body).await
+}
+
+/// The body is the tarball; what served before serves until the new generation does.
+pub(super) async fn update(
+    State(supervisor): State<Supervisor>,
+    id: IdInPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let id = known(id)?;
+    let checked = check_update(&supervisor, &id, &headers).await;
+    upload(supervisor, Purpose::Update(id), checked, &headers, body).await
+}
+
+async fn upload(
+    supervisor: Supervisor,
+    purpose: Purpose,
+    checked: Result<Expected, Failure>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let expected = match checked {
+        Ok(expected) => expected,
+        Err(refused) => {
+            if !headers.contains_key(header::EXPECT) {
+                muxi_service::discard(body.into_data_stream()).await;
+            }
+            return Err(refused);
+        }
+    };
+    let context = supervisor.context();
+    let permit = context.deploys.acquire().await.expect("the semaphore is never closed");
+    let upload = bundles::receive(body, &context.layout, &context.config.limits).await?;
+    drop(permit);
+    apply(supervisor, upload, purpose, expected, sse::is_asked_for(headers)).await
+}
+
+/// Deploys or updates with a bundle that is on the disk.
+pub(super) async fn apply(
+    supervisor: Supervisor,
+    upload: Upload,
+    purpose: Purpose,
+    expected: Expected,
+    streamed: bool,
+) -> Result<Response, Failure> {
+    if streamed {
+        return Ok(apply_streamed(supervisor, upload, purpose, expected));
+    }
+    let updates = matches!(purpose, Purpose::Update(_));
+    let operation = prepare_and_begin(&supervisor, upload, purpose, expected).await?;
+    let completed = outcome(&supervisor, operation).await?;
+    if updates {
+        let data = Updated {
+            message: "Formation updated with zero downtime".to_owned(),
+            deployment_type: Some("blue-green".to_owned()),
+            ..updated(completed)
+        };
+        return Ok(Json(Success { success: true, data }).into_response());
+    }
+    Ok((StatusCode::CREATED, Json(Success { success: true, data: completed })).into_response())
+}
+
+/// What updates and rollbacks answer with.
+pub(super) fn updated(completed: Completed) -> Updated {
+    let generation =
+        |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or_default();
+    Updated {
+        id: completed.formation_id,
+        status: completed.status,
+        version: generation(completed.new_version),
+        previous_version: generation(completed.previous_version),
+        port: completed.port,
+        pid: completed.pid,
+        message: String::new(),
+        deployment_type: None,
+    }
+}
+
+/// The stream begins once the body is whole; from there on failures are its last frame.
+fn apply_streamed(
+    supervisor: Supervisor,
+    upload: Upload,
+    purpose: Purpose,
+    expected: Expected,
+) -> Response {
+    let extracting = Progress::new(Stage::Extracting, "Unpacking and checking the bundle");
+    let first = frame(&OperationEvent::Progress(extracting));
+    let rest = async move {
+        match prepare_and_begin(&supervisor, upload, purpose, expected).await {
+            Ok(operation) => frames(&supervisor, operation, 0).left_stream(),
+            Err(failure) => {
+                let unpacking = failure.kind == ProblemKind::BundleRejected;
+                let stage = if unpacking { Stage::Extracting } else { Stage::Validating };
+                let frame = failure_frame(failure, stage);
+                stream::once(std::future::ready(frame)).right_stream()
+            }
+        }
+    };
+    event_stream(stream::once(std::future::ready(first)).chain(stream::once(rest).flatten()))
+}
+
+async fn prepare_and_begin(
+    supervisor: &Supervisor,
+    upload: Upload,
+    purpose: Purpose,
+    expected: Expected,
+) -> Result<String, Failure> {
+    let context = supervisor.context();
+    let (layout, limits) = (context.layout.clone(), context.config.limits);
+    let permit = context.deploys.acquire().await.expect("the semaphore is never closed");
+    let prepared = tokio::task::spawn_blocking(move || bundles::prepare(upload, &layout, &limits))
+        .await
+        .expect("preparing a bundle does not panic")?;
+    drop(permit);
+    for warning in &prepared.loaded.warnings {
+        tracing::warn!(formation = %prepared.loaded.manifest.id, "{warning}");
+    }
+    let begun = match purpose {
+        Purpose::Deploy => supervisor.deploy(prepared, expected).await,
+        Purpose::Update(id) => supervisor.update(&id, prepared, expected).await,
+    };
+    Ok(begun?)
+}
+
+/// What can be refused before a possibly large body is read.
+async fn check_deploy(supervisor: &Supervisor, headers: &HeaderMap) -> Result<Expected, Failure> {
+    let content_type = text(headers, header::CONTENT_TYPE.as_str()).unwrap_or_default();
+    if !GZIP_TYPES.iter().any(|gzip| content_type.contains(gzip)) {
+        return Err(Failure::new(
+            ProblemKind::ValidationError,
+            "Invalid Content-Type. Expected application/gzip with a formation bundle (tar.gz)",
+        ));
+    }
+    let id = text(headers, "x-formation-id");
+    if let Some(id) = &id {
+        let id: FormationId = id.parse().map_err(|invalid| {
+            let message = format!("Invalid X-Formation-ID: {invalid}");
+            Failure::new(ProblemKind::ValidationError, message)
+        })?;
+        if exists(supervisor, &id).await? {
+            return Err(StoreError::FormationExists(id.to_string()).into());
+        }
+    }
+    Ok(Expected { id, version: text(headers, "x-formation-version"), generation: None })
+}
+
+/// The content type is not looked at: clients of the original send any.
+async fn check_update(
+    supervisor: &Supervisor,
+    id: &FormationId,
+    headers: &HeaderMap,
+) -> Result<Expected, Failure> {
+    if !exists(supervisor, id).await? {
+        return Err(Failure::unknown_formation());
+    }
+    Ok(Expected {
+        id: Some(id.to_string()),
+        version: text(headers, "x-formation-version"),
+        generation: expected_generation(headers)?,
+    })
+}
+
+/// `If-Match` with the entity tag of `GET /rpc/formations/{id}`, which is the generation.
+pub(super) fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, Failure> {
+    let Some(tag) = text(headers, header::IF_MATCH.as_str()).filter(|tag| tag != "*") else {
+        return Ok(None);
+    };
+    tag.trim_matches('"').parse().map(Some).map_err(|_| {
+        let message =
+            format!("Invalid If-Match: `{tag}` is no generation; send for example \"3\", or *");
+        Failure::new(ProblemKind::ValidationError, message)
+    })
+}
+
+async fn exists(supervisor: &Supervisor, id: &FormationId) -> Result<bool, Failure> {
+    let asked = id.clone();
+    Ok(supervisor.context().store.read(move |db| formations::exists(db, &asked)).await?)
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    let value = headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    value.filter(|text| !text.is_empty()).map(str::to_owned)
+}
