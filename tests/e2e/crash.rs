@@ -168,7 +168,8 @@ async fn a_hung_instance_is_replaced() {
     freeze(pid).await;
     let sent = SentChat::send(formation.port, "hi").await;
     replaced(&daemon, "hello", pid).await;
-    assert!(!is_alive(pid), "a stopped process is killed after the grace");
+    // The new one does not wait for the end of the old one, which is killed after the grace.
+    wait_until(PATIENCE, "the hung process is gone", async || (!is_alive(pid)).then_some(())).await;
     assert_eq!(sent.answer().await.0, 200);
     assert_eq!(daemon.wait_status("hello", "running").await["restart_count"], 1);
 }

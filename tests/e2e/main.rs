@@ -17,6 +17,8 @@ mod proxy;
 mod raw;
 mod reload;
 mod service;
+mod rollout;
 mod shutdown;
 mod snapshot;
 mod tls;
+mod zero_downtime;

@@ -18,6 +18,7 @@ pub(crate) fn with_names(assert: impl FnOnce()) {
         (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "[time]"),
         (r"(localhost|127\.0\.0\.1):\d+", "$1:[port]"),
         (r"\b[0-9a-f]{64}\b", "[sha256]"),
+        (r"\bop_[0-9a-f]{32}\b", "op_[id]"),
         (r"\breq_[0-9a-zA-Z_-]{16,}", "req_[id]"),
     ] {
         settings.add_filter(pattern, name);

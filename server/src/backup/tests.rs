@@ -12,6 +12,7 @@ use crate::layout::Layout;
 use crate::running;
 use crate::store;
 use crate::store::formations::{FIRST, NewFormation};
+use crate::store::generations::NewGeneration;
 
 struct Folders {
     folder: TempDir,
@@ -35,13 +36,15 @@ impl Folders {
     fn deploy(&self, db: &Connection, id: &str, port: u16) {
         let new = NewFormation {
             id: id.parse().unwrap(),
-            name: id.to_owned(),
             port,
-            bundle_sha256: format!("{id}-hash"),
-            version: "1.2.3".to_owned(),
+            bundle: NewGeneration {
+                bundle_sha256: format!("{id}-hash"),
+                version: "1.2.3".to_owned(),
+                name: id.to_owned(),
+            },
         };
         store::formations::insert(db, &new, 1).unwrap();
-        fs::write(self.layout.bundle(&new.bundle_sha256), id).unwrap();
+        fs::write(self.layout.bundle(&new.bundle.bundle_sha256), id).unwrap();
         let generation = self.layout.generation(&new.id, FIRST);
         fs::create_dir_all(generation.join("agents")).unwrap();
         fs::write(generation.join("formation.afs"), id).unwrap();

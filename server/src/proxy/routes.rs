@@ -231,7 +231,15 @@ mod tests {
 
     fn starting() -> Published {
         let status = FormationStatus::Starting;
-        Published { status, pid: None, since: None, healthy: None, reason: None, upstream: None }
+        Published {
+            status,
+            pid: None,
+            since: None,
+            healthy: None,
+            rollout: None,
+            reason: None,
+            upstream: None,
+        }
     }
 
     #[tokio::test]

@@ -82,10 +82,11 @@ pub fn forget(
 ) -> Result<bool, StoreError> {
     let forgotten = connection.execute(
         "DELETE FROM generations WHERE formation = ?1
+         AND generation NOT IN (SELECT generation FROM formations WHERE id = ?1)
          AND generation NOT IN (
-             SELECT value FROM formations, json_each(json_array(
-                 generation, previous_generation, fallback_generation))
-             WHERE id = ?1 AND value IS NOT NULL)
+             SELECT coalesce(previous_generation, 0) FROM formations WHERE id = ?1)
+         AND generation NOT IN (
+             SELECT coalesce(fallback_generation, 0) FROM formations WHERE id = ?1)
          AND generation NOT IN (SELECT generation FROM instances WHERE formation = ?1)
          AND (settled_at_ms IS NULL OR generation NOT IN (
              SELECT generation FROM generations
@@ -110,4 +111,49 @@ pub fn bundles(connection: &Connection) -> Result<Vec<String>, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT DISTINCT bundle_sha256 FROM generations")?;
     Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::store::formations::{self, NewFormation};
+
+    fn bundle(name: &str) -> NewGeneration {
+        let text = name.to_owned();
+        NewGeneration { bundle_sha256: text.clone(), version: text.clone(), name: text }
+    }
+
+    #[tokio::test]
+    async fn what_has_a_role_or_is_among_the_newest_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("manager.db")).unwrap();
+        let id: FormationId = "hello".parse().unwrap();
+        let kept = store.write(move |tx| {
+            let new = NewFormation { id: id.clone(), port: 8000, bundle: bundle("1") };
+            formations::insert(tx, &new, 1)?;
+            settle(tx, &id, 1)?;
+            for number in 2..=6 {
+                insert(tx, &id, number, &bundle(&number.to_string()), 1)?;
+                let formation = formations::get(tx, &id)?.unwrap();
+                formations::begin_trial(tx, &formation, number, 1)?;
+                if number == 5 {
+                    formations::go_back(tx, &id, 1)?;
+                } else {
+                    settle(tx, &id, 1)?;
+                    formations::settle_trial(tx, &id, 1)?;
+                }
+            }
+            // Back to the first: 6 is the previous one now.
+            let formation = formations::get(tx, &id)?.unwrap();
+            formations::begin_trial(tx, &formation, 1, 1)?;
+            formations::settle_trial(tx, &id, 1)?;
+            assert!(forget(tx, &id, 2)?);
+            assert!(!forget(tx, &id, 2)?);
+            let formation = formations::get(tx, &id)?.unwrap();
+            assert_eq!((formation.previous_generation, formation.newest_generation), (Some(6), 6));
+            Ok(of(tx, &id)?.iter().map(|it| it.number).collect::<Vec<_>>())
+        });
+        assert_eq!(kept.await.unwrap(), [6, 4, 1]);
+    }
 }

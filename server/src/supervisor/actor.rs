@@ -377,6 +377,8 @@ impl Actor {
             number,
             unresponsive.map(move |()| Some(Seen::Unresponsive(number))),
         );
+        // Before anybody is told of it, and before the old one is told to leave the port.
+        self.publish();
         self.report_switch(number).await;
     }
 
@@ -418,9 +420,11 @@ impl Actor {
             (OperationKind::Update | OperationKind::Rollback, Phase::Trial { instance, .. }) => {
                 let (generation, seconds) =
                     (instance.target.generation, self.policy.trial.as_secs());
-                let message =
-                    format!("Generation {generation} serves now and is watched for {seconds}s");
-                (Stage::Swapping, message)
+                let watched = match seconds {
+                    0 => String::new(),
+                    seconds => format!(" and is watched for {seconds}s"),
+                };
+                (Stage::Swapping, format!("Generation {generation} serves now{watched}"))
             }
             (OperationKind::Restart, _) if replaced => {
                 (Stage::Stopping, "The old process finishes what it has and ends".to_owned())

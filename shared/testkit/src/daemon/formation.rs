@@ -44,6 +44,11 @@ pub fn bundle(id: &str, base_url: &str) -> Vec<u8> {
     bundle_with(id, &manifest(id, base_url))
 }
 
+/// The bundle of [`manifest`] in another version.
+pub fn bundle_of_version(id: &str, base_url: &str, version: &str) -> Vec<u8> {
+    bundle_with(id, &manifest(id, base_url).replace("2.1.0", version))
+}
+
 /// A bundle with a manifest of choice.
 pub fn bundle_with(id: &str, manifest: &str) -> Vec<u8> {
     Archive::default().folder(id).file(&format!("{id}/formation.afs"), manifest.as_bytes()).gzip()

@@ -21,7 +21,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 pub use self::answer::{Answer, Frame, Frames};
-pub use self::formation::{ADMIN_KEY, CLIENT_KEY, Formation, bundle, bundle_with, manifest};
+pub use self::formation::{
+    ADMIN_KEY, CLIENT_KEY, Formation, bundle, bundle_of_version, bundle_with, manifest,
+};
 use self::ports::PortBlock;
 pub use self::processes::{freeze, is_alive, signal};
 pub use self::small_disk::{SmallDisk, in_own_mounts};
@@ -414,6 +416,20 @@ impl Daemon {
 
     pub async fn deploy(&self, bundle: Vec<u8>) -> Answer {
         Answer::of(self.upload(bundle)).await
+    }
+
+    /// A signed request with a bundle as the formation's next generation.
+    pub fn put(&self, id: &str, bundle: Vec<u8>) -> reqwest::RequestBuilder {
+        let request = self.request("PUT", &format!("/rpc/formations/{id}"));
+        request.header("content-type", "application/gzip").body(bundle)
+    }
+
+    pub async fn update(&self, id: &str, bundle: Vec<u8>) -> Answer {
+        Answer::of(self.put(id, bundle)).await
+    }
+
+    pub async fn update_stream(&self, id: &str, bundle: Vec<u8>) -> Frames {
+        Frames::of(self.put(id, bundle).header("accept", "text/event-stream")).await
     }
 
     pub async fn deploy_stream(&self, bundle: Vec<u8>) -> Frames {
