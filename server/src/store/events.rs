@@ -46,8 +46,8 @@ const REASON_BYTES_MAX: usize = 4_096;
 pub fn record(connection: &Connection, new: NewEvent, now_ms: i64) -> Result<u64, StoreError> {
     let formation = match &new.formation {
         Some(id) => formations::get(connection, id)?.map(|it| EventFormation {
-            id: it.id,
             generation: it.generation(),
+            id: it.id,
             version: it.version,
             port: it.port,
         }),
