@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use muxi_contract::FormationId;
 use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -152,13 +151,11 @@ impl Manager {
 }
 
 /// Each formation with its generations, and the archives in use.
-fn kept_files(
-    db: &rusqlite::Connection,
-) -> Result<(Vec<(FormationId, Vec<u64>)>, Vec<String>), StoreError> {
+fn kept_files(db: &rusqlite::Connection) -> Result<(Vec<bundles::Kept>, Vec<String>), StoreError> {
     let mut stored = Vec::new();
     for formation in formations::all(db)? {
         let kept = generations::of(db, &formation.id)?.iter().map(|it| it.number).collect();
-        stored.push((formation.id, kept));
+        stored.push(bundles::Kept { formation: formation.id, generations: kept });
     }
     Ok((stored, generations::bundles(db)?))
 }

@@ -38,6 +38,13 @@ pub struct Prepared {
     pub loaded: Loaded,
 }
 
+/// The generations that the store knows of a formation.
+#[derive(Debug)]
+pub struct Kept {
+    pub formation: FormationId,
+    pub generations: Vec<u64>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
     #[error("the upload is larger than {bytes_max} bytes")]
@@ -172,20 +179,20 @@ pub fn sweep_archives(layout: &Layout, used: &[String]) {
 }
 
 /// Brings the data folder to what the store says: removes what a dead manager left half done.
-/// `stored` is each formation with the generations that are kept of it.
-pub fn sweep(layout: &Layout, stored: &[(FormationId, Vec<u64>)], used: &[String]) {
+pub fn sweep(layout: &Layout, stored: &[Kept], used: &[String]) {
     for path in entries(&layout.uploads()) {
         let removed =
             if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         report(&path, removed);
     }
-    let known: BTreeSet<PathBuf> = stored.iter().map(|(id, _)| layout.formation(id)).collect();
+    let known: BTreeSet<PathBuf> =
+        stored.iter().map(|it| layout.formation(&it.formation)).collect();
     for path in entries(&layout.formations()).filter(|path| !known.contains(path)) {
         tracing::info!(path = %path.display(), "removing what an unfinished deploy left");
         report(&path, remove_folder(layout, &path));
     }
-    for (id, kept) in stored {
-        sweep_generations(layout, id, kept);
+    for Kept { formation, generations } in stored {
+        sweep_generations(layout, formation, generations);
     }
     sweep_archives(layout, used);
 }

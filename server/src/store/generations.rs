@@ -116,7 +116,7 @@ pub fn bundles(connection: &Connection) -> Result<Vec<String>, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Store;
+    use crate::store;
     use crate::store::formations::{self, NewFormation};
 
     fn bundle(name: &str) -> NewGeneration {
@@ -124,36 +124,34 @@ mod tests {
         NewGeneration { bundle_sha256: text.clone(), version: text.clone(), name: text }
     }
 
-    #[tokio::test]
-    async fn what_has_a_role_or_is_among_the_newest_is_kept() {
+    #[test]
+    fn what_has_a_role_or_is_among_the_newest_is_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("manager.db")).unwrap();
+        let tx = &store::create(&folder.path().join("manager.db")).unwrap();
         let id: FormationId = "hello".parse().unwrap();
-        let kept = store.write(move |tx| {
-            let new = NewFormation { id: id.clone(), port: 8000, bundle: bundle("1") };
-            formations::insert(tx, &new, 1)?;
-            settle(tx, &id, 1)?;
-            for number in 2..=6 {
-                insert(tx, &id, number, &bundle(&number.to_string()), 1)?;
-                let formation = formations::get(tx, &id)?.unwrap();
-                formations::begin_trial(tx, &formation, number, 1)?;
-                if number == 5 {
-                    formations::go_back(tx, &id, 1)?;
-                } else {
-                    settle(tx, &id, 1)?;
-                    formations::settle_trial(tx, &id, 1)?;
-                }
+        let new = NewFormation { id: id.clone(), port: 8000, bundle: bundle("1") };
+        formations::insert(tx, &new, 1).unwrap();
+        settle(tx, &id, 1).unwrap();
+        for number in 2..=6 {
+            insert(tx, &id, number, &bundle(&number.to_string()), 1).unwrap();
+            let formation = formations::get(tx, &id).unwrap().unwrap();
+            formations::begin_trial(tx, &formation, number, 1).unwrap();
+            if number == 5 {
+                formations::go_back(tx, &id, 1).unwrap();
+            } else {
+                settle(tx, &id, 1).unwrap();
+                formations::settle_trial(tx, &id, 1).unwrap();
             }
-            // Back to the first: 6 is the previous one now.
-            let formation = formations::get(tx, &id)?.unwrap();
-            formations::begin_trial(tx, &formation, 1, 1)?;
-            formations::settle_trial(tx, &id, 1)?;
-            assert!(forget(tx, &id, 2)?);
-            assert!(!forget(tx, &id, 2)?);
-            let formation = formations::get(tx, &id)?.unwrap();
-            assert_eq!((formation.previous_generation, formation.newest_generation), (Some(6), 6));
-            Ok(of(tx, &id)?.iter().map(|it| it.number).collect::<Vec<_>>())
-        });
-        assert_eq!(kept.await.unwrap(), [6, 4, 1]);
+        }
+        // Back to the first: 6 is the previous one now.
+        let formation = formations::get(tx, &id).unwrap().unwrap();
+        formations::begin_trial(tx, &formation, 1, 1).unwrap();
+        formations::settle_trial(tx, &id, 1).unwrap();
+        assert!(forget(tx, &id, 2).unwrap());
+        assert!(!forget(tx, &id, 2).unwrap());
+        let formation = formations::get(tx, &id).unwrap().unwrap();
+        assert_eq!((formation.previous_generation, formation.newest_generation), (Some(6), 6));
+        let kept: Vec<u64> = of(tx, &id).unwrap().iter().map(|it| it.number).collect();
+        assert_eq!(kept, [6, 4, 1]);
     }
 }

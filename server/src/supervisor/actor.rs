@@ -50,6 +50,9 @@ enum Seen {
     Handed(InstanceNumber, io::Result<Lease>),
 }
 
+/// Whether an instance answered its last probe.
+type Probed = (InstanceNumber, bool);
+
 /// The process of an instance.
 struct Living {
     process: process::Handle,
@@ -73,7 +76,7 @@ struct Actor {
     living: BTreeMap<InstanceNumber, Living>,
     watchers: FuturesUnordered<BoxFuture<'static, Option<Seen>>>,
     attempts: (mpsc::Sender<u32>, mpsc::Receiver<u32>),
-    probes: (mpsc::Sender<(InstanceNumber, bool)>, mpsc::Receiver<(InstanceNumber, bool)>),
+    probes: (mpsc::Sender<Probed>, mpsc::Receiver<Probed>),
     sign: Option<ClosedSign>,
     healthy: Option<bool>,
     /// Its last instance ended in good order with an earlier manager, so the next is no restart.
@@ -274,7 +277,7 @@ impl Actor {
         let stage = match kind {
             Some(OperationKind::Update) => Stage::SpawningStaging,
             Some(OperationKind::Rollback) => Stage::SpawningPrevious,
-            _ => Stage::Spawning,
+            Some(_) | None => Stage::Spawning,
         };
         self.record.report(stage, format!("Starting a process of generation {generation}")).await;
         let plan = Plan { formation: self.id.clone(), instance: number, generation };

@@ -54,7 +54,7 @@ impl Lifecycle {
     /// One step. Events of instances that are gone change nothing.
     pub fn step(mut self, event: &Event, at: Moment, policy: &Policy) -> (Self, Vec<Effect>) {
         let mut effects = Vec::new();
-        let step = Step { at, policy, effects: &mut effects };
+        let step = &mut Step { at, policy, effects: &mut effects };
         match *event {
             Event::Desired(desired) => {
                 self.desired = desired;
@@ -120,14 +120,14 @@ impl Lifecycle {
     }
 
     /// Brings what is closer to what should be. Idempotent.
-    fn reconcile(&mut self, step: Step<'_>) {
+    fn reconcile(&mut self, step: &mut Step<'_>) {
         match self.desired.state {
             DesiredState::Running => self.reconcile_running(step),
             DesiredState::Stopped | DesiredState::Removed => self.reconcile_down(step),
         }
     }
 
-    fn reconcile_running(&mut self, mut step: Step<'_>) {
+    fn reconcile_running(&mut self, step: &mut Step<'_>) {
         let target = self.desired.target;
         let untried = target != self.tried;
         match self.phase.clone() {
@@ -137,29 +137,27 @@ impl Lifecycle {
                 self.start(step);
             }
             Phase::Starting { instance, .. } if instance.target != target => {
-                self.end(instance.number, step.again());
+                self.end(instance.number, step);
                 self.start(step);
             }
             Phase::Running { instance, since } if instance.target != target && untried => {
                 self.replace(instance, since, step);
             }
             Phase::Replacing { serving, since, new, .. } if new.target != target => {
-                self.end(new.number, step.again());
+                self.end(new.number, step);
                 self.return_to(serving, since, step);
             }
             Phase::Trial { instance, since, standby, .. } if instance.target != target => {
-                match standby.filter(|standby| standby.target.generation == target.generation) {
-                    Some(standby) => {
-                        self.drain(instance.number, step.again());
-                        step.effects.push(Effect::Route { instance: standby.number });
-                        self.return_to(standby, step.at.now, step);
+                let fits = |standby: &Instance| standby.target.generation == target.generation;
+                if let Some(standby) = standby.filter(fits) {
+                    self.drain(instance.number, step);
+                    step.effects.push(Effect::Route { instance: standby.number });
+                    self.return_to(standby, step.at.now, step);
+                } else {
+                    if let Some(standby) = standby {
+                        self.drain(standby.number, step);
                     }
-                    None => {
-                        if let Some(standby) = standby {
-                            self.drain(standby.number, step.again());
-                        }
-                        self.replace(instance, since, step);
-                    }
+                    self.replace(instance, since, step);
                 }
             }
             Phase::Waiting { .. }
@@ -175,7 +173,7 @@ impl Lifecycle {
 
     /// The wish left what was started for it: `serving` goes on, and stands for the wish if it is
     /// of the wished generation.
-    fn return_to(&mut self, mut serving: Instance, since: Timestamp, step: Step<'_>) {
+    fn return_to(&mut self, mut serving: Instance, since: Timestamp, step: &mut Step<'_>) {
         if serving.target.generation == self.desired.target.generation {
             serving.target = self.desired.target;
             self.tried = serving.target;
@@ -185,25 +183,25 @@ impl Lifecycle {
         }
     }
 
-    fn reconcile_down(&mut self, mut step: Step<'_>) {
+    fn reconcile_down(&mut self, step: &mut Step<'_>) {
         match self.phase.clone() {
             Phase::Removed => return,
             Phase::Stopped | Phase::Waiting { .. } | Phase::CrashLoop | Phase::Stopping => {}
-            Phase::Starting { instance, .. } => self.end(instance.number, step.again()),
+            Phase::Starting { instance, .. } => self.end(instance.number, step),
             Phase::Running { instance, .. } => {
                 step.effects.push(Effect::Unroute);
-                self.end(instance.number, step.again());
+                self.end(instance.number, step);
             }
             Phase::Replacing { serving, new, .. } => {
                 step.effects.push(Effect::Unroute);
-                self.end(serving.number, step.again());
-                self.end(new.number, step.again());
+                self.end(serving.number, step);
+                self.end(new.number, step);
             }
             Phase::Trial { instance, standby, .. } => {
                 step.effects.push(Effect::Unroute);
-                self.end(instance.number, step.again());
+                self.end(instance.number, step);
                 if let Some(standby) = standby {
-                    self.end(standby.number, step.again());
+                    self.end(standby.number, step);
                 }
             }
         }
@@ -214,14 +212,14 @@ impl Lifecycle {
             .map(|(number, _)| *number)
             .collect();
         for number in draining {
-            self.end(number, step.again());
+            self.end(number, step);
         }
         self.phase = Phase::Stopping;
         self.settle_down(step);
     }
 
     /// Down once the last process is gone.
-    fn settle_down(&mut self, step: Step<'_>) {
+    fn settle_down(&mut self, step: &mut Step<'_>) {
         if self.phase != Phase::Stopping || !self.leaving.is_empty() {
             return;
         }
@@ -238,7 +236,7 @@ impl Lifecycle {
         }
     }
 
-    fn spawn(&mut self, step: Step<'_>) -> (Instance, Timestamp) {
+    fn spawn(&mut self, step: &mut Step<'_>) -> (Instance, Timestamp) {
         self.newest += 1;
         self.tried = self.desired.target;
         let instance = Instance { number: self.newest, target: self.desired.target };
@@ -246,31 +244,31 @@ impl Lifecycle {
         (instance, step.at.now + step.policy.start_deadline)
     }
 
-    fn start(&mut self, step: Step<'_>) {
+    fn start(&mut self, step: &mut Step<'_>) {
         let (instance, deadline) = self.spawn(step);
         self.phase = Phase::Starting { instance, deadline };
     }
 
-    fn replace(&mut self, serving: Instance, since: Timestamp, step: Step<'_>) {
+    fn replace(&mut self, serving: Instance, since: Timestamp, step: &mut Step<'_>) {
         let (new, deadline) = self.spawn(step);
         self.phase = Phase::Replacing { serving, since, new, deadline };
     }
 
     /// The process finishes what it has, and is then told to end.
-    fn drain(&mut self, number: InstanceNumber, step: Step<'_>) {
+    fn drain(&mut self, number: InstanceNumber, step: &mut Step<'_>) {
         let until = step.at.now + step.policy.drain;
         self.leaving.insert(number, Leaving::Draining { until });
         step.effects.push(Effect::Drain { instance: number });
     }
 
     /// The process is told to end now.
-    fn end(&mut self, number: InstanceNumber, step: Step<'_>) {
+    fn end(&mut self, number: InstanceNumber, step: &mut Step<'_>) {
         let kill_at = step.at.now + step.policy.stop_grace;
         self.leaving.insert(number, Leaving::Ending { kill_at, killed: false });
         step.effects.push(Effect::Terminate { instance: number });
     }
 
-    fn became_healthy(&mut self, number: InstanceNumber, mut step: Step<'_>) {
+    fn became_healthy(&mut self, number: InstanceNumber, step: &mut Step<'_>) {
         let (instance, old) = match self.phase {
             Phase::Starting { instance, .. } => (instance, None),
             Phase::Replacing { serving, new, .. } => (new, Some(serving)),
@@ -296,29 +294,29 @@ impl Lifecycle {
         } else {
             self.phase = Phase::Running { instance, since };
             if let Some(old) = old {
-                self.drain(old.number, step.again());
+                self.drain(old.number, step);
             }
         }
     }
 
-    fn unresponsive(&mut self, number: InstanceNumber, mut step: Step<'_>) {
+    fn unresponsive(&mut self, number: InstanceNumber, step: &mut Step<'_>) {
         if self.serving().is_some_and(|(serving, _)| serving.number == number) {
-            self.end(number, step.again());
+            self.end(number, step);
             self.lost(number, StartFault::Unresponsive, step);
         }
     }
 
     /// A process ended, or never began.
-    fn gone(&mut self, number: InstanceNumber, fault: StartFault, mut step: Step<'_>) {
+    fn gone(&mut self, number: InstanceNumber, fault: StartFault, step: &mut Step<'_>) {
         if self.leaving.remove(&number).is_some() {
             self.settle_down(step);
         } else {
-            self.lost(number, fault, step.again());
+            self.lost(number, fault, step);
         }
     }
 
     /// The phase has to do without this instance.
-    fn lost(&mut self, number: InstanceNumber, fault: StartFault, mut step: Step<'_>) {
+    fn lost(&mut self, number: InstanceNumber, fault: StartFault, step: &mut Step<'_>) {
         match self.phase.clone() {
             Phase::Starting { instance, .. } if instance.number == number => {
                 step.start_failed(instance, fault, None);
@@ -340,18 +338,15 @@ impl Lifecycle {
             Phase::Replacing { serving, since, new, .. } if new.number == number => {
                 self.keep(serving, since, new, fault, step);
             }
-            Phase::Trial { instance, standby, .. } if instance.number == number => match standby {
-                Some(standby) => {
-                    step.effects.push(Effect::Route { instance: standby.number });
-                    let since = step.at.now;
-                    self.keep(standby, since, instance, StartFault::OnTrial, step);
-                }
-                None => {
-                    step.effects.push(Effect::Unroute);
-                    step.start_failed(instance, StartFault::OnTrial, None);
-                    self.died(1, step);
-                }
-            },
+            Phase::Trial { instance, standby: Some(standby), .. } if instance.number == number => {
+                step.effects.push(Effect::Route { instance: standby.number });
+                self.keep(standby, step.at.now, instance, StartFault::OnTrial, step);
+            }
+            Phase::Trial { instance, standby: None, .. } if instance.number == number => {
+                step.effects.push(Effect::Unroute);
+                step.start_failed(instance, StartFault::OnTrial, None);
+                self.died(1, step);
+            }
             Phase::Trial { instance, since, standby: Some(standby), until }
                 if standby.number == number =>
             {
@@ -377,7 +372,7 @@ impl Lifecycle {
         since: Timestamp,
         failed: Instance,
         fault: StartFault,
-        mut step: Step<'_>,
+        step: &mut Step<'_>,
     ) {
         kept.target.epoch = self.desired.target.epoch;
         self.phase = Phase::Running { instance: kept, since };
@@ -386,7 +381,7 @@ impl Lifecycle {
 
     /// One more death in a row: wait, or give up. The wait is that after at least
     /// `deaths_before` + 1 deaths.
-    fn died(&mut self, deaths_before: u32, step: Step<'_>) {
+    fn died(&mut self, deaths_before: u32, step: &mut Step<'_>) {
         self.deaths = self.deaths.saturating_add(1);
         let deaths = self.deaths.max(deaths_before + 1);
         match step.policy.restart.delay(deaths, step.at.jitter) {
@@ -396,11 +391,11 @@ impl Lifecycle {
         }
     }
 
-    fn time_passed(&mut self, mut step: Step<'_>) {
+    fn time_passed(&mut self, step: &mut Step<'_>) {
         let now = step.at.now;
         for (number, leaving) in self.leaving.clone() {
             match leaving {
-                Leaving::Draining { until } if now >= until => self.end(number, step.again()),
+                Leaving::Draining { until } if now >= until => self.end(number, step),
                 Leaving::Ending { kill_at, killed: false } if now >= kill_at => {
                     self.leaving.insert(number, Leaving::Ending { kill_at, killed: true });
                     step.effects.push(Effect::Kill { instance: number });
@@ -413,7 +408,7 @@ impl Lifecycle {
             | Phase::Replacing { new: instance, deadline, .. }
                 if now >= deadline =>
             {
-                self.end(instance.number, step.again());
+                self.end(instance.number, step);
                 self.lost(instance.number, StartFault::NotHealthyInTime, step);
             }
             Phase::Trial { instance, since, standby, until } if now >= until => {
@@ -445,10 +440,6 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
-    fn again(&mut self) -> Step<'_> {
-        Step { at: self.at, policy: self.policy, effects: self.effects }
-    }
-
     fn start_failed(&mut self, instance: Instance, fault: StartFault, kept: Option<Instance>) {
         self.effects.push(Effect::StartFailed { instance, fault, kept });
     }

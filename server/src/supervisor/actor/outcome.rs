@@ -150,14 +150,13 @@ impl Actor {
         if !reached {
             return;
         }
-        if self.life.leaving.values().any(|it| matches!(it, Leaving::Draining { .. })) {
-            let stage = match operation.kind {
-                OperationKind::Rollback => Stage::StoppingCurrent,
-                _ => Stage::StoppingOld,
-            };
-            if matches!(operation.kind, OperationKind::Update | OperationKind::Rollback) {
-                let message = "The old process finishes what it has and ends".to_owned();
-                self.record.report(stage, message).await;
+        let draining = |it: &Leaving| matches!(it, Leaving::Draining { .. });
+        if self.life.leaving.values().any(draining) {
+            let message = "The old process finishes what it has and ends".to_owned();
+            if operation.kind == OperationKind::Update {
+                self.record.report(Stage::StoppingOld, message).await;
+            } else if operation.kind == OperationKind::Rollback {
+                self.record.report(Stage::StoppingCurrent, message).await;
             }
         }
         // The route first: whoever is told of success may use it at once.
