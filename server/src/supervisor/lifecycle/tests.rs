@@ -16,7 +16,7 @@ const POLICY: Policy = Policy {
     start_deadline: Duration::from_secs(30),
     stop_grace: Duration::from_secs(10),
     trial: Duration::from_secs(5),
-    drain: Duration::from_secs(60),
+    drain: Duration::from_mins(1),
 };
 
 const fn target(epoch: u64, generation: u64) -> Target {
