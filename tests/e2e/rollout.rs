@@ -34,8 +34,11 @@ fn version(llm: &FakeLlm, version: &str) -> Vec<u8> {
 fn folders(daemon: &Daemon) -> Vec<u64> {
     let path = daemon.data_dir().join("formations/hello/generations");
     let entries = std::fs::read_dir(path).expect("generations");
-    let mut found: Vec<u64> =
-        entries.map(|it| it.unwrap().file_name().to_str().unwrap().parse().unwrap()).collect();
+    let number = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.expect("an entry").file_name();
+        name.to_str().and_then(|name| name.parse().ok()).expect("a number")
+    };
+    let mut found: Vec<u64> = entries.map(number).collect();
     found.sort_unstable();
     found
 }

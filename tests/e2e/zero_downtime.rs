@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use muxi_testkit::daemon::{Daemon, Formation, Frames, bundle_of_version};
 use muxi_testkit::fake_llm::FakeLlm;
 use serde_json::json;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 const REQUESTS_MIN: u64 = 2_000;
 const STREAMS: usize = 24;
@@ -19,15 +19,16 @@ const CLIENTS: usize = 8;
 struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicU64>,
-    clients: Vec<JoinHandle<Vec<String>>>,
+    clients: JoinSet<Vec<String>>,
 }
 
 impl Load {
     fn start(urls: &[String]) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let client = |url: String| {
+        let mut clients = JoinSet::new();
+        for url in (0..CLIENTS).flat_map(|_| urls.iter().cloned()) {
             let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
-            tokio::spawn(async move {
+            clients.spawn(async move {
                 let http = reqwest::Client::builder()
                     .timeout(Duration::from_secs(20))
                     .no_proxy()
@@ -47,9 +48,8 @@ impl Load {
                     }
                 }
                 lost
-            })
-        };
-        let clients = (0..CLIENTS).flat_map(|_| urls.iter().cloned().map(client)).collect();
+            });
+        }
         Self { stop, answered, clients }
     }
 
@@ -61,8 +61,7 @@ impl Load {
 
     async fn finish(self) -> (u64, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
-        let lost = join_all(self.clients).await.into_iter().flat_map(|it| it.expect("a client"));
-        let lost = lost.collect();
+        let lost = self.clients.join_all().await.into_iter().flatten().collect();
         (self.answered.load(Ordering::Relaxed), lost)
     }
 }
@@ -112,7 +111,7 @@ async fn update_rollback_and_restart_lose_nothing() {
     let ends = join_all(streams.into_iter().map(Frames::rest)).await;
     let whole = ends.iter().filter(|frames| frames.last().is_some_and(|it| it.event == "done"));
     let broken = STREAMS - whole.count();
-    println!("{answered} requests, {} lost; {STREAMS} streams, {broken} broken", lost.len());
+    eprintln!("{answered} requests, {} lost; {STREAMS} streams, {broken} broken", lost.len());
     assert!(lost.is_empty(), "{} of {answered} requests were lost: {:?}", lost.len(), lost.first());
     assert_eq!(broken, 0, "streams were broken");
     assert!(answered >= REQUESTS_MIN);
