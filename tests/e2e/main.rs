@@ -3,6 +3,7 @@
 mod auth;
 mod backup;
 mod configuration;
+mod cors;
 mod crash;
 mod departures;
 mod deploy;
@@ -14,6 +15,10 @@ mod manager_kill9;
 mod observe;
 mod ports;
 mod proxy;
+mod proxy_hold;
+mod proxy_limits;
+mod proxy_upgrade;
+mod proxy_wire;
 mod raw;
 mod reload;
 mod rollout;

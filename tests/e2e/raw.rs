@@ -23,6 +23,39 @@ pub(crate) struct Prober {
     thread: JoinHandle<Result<u32, ErrorKind>>,
 }
 
+/// Connects to the server of a URL.
+pub(crate) async fn connect(url: &str) -> TcpStream {
+    let address = url.strip_prefix("http://").expect("an address");
+    TcpStream::connect(address).await.expect("it listens")
+}
+
+/// Sends these bytes on a connection of their own and reads until the other side closes it; they
+/// should ask for that.
+pub(crate) async fn exchange(url: &str, request: &str) -> String {
+    let mut stream = connect(url).await;
+    stream.write_all(request.as_bytes()).await.expect("the kernel takes it");
+    let mut answer = Vec::new();
+    let reading = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    reading.expect("an answer in time").expect("an unbroken answer");
+    String::from_utf8(answer).expect("UTF-8")
+}
+
+/// Reads on until this text has come, and gives everything up to there.
+pub(crate) async fn read_until(stream: &mut TcpStream, text: &str) -> String {
+    let mut taken = Vec::new();
+    let reading = async {
+        while !String::from_utf8_lossy(&taken).contains(text) {
+            let mut buffer = [0; 1_024];
+            let count = stream.read(&mut buffer).await.expect("an unbroken connection");
+            let so_far = String::from_utf8_lossy(&taken);
+            assert!(count > 0, "the end before {text:?}: {so_far:?}");
+            taken.extend_from_slice(&buffer[..count]);
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("it comes in time");
+    String::from_utf8_lossy(&taken).into_owned()
+}
+
 /// Often enough to meet every gap, and too seldom to fill the backlog of a formation that is down.
 const PROBE_PAUSE: Duration = Duration::from_millis(10);
 

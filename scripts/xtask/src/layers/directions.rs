@@ -28,7 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "muxi-local-llm",
         ],
     ),
-    (TESTKIT, &["muxi-contract", "muxi-formation"]),
+    (TESTKIT, &["muxi-contract", "muxi-formation", "muxi-service"]),
     ("muxi-e2e", &["muxi-contract", "muxi-formation", TESTKIT]),
     ("xtask", &[]),
 ];

@@ -4,7 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{PATIENCE, bin_dir, wait_until};
+use serde_json::json;
+
+use super::{Builder, PATIENCE, bin_dir, wait_until};
 
 /// Turned by files, so that it needs no connection to the test.
 #[derive(Debug)]
@@ -16,6 +18,16 @@ const HELD: &str = "held";
 const BROKEN: &str = "broken";
 const DEAF: &str = "deaf";
 const WAITING: &str = "waiting";
+
+// === impl Builder ===
+
+impl Builder {
+    /// Runs the program `fake-formation` in place of the runtime.
+    #[must_use]
+    pub fn fake_formation(self) -> Self {
+        self.config(json!({"runtime": {"program": bin_dir().join("fake-formation")}}))
+    }
+}
 
 // === impl RuntimeSwitch ===
 
