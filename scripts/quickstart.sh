@@ -325,7 +325,7 @@ deploy() {
     signed POST /rpc/formations --no-buffer \
         --header 'Content-Type: application/gzip' --header 'Accept: text/event-stream' \
         --data-binary "@$work/bundle.tar.gz" | print_events progress ||
-        fail "the deploy failed; see $log and $data_dir/logs/$formation-err.log"
+        fail "the deploy failed; see $log and $data_dir/logs/$formation"
     formation_port=$(signed GET "/rpc/formations/$formation" | json_field data port)
     keys_file=$data_dir/formations/$formation/data/keys.json
     say "it is served on http://127.0.0.1:$formation_port; its keys are in $keys_file"
@@ -340,7 +340,7 @@ chat() {
         --header "@"<(client_key_header) --header 'X-Muxi-User-ID: quickstart' \
         --header 'Accept: text/event-stream' --header 'Content-Type: application/json' \
         --data "{\"message\": \"$question\"}" | print_events tokens ||
-        fail "no whole answer came; see $data_dir/logs/$formation-err.log and $data_dir/logs/model-host-err.log"
+        fail "no whole answer came; see $data_dir/logs/$formation and $data_dir/logs/_model-host"
 }
 
 what_next() {

@@ -16,6 +16,7 @@ use crate::config::{Config, Folders};
 use crate::disk::{Disk, Reserve};
 use crate::http;
 use crate::listeners::Listeners;
+use crate::logs::{self, CountCache};
 use crate::metrics::{self, Metrics};
 use crate::notify::Notifier;
 use crate::ports::PortPool;
@@ -97,6 +98,7 @@ impl Manager {
             tasks: TaskGroup::new(shutdown.stopping.clone()),
             shutdown,
             runtime,
+            log_counts: CountCache::default(),
         };
         Ok(Self { context: Arc::new(context), listeners, reloader, hangup, _lock: lock })
     }
@@ -124,6 +126,8 @@ impl Manager {
         context.tasks.spawn(TaskKind::PerFormation, "operations' metrics", observing);
         tracing::info!(formations = count, "reconciling");
 
+        let sweeping = logs::sweep_hourly(Arc::clone(&context));
+        context.tasks.spawn(TaskKind::PerFormation, "log sweep", sweeping);
         listeners.serve(http::router(&supervisor), &context)?;
         let (tasks, shutdown) = (context.tasks.clone(), context.shutdown.clone());
         running::report(&context.layout, &reloader.running(url.clone(), &context))

@@ -4,6 +4,7 @@
 //! the original knew is a warning that names it.
 
 mod limits;
+mod logs;
 mod obsolete;
 mod proxy;
 mod source;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
 pub use self::limits::Limits;
+pub use self::logs::ByteSize;
 pub use self::proxy::{BreakerConfig, CorsConfig, ProxyConfig, SdkConfig};
 pub use self::source::{Folders, Overrides, Source};
 pub use self::telemetry::MetricsConfig;
@@ -111,6 +113,15 @@ pub struct FormationsConfig {
     pub on_manager_stop: OnManagerStop,
     /// Names of the manager's own environment variables that instances may see.
     pub pass_environment: Vec<String>,
+    /// False keeps each formation's log in one file that grows for ever.
+    pub log_rotation_enabled: bool,
+    /// Size at which a formation's log goes on in a new file.
+    pub log_max_size: ByteSize,
+    /// Files of one log that are kept.
+    pub log_max_files: u32,
+    /// Hours after which a log goes on in a new file; lines older than `log_max_files` times that
+    /// are deleted, those of formations that are gone included.
+    pub log_max_age_hours: u32,
     pub deployment: DeploymentConfig,
 }
 
@@ -321,6 +332,7 @@ impl Config {
         {
             check(false, &fault);
         }
+        faults.extend(formations.log_faults());
         faults
     }
 }
@@ -383,6 +395,10 @@ impl Default for FormationsConfig {
             keep_generations: 5,
             on_manager_stop: OnManagerStop::Stop,
             pass_environment: Vec::new(),
+            log_rotation_enabled: true,
+            log_max_size: ByteSize(10 << 20),
+            log_max_files: 10,
+            log_max_age_hours: 24,
             deployment: DeploymentConfig::default(),
         }
     }

@@ -93,16 +93,13 @@ impl Layout {
         self.root.join("tmp")
     }
 
-    fn logs(&self) -> PathBuf {
+    pub fn logs(&self) -> PathBuf {
         self.root.join("logs")
     }
 
-    pub fn stdout_log(&self, name: &str) -> PathBuf {
-        self.logs().join(format!("{name}-out.log"))
-    }
-
-    pub fn stderr_log(&self, name: &str) -> PathBuf {
-        self.logs().join(format!("{name}-err.log"))
+    /// What a formation's instances wrote; outlives the formation.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.logs().join(name)
     }
 
     pub fn run(&self) -> PathBuf {
@@ -118,6 +115,9 @@ impl Layout {
     pub fn handoff_socket(&self, id: &FormationId, instance: u64) -> PathBuf {
         self.run().join(format!("{id}.{instance}.handoff"))
     }
+
+    /// No formation's id begins like this.
+    pub const MODEL_HOST_LOG: &str = "_model-host";
 
     pub fn model_host_socket(&self) -> PathBuf {
         self.run().join("model-host.sock")

@@ -20,6 +20,7 @@ pub mod init;
 pub mod jail;
 pub mod layout;
 mod listeners;
+pub mod logs;
 pub mod metrics;
 mod notify;
 mod percent;

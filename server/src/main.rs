@@ -9,8 +9,8 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use muxi_server::app::Manager;
 use muxi_server::config::Folders;
-use muxi_server::jail;
 use muxi_server::reload::Reloader;
+use muxi_server::{jail, logs};
 use muxi_service::telemetry;
 use rustix::fs::Mode;
 
@@ -22,9 +22,14 @@ const FIRST_INHERITED: i32 = 3;
 const SHUTDOWN_OF_BLOCKING: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
-    // Before anything else: the launcher must still be one thread.
-    if std::env::args().nth(1).as_deref() == Some(jail::ARGUMENT) {
-        return fail(&anyhow::Error::new(jail::launch()));
+    // Before anything else: the launcher must still be one thread, and the log writer stays one.
+    match std::env::args().nth(1).as_deref() {
+        Some(jail::ARGUMENT) => return fail(&anyhow::Error::new(jail::launch())),
+        Some(logs::ARGUMENT) => {
+            let written = logs::write();
+            return written.map_or_else(|error| fail(&error.into()), |()| ExitCode::SUCCESS);
+        }
+        _ => {}
     }
     // Whatever is written, by this process or its children, is this user's only.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);

@@ -120,7 +120,7 @@ async fn no_secret_shows_in_any_process_or_log() {
     let llm = FakeLlm::start().await;
     daemon.deploy_formation("hello", &llm.base_url()).await;
     let mut pids = daemon.processes();
-    assert_eq!(pids.len(), 1);
+    assert_eq!(pids.len(), 2, "the instance and its log writer");
     for pid in &pids {
         let environment = fs::read(format!("/proc/{pid}/environ")).expect("our own process");
         let environment = String::from_utf8_lossy(&environment).into_owned();
@@ -134,10 +134,11 @@ async fn no_secret_shows_in_any_process_or_log() {
             assert!(!text.contains(SECRET) && !text.contains(CLIENT_KEY), "{pid}/{file}: {text}");
         }
     }
-    let logs = fs::read_dir(daemon.data_dir().join("logs")).expect("logs");
+    let logs = fs::read_dir(daemon.data_dir().join("logs/hello")).expect("logs");
     let mut texts: Vec<_> = logs
         .map(|entry| fs::read_to_string(entry.expect("an entry").path()).expect("text"))
         .collect();
+    assert!(texts.iter().any(|text| !text.is_empty()), "the instance logs");
     texts.push(daemon.log());
     for text in texts {
         assert!(!text.contains(SECRET) && !text.contains(CLIENT_KEY), "{text}");

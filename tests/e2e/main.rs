@@ -11,6 +11,7 @@ mod disk_full;
 mod doctor;
 mod hostile;
 mod local_model;
+mod logs;
 mod manager_kill9;
 mod observe;
 mod ports;

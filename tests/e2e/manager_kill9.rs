@@ -42,7 +42,8 @@ async fn check_outcome(daemon: &Daemon, llm: &FakeLlm, empty: &[String], what: &
     assert_eq!(formation.say("hi").await.status, 200, "{what}");
     // After a restart the old process may still finish what it has.
     wait_until(PATIENCE, &format!("one process is left after {what}"), async || {
-        (daemon.processes() == [daemon.instance_pid("hello").await]).then_some(())
+        let one = daemon.instances() == [daemon.instance_pid("hello").await];
+        (one && daemon.log_writers().len() == 1).then_some(())
     })
     .await;
     assert_eq!(daemon.leased_ports(), [formation.port], "{what}");

@@ -173,7 +173,7 @@ async fn one_id_leads_through_answer_and_logs() {
         (lines_with(&daemon.log()) == 1).then_some(())
     })
     .await;
-    let log = daemon.data_dir().join("logs/hello-err.log");
+    let log = daemon.data_dir().join("logs/hello/000001.log");
     wait_until(PATIENCE, "the formation's log has the id", async || {
         let text = std::fs::read_to_string(&log).ok()?;
         (lines_with(&text) > 0).then_some(())

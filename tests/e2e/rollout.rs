@@ -51,7 +51,7 @@ fn archives(daemon: &Daemon) -> usize {
 async fn settled(daemon: &Daemon, generations: &[u64]) {
     let what = format!("one process and generations {generations:?} are left");
     wait_until(PATIENCE, &what, async || {
-        let quiet = daemon.processes().len() == 1
+        let quiet = daemon.instances().len() == 1
             && folders(daemon) == generations
             && archives(daemon) == generations.len();
         quiet.then_some(())
@@ -276,7 +276,7 @@ async fn a_long_answer_outlives_an_update_up_to_the_drain_deadline() {
     endless.until(|frame| frame.data["token"]["content"] == "one ").await;
     assert_eq!(daemon.update("hello", version(&llm, "3.0.0")).await.status, 200);
     wait_until(PATIENCE, "the old process is gone", async || {
-        (daemon.processes().len() == 1).then_some(())
+        (daemon.instances().len() == 1).then_some(())
     })
     .await;
 }

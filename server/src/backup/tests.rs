@@ -118,7 +118,9 @@ fn what_comes_back_is_what_there_was() {
         )
         .unwrap();
     symlink("/etc/passwd", data.join("link")).unwrap();
-    fs::write(folders.layout.stdout_log("one-one"), "said").unwrap();
+    let log = folders.layout.log("one-one");
+    fs::create_dir_all(&log).unwrap();
+    fs::write(log.join("000001.log"), "said").unwrap();
     let done = folders.back_up(&folders.options()).unwrap();
     assert_eq!(done.formations.len(), 2);
     assert_eq!(done.left_out.len(), 1);
@@ -168,7 +170,9 @@ fn logs_and_configuration_come_when_they_are_asked_for() {
     let config = folders.folder.path().join("config/config.yaml");
     fs::create_dir(config.parent().unwrap()).unwrap();
     fs::write(&config, "server_id: s").unwrap();
-    fs::write(folders.layout.stdout_log("one-one"), "said").unwrap();
+    let log = folders.layout.log("one-one");
+    fs::create_dir_all(&log).unwrap();
+    fs::write(log.join("000001.log"), "said").unwrap();
     let options = BackupOptions {
         include_logs: true,
         include_config: Some(config.clone()),
@@ -181,7 +185,7 @@ fn logs_and_configuration_come_when_they_are_asked_for() {
     let beside = config.with_file_name("config.yaml.restored");
     assert_eq!(restored.config.as_deref(), Some(beside.as_path()));
     assert_eq!(fs::read_to_string(beside).unwrap(), "server_id: s");
-    assert_eq!(fs::read_to_string(target.stdout_log("one-one")).unwrap(), "said");
+    assert_eq!(fs::read_to_string(target.log("one-one").join("000001.log")).unwrap(), "said");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use muxi_contract::management::{Failed, Problem, ProblemKind};
 use crate::acts::{ActError, DeployError};
 use crate::bundles::{PrepareError, ReceiveError};
 use crate::disk::{self, DiskLow};
+use crate::logs::ReadError;
 use crate::ports::LeaseError;
 use crate::store::StoreError;
 use crate::webhooks::WebhookError;
@@ -212,6 +213,12 @@ impl From<PrepareError> for Failure {
             }
             PrepareError::Store(ref source) => Self::storage(source, &error),
         }
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Self::internal(&error)
     }
 }
 

@@ -5,6 +5,7 @@ mod auth;
 mod error;
 mod events;
 mod formations;
+mod logs;
 mod metrics;
 mod observe;
 mod operations;
@@ -52,6 +53,9 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .route("/rpc/operations/{id}", get(operations::one))
         .route("/rpc/operations/{id}/stream", get(operations::one_stream))
         .route("/rpc/server/status", get(server::status))
+        .route("/rpc/formations/{id}/rollback", post(unbuilt))
+        .route("/rpc/formations/{id}/cancel-update", post(unbuilt))
+        .route("/rpc/formations/{id}/logs", get(logs::logs))
         .route("/rpc/formations/{id}/logs", get(unbuilt))
         .route("/rpc/formations/{id}/download", get(unbuilt))
         .route("/rpc/formations/{id}/draft/files", post(unbuilt))
@@ -59,6 +63,10 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .route("/rpc/formations/{id}/deploy/stream", post(unbuilt))
         .route("/rpc/formations/{id}/update", post(unbuilt))
         .route("/rpc/formations/{id}/update/stream", post(unbuilt))
+        .route("/rpc/formations/{id}/start/stream", post(unbuilt))
+        .route("/rpc/formations/{id}/restart/stream", post(unbuilt))
+        .route("/rpc/formations/{id}/rollback/stream", post(unbuilt))
+        .route("/rpc/formations/{id}/logs/stream", get(logs::stream))
         .route("/rpc/formations/{id}/logs/stream", get(unbuilt))
         .route("/rpc/server/logs", get(unbuilt))
         .route("/rpc/events", get(events::list))

@@ -18,6 +18,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use muxi_contract::FormationId;
 use muxi_contract::launch::{ACCEPT_ROUTE, RETIRE_ROUTE};
+use muxi_contract::logs::LogCursor;
 use muxi_contract::management::{Failed, Progress, Stage};
 use muxi_service::TaskKind;
 use tokio::sync::mpsc;
@@ -56,8 +57,8 @@ type Probed = (InstanceNumber, bool);
 /// The process of an instance.
 struct Living {
     process: process::Handle,
-    /// The end of the error log when it was started.
-    log_from: u64,
+    /// The end of the log when it was started.
+    log_from: LogCursor,
     /// The wish that the store knows it to stand for.
     noted_epoch: u64,
     /// Cancelled with the instance, which ends its watchers.
@@ -85,8 +86,8 @@ struct Actor {
     reason: Option<String>,
     /// What a failed deploy reports once its traces are removed.
     verdict: Option<Failed>,
-    /// The end of the error log when the instance that died last was started.
-    failed_log_from: u64,
+    /// The end of the log when the instance that died last was started.
+    failed_log_from: LogCursor,
     /// A generation may have lost its last use.
     untidy: bool,
 }
@@ -183,7 +184,7 @@ impl Actor {
                 tracing::info!(formation = %self.id, instance, exit, "the instance ended");
             } else {
                 self.failed_log_from = living.log_from;
-                let tail = instance::log_tail(&self.context, &self.id, living.log_from);
+                let tail = instance::log_tail(&self.context, &self.id, instance, living.log_from);
                 let last = tail.last().map(|line| format!(": {line}")).unwrap_or_default();
                 self.reason = Some(format!("the process ended with {exit}{last}"));
                 tracing::warn!(formation = %self.id, instance, exit, "the instance died");
@@ -281,7 +282,7 @@ impl Actor {
         };
         self.record.report(stage, format!("Starting a process of generation {generation}")).await;
         let plan = Plan { formation: self.id.clone(), instance: number, generation };
-        let log_from = instance::log_length(&self.context, &self.id);
+        let log_from = instance::log_end(&self.context, &self.id);
         self.take_port();
         let started = match &self.lease {
             Some(lease) => instance::start(&self.context, &plan, lease),
@@ -335,7 +336,7 @@ impl Actor {
         }
     }
 
-    fn watch(&mut self, instance: Instance, process: process::Process, log_from: u64) {
+    fn watch(&mut self, instance: Instance, process: process::Process, log_from: LogCursor) {
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
         let living = Living {

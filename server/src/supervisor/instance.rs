@@ -1,9 +1,9 @@
 //! One instance: how it is started, watched until it is healthy, and watched while it runs.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use muxi_contract::FormationId;
 use muxi_contract::launch::{
     ACCEPT_ROUTE, HEALTH_ROUTE, LaunchSpec, MODEL_HOST_SOCKET_VAR, ResourceLimits,
 };
+use muxi_contract::logs::LogCursor;
 use muxi_service::cors::ORIGINS_VAR;
 use muxi_service::unix_path;
 use tokio::sync::mpsc;
@@ -20,7 +21,9 @@ use super::Context;
 use super::lifecycle::InstanceNumber;
 use super::probe::{self, ProbeError};
 use super::process::{self, Descriptors, INSTANCE_VAR, Process, ProcessError};
+use crate::config::OnManagerStop;
 use crate::layout::Layout;
+use crate::logs;
 use crate::ports::Lease;
 
 /// What an instance is started with.
@@ -37,6 +40,8 @@ pub(super) enum StartError {
     Prepare { path: PathBuf, source: io::Error },
     #[error("its port {0} is taken by another program")]
     NoPort(u16),
+    #[error("failed to start the log")]
+    Log(#[source] io::Error),
     #[error("failed to duplicate the formation's socket")]
     Duplicate(#[source] io::Error),
     #[error(transparent)]
@@ -72,7 +77,7 @@ const BASE_ENVIRONMENT: [&str; 13] = [
     "no_proxy",
 ];
 /// An end of a log that is read for a report.
-const LOG_TAIL_BYTES: u64 = 16 << 10;
+const LOG_TAIL_BYTES: usize = 16 << 10;
 
 /// Starts the process. Its sockets exist before it does, so the first question cannot miss it.
 pub(super) fn start(context: &Context, plan: &Plan, lease: &Lease) -> Result<Process, StartError> {
@@ -85,9 +90,11 @@ pub(super) fn start(context: &Context, plan: &Plan, lease: &Lease) -> Result<Pro
     };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&data).map_err(prepare(&data))?;
     let bind = |path: PathBuf| unix_path::bind(&path).map_err(prepare(&path));
+    let (log, keeper) =
+        logs::open(outlet(context, formation.as_str(), *instance)).map_err(StartError::Log)?;
     let descriptors = Descriptors {
-        stdout: open_log(&layout.stdout_log(formation.as_str()))?,
-        stderr: open_log(&layout.stderr_log(formation.as_str()))?,
+        stdout: log.stdout,
+        stderr: log.stderr,
         sockets: vec![
             lease.duplicate().map_err(StartError::Duplicate)?,
             bind(layout.private_socket(formation, *instance))?.into(),
@@ -126,7 +133,7 @@ pub(super) fn start(context: &Context, plan: &Plan, lease: &Lease) -> Result<Pro
         sockets: 3,
         limits: resource_limits(context),
     };
-    Ok(process::spawn(&spec, &name, descriptors)?)
+    Ok(keep_log(context, keeper, process::spawn(&spec, &name, descriptors)?))
 }
 
 /// Resolves once the instance is healthy and has begun to accept on the formation's port.
@@ -224,27 +231,62 @@ pub(super) fn remove_sockets(context: &Context, formation: &FormationId, instanc
     }
 }
 
-/// How long the formation's log is now, to report later only what came after.
-pub(super) fn log_length(context: &Context, formation: &FormationId) -> u64 {
-    fs::metadata(context.layout.stderr_log(formation.as_str())).map_or(0, |it| it.len())
+/// Takes up the log of an adopted instance.
+pub(super) fn adopt_log(
+    context: &Context,
+    formation: &FormationId,
+    instance: InstanceNumber,
+    process: Process,
+) -> Process {
+    let outlet = outlet(context, formation.as_str(), instance);
+    match logs::adopt(outlet, process.handle.identity.pid, &context.reaper) {
+        Ok(keeper) => keep_log(context, keeper, process),
+        Err(error) => {
+            tracing::warn!(%formation, instance, %error, "its log goes on without this manager");
+            process
+        }
+    }
 }
 
-/// The last lines that the instance wrote to its error log after `from`.
-pub(super) fn log_tail(context: &Context, formation: &FormationId, from: u64) -> Vec<String> {
-    let path = context.layout.stderr_log(formation.as_str());
-    let read = || -> io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(from.max(length.saturating_sub(LOG_TAIL_BYTES))))?;
-        let mut bytes = Vec::new();
-        file.take(LOG_TAIL_BYTES).read_to_end(&mut bytes)?;
-        Ok(bytes)
+/// The end of the log now, to report later only what came after.
+pub(super) fn log_end(context: &Context, formation: &FormationId) -> LogCursor {
+    logs::end(&context.layout.log(formation.as_str())).unwrap_or_default()
+}
+
+/// The last lines that the instance wrote after `from`.
+pub(super) fn log_tail(
+    context: &Context,
+    formation: &FormationId,
+    instance: InstanceNumber,
+    from: LogCursor,
+) -> Vec<String> {
+    let selection =
+        logs::Selection { instance: Some(instance), after: from, ..logs::Selection::default() };
+    let folder = context.layout.log(formation.as_str());
+    let lines_max = context.config.limits.log_tail_lines;
+    let tail = logs::tail(&folder, &selection, lines_max, LOG_TAIL_BYTES).unwrap_or_default();
+    let lines = tail.entries.into_iter().map(|entry| entry.line);
+    let mut lines: Vec<String> = lines.filter(|line| !line.trim().is_empty()).collect();
+    lines.split_off(lines.len().saturating_sub(lines_max))
+}
+
+/// Where the lines of one instance go.
+pub(super) fn outlet(context: &Context, log: &str, instance: InstanceNumber) -> logs::Outlet {
+    logs::Outlet {
+        folder: context.layout.log(log),
+        instance,
+        rotation: context.config.formations.log_rotation(),
+    }
+}
+
+/// Keeps the log for as long as this manager looks after the instance.
+pub(super) fn keep_log(context: &Context, keeper: logs::Keeper, process: Process) -> Process {
+    let shutdown = &context.shutdown;
+    let stop = match context.config.formations.on_manager_stop {
+        OnManagerStop::Keep => &shutdown.stopping,
+        OnManagerStop::Stop => &shutdown.closing,
     };
-    let bytes = read().unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    let skipped = lines.len().saturating_sub(context.config.limits.log_tail_lines);
-    lines.into_iter().skip(skipped).map(str::to_owned).collect()
+    keeper.attend(process, &context.tasks, stop.clone())
 }
 
 /// What children may see of the manager's environment.
@@ -256,13 +298,4 @@ pub(super) fn passed_environment(context: &Context) -> BTreeMap<String, String> 
 
 pub(super) fn resource_limits(context: &Context) -> ResourceLimits {
     ResourceLimits { open_files: context.config.limits.instance_open_files, core_bytes: 0 }
-}
-
-pub(super) fn open_log(path: &Path) -> Result<File, StartError> {
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o640)
-        .open(path)
-        .map_err(|source| StartError::Prepare { path: path.to_owned(), source })
 }

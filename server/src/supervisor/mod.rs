@@ -27,6 +27,7 @@ use self::process::Reaper;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::layout::Layout;
+use crate::logs::CountCache;
 use crate::metrics::Metrics;
 use crate::ports::{Lease, PortPool};
 use crate::proxy::routes::Routes;
@@ -64,6 +65,7 @@ pub struct Context {
     /// The runtime's program.
     pub runtime: PathBuf,
     pub models_dir: PathBuf,
+    pub log_counts: CountCache,
 }
 
 /// The handle on all actors.

@@ -11,9 +11,11 @@ use muxi_contract::launch::LaunchSpec;
 use tokio::time::Instant;
 
 use super::Context;
-use super::instance::{StartError, open_log, passed_environment, resource_limits};
+use super::instance::{StartError, keep_log, outlet, passed_environment, resource_limits};
 use super::process::{self, Descriptors, Process};
 use crate::config::OnManagerStop;
+use crate::layout::Layout;
+use crate::logs;
 
 const NAME: &str = "model-host";
 /// A host that ended sooner than this is not started again at once.
@@ -93,7 +95,6 @@ fn start(
     path: &Path,
     socket: std::os::fd::OwnedFd,
 ) -> Result<Process, StartError> {
-    let layout = &context.layout;
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut environment = passed_environment(context);
     environment.insert(SPIN_LIMIT.0.to_owned(), SPIN_LIMIT.1.to_owned());
@@ -112,10 +113,9 @@ fn start(
         sockets: 1,
         limits: resource_limits(context),
     };
-    let descriptors = Descriptors {
-        stdout: open_log(&layout.stdout_log(NAME))?,
-        stderr: open_log(&layout.stderr_log(NAME))?,
-        sockets: vec![socket],
-    };
-    Ok(process::spawn(&spec, NAME, descriptors)?)
+    // Its processes are told apart by time alone.
+    let outlet = outlet(context, Layout::MODEL_HOST_LOG, 0);
+    let (log, keeper) = logs::open(outlet).map_err(StartError::Log)?;
+    let descriptors = Descriptors { stdout: log.stdout, stderr: log.stderr, sockets: vec![socket] };
+    Ok(keep_log(context, keeper, process::spawn(&spec, NAME, descriptors)?))
 }

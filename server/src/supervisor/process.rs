@@ -137,7 +137,12 @@ pub fn adopt(identity: Identity, reaper: &Reaper) -> Result<Option<Process>, Pro
 
 /// Looks for a process by the instance id in its environment.
 pub fn find(instance: &str) -> Option<Identity> {
-    let wanted = format!("{INSTANCE_VAR}={instance}");
+    find_by(INSTANCE_VAR, instance)
+}
+
+/// Looks for a process by a variable of its environment.
+pub fn find_by(variable: &str, value: &str) -> Option<Identity> {
+    let wanted = format!("{variable}={value}");
     let processes = fs::read_dir("/proc").ok()?;
     processes.flatten().find_map(|entry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;

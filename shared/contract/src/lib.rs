@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod events;
 pub mod ids;
 pub mod launch;
+pub mod logs;
 pub mod management;
 pub mod proxy;
 pub mod readiness;

@@ -5,6 +5,7 @@
 //! since no published client stops at `done`.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -28,7 +29,7 @@ pub fn frame(event: Option<&str>, data: &impl Serialize) -> Bytes {
 }
 
 /// The same with an `id:` line before it, with which clients come back as `Last-Event-ID`.
-pub fn numbered_frame(number: u64, event: &str, data: &impl Serialize) -> Bytes {
+pub fn numbered_frame(number: impl Display, event: &str, data: &impl Serialize) -> Bytes {
     let mut buffer = BytesMut::with_capacity(512);
     buffer.put_slice(format!("id: {number}\n").as_bytes());
     frame_after(buffer, Some(event), data)

@@ -38,6 +38,8 @@ pub fn start(format: LogFormat, level: &str) -> Result<LevelHandle, InvalidLevel
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
+        // Reporting that standard error is gone, on standard error, would panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let lines = match format {
         LogFormat::Text => lines.boxed(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::stream::FuturesUnordered;
 use jiff::Timestamp;
 use muxi_contract::FormationId;
+use muxi_contract::logs::LogCursor;
 use tokio::sync::mpsc;
 
 use super::{Actor, Seen, policy};
@@ -63,7 +64,7 @@ impl Actor {
             comes_back: rows.is_empty(),
             reason: None,
             verdict: None,
-            failed_log_from: 0,
+            failed_log_from: LogCursor::START,
             untidy: false,
         };
         let mut living = Vec::new();
@@ -101,8 +102,9 @@ impl Actor {
         tracing::info!(formation = %self.id, pid = process.handle.identity.pid, "adopted");
         let (id, identity) = (self.id.clone(), process.handle.identity.clone());
         self.record.write(move |tx| instances::set_identity(tx, &id, number, &identity)).await;
-        let log_from = instance::log_length(&self.context, &self.id);
-        self.watch(row.instance, process, log_from);
+        let process = instance::adopt_log(&self.context, &self.id, number, process);
+        // Its number tells its lines from those of others.
+        self.watch(row.instance, process, LogCursor::START);
         self.ask_for_port(number, Duration::ZERO);
         true
     }

@@ -56,7 +56,7 @@ impl Actor {
     ) -> Failed {
         let log_from =
             self.living.get(&failed.number).map_or(self.failed_log_from, |it| it.log_from);
-        let details = instance::log_tail(&self.context, &self.id, log_from);
+        let details = instance::log_tail(&self.context, &self.id, failed.number, log_from);
         let reason = self.reason.clone().unwrap_or_default();
         let (error, stage, what) = match fault {
             StartFault::Spawn => (

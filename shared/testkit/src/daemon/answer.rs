@@ -21,6 +21,8 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
     pub event: String,
+    /// Empty if it has none.
+    pub id: String,
     pub data: Value,
 }
 
@@ -128,5 +130,6 @@ impl std::fmt::Debug for Frames {
 fn parse(frame: &str) -> Option<Frame> {
     let field = |name: &str| frame.lines().find_map(|line| line.strip_prefix(name));
     let data = serde_json::from_str(field("data: ")?).expect("frames carry JSON");
-    Some(Frame { event: field("event: ").unwrap_or("message").to_owned(), data })
+    let event = field("event: ").unwrap_or("message").to_owned();
+    Some(Frame { event, id: field("id: ").unwrap_or_default().to_owned(), data })
 }

@@ -340,6 +340,15 @@ impl Daemon {
         found
     }
 
+    /// The same without log writers.
+    pub fn instances(&self) -> Vec<u32> {
+        self.processes().into_iter().filter(|pid| !is_log_writer(*pid)).collect()
+    }
+
+    pub fn log_writers(&self) -> Vec<u32> {
+        self.processes().into_iter().filter(|pid| is_log_writer(*pid)).collect()
+    }
+
     /// The newest log of the manager.
     pub fn log(&self) -> String {
         let path = self.folder.path().join(format!("manager-{}.log", self.starts));
@@ -504,6 +513,11 @@ pub fn client() -> reqwest::ClientBuilder {
 pub fn now_s() -> i64 {
     let since = std::time::UNIX_EPOCH.elapsed().expect("a clock after 1970");
     i64::try_from(since.as_secs()).expect("a clock before the end of time")
+}
+
+fn is_log_writer(pid: u32) -> bool {
+    let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    command.split(|byte| *byte == 0).any(|argument| argument == b"__log")
 }
 
 #[expect(clippy::print_stderr, reason = "shown by the test harness beside the failure")]

@@ -18,6 +18,8 @@ const HELD: &str = "held";
 const BROKEN: &str = "broken";
 const DEAF: &str = "deaf";
 const WAITING: &str = "waiting";
+const CHATTER: &str = "chatter";
+const SPEAK: &str = "speak";
 
 // === impl Builder ===
 
@@ -40,6 +42,14 @@ impl RuntimeSwitch {
              cd '{folder}' || exit 2\n\
              if [ -e {BROKEN} ]; then cat {BROKEN} >&2; exit 1; fi\n\
              if [ -e {DEAF} ]; then trap '' TERM; fi\n\
+             if [ -e {CHATTER} ]; then (\n\
+               while [ ! -e {SPEAK} ]; do sleep 0.01; done\n\
+               last=$(cat {CHATTER}); at=1\n\
+               while [ $at -le $last ]; do\n\
+                 case $at in *0) echo \"chatter $at\" >&2;; *) echo \"chatter $at\";; esac\n\
+                 at=$((at + 1))\n\
+               done\n\
+             ) & fi\n\
              while [ -e {HELD} ]; do : >{WAITING}; sleep 0.01; done\n\
              exec '{runtime}' \"$@\"\n",
             folder = folder.display(),
@@ -89,6 +99,16 @@ impl RuntimeSwitch {
 
     pub fn cure(&self) {
         self.unset(DEAF);
+    }
+
+    /// Instances that start from now on print numbered lines once they are told to speak: every
+    /// tenth on standard error, the others on standard output.
+    pub fn chatter(&self, lines: u32) {
+        self.set(CHATTER, &lines.to_string());
+    }
+
+    pub fn speak(&self) {
+        self.set(SPEAK, "");
     }
 
     fn set(&self, name: &str, content: &str) {
