@@ -15,6 +15,7 @@ pub mod config;
 pub mod control;
 pub mod disk;
 pub mod doctor;
+pub mod download;
 mod http;
 pub mod init;
 pub mod jail;

@@ -9,6 +9,7 @@ mod departures;
 mod deploy;
 mod disk_full;
 mod doctor;
+mod download;
 mod hostile;
 mod local_model;
 mod logs;

@@ -11,6 +11,7 @@ use muxi_contract::management::{Failed, Problem, ProblemKind};
 use crate::acts::{ActError, DeployError};
 use crate::bundles::{PrepareError, ReceiveError};
 use crate::disk::{self, DiskLow};
+use crate::download::DownloadError;
 use crate::logs::ReadError;
 use crate::ports::LeaseError;
 use crate::store::StoreError;
@@ -219,6 +220,23 @@ impl From<PrepareError> for Failure {
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         Self::internal(&error)
+    }
+}
+
+impl From<DownloadError> for Failure {
+    fn from(error: DownloadError) -> Self {
+        match &error {
+            DownloadError::NoGeneration(_) => {
+                Self::new(ProblemKind::NotFound, format!("Formation files not found: {error}"))
+            }
+            DownloadError::Read { source, .. } => Self::storage(source, &error),
+            DownloadError::Database(source)
+                if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) =>
+            {
+                StoreError::DiskFull.into()
+            }
+            DownloadError::Database(_) | DownloadError::DatabaseBusy(_) => Self::internal(&error),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! answer to a failure looks like is decided in `error` alone.
 
 mod auth;
+mod download;
 mod error;
 mod events;
 mod formations;
@@ -56,6 +57,7 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .route("/rpc/formations/{id}/rollback", post(unbuilt))
         .route("/rpc/formations/{id}/cancel-update", post(unbuilt))
         .route("/rpc/formations/{id}/logs", get(logs::logs))
+        .route("/rpc/formations/{id}/download", get(download::download))
         .route("/rpc/formations/{id}/logs", get(unbuilt))
         .route("/rpc/formations/{id}/download", get(unbuilt))
         .route("/rpc/formations/{id}/draft/files", post(unbuilt))
