@@ -5,9 +5,9 @@ mod deploy;
 mod follow;
 mod rollout;
 
-use muxi_contract::FormationId;
 use muxi_contract::management::{Failed, ProblemKind, Progress, Stage};
-use muxi_service::TaskKind;
+use muxi_contract::{FormationId, RequestId};
+use muxi_service::{TaskKind, request_id};
 use tokio::sync::oneshot;
 
 pub use self::deploy::{DeployError, Expected};
@@ -122,13 +122,14 @@ impl Supervisor {
         let act = async move {
             let Context { store, clock, .. } = supervisor.context();
             let (formation, now_ms) = (id.clone(), clock.now_ms());
+            let request_id = request_id::current();
             let begun = store.write(move |tx| {
                 let (epoch, overtaken) = match decide(tx, &formation, now_ms)? {
                     Wish::New { epoch, overtaken } => (epoch, overtaken),
                     Wish::Same { operation } => return Ok(Ok((operation, None))),
                     Wish::Refused(refused) => return Ok(Err(refused)),
                 };
-                let operation = new_operation(kind, &formation, epoch);
+                let operation = new_operation(kind, &formation, epoch, request_id);
                 operations::begin(tx, &operation, now_ms)?;
                 announce_steps(tx, &operation, now_ms)?;
                 Ok(Ok((operation.id, overtaken)))
@@ -151,6 +152,7 @@ impl Supervisor {
         act: impl Future<Output = T> + Send + 'static,
     ) -> T {
         let (reply, answer) = oneshot::channel();
+        let act = request_id::carry(act);
         self.context().tasks.spawn(TaskKind::PerFormation, name, async move {
             // The asker may be gone; the act counts all the same.
             let _asker_gone = reply.send(act.await);
@@ -168,9 +170,15 @@ fn kept_text(kept: &[u64]) -> String {
     format!("kept are {}", numbers.join(", "))
 }
 
-fn new_operation(kind: OperationKind, id: &FormationId, epoch: u64) -> Running {
+fn new_operation(
+    kind: OperationKind,
+    id: &FormationId,
+    epoch: u64,
+    request_id: Option<RequestId>,
+) -> Running {
     let operation = format!("op_{}", uuid::Uuid::now_v7().simple());
-    Running { id: operation, kind, formation: id.to_string(), epoch }
+    let request_id = request_id.map(Into::into);
+    Running { id: operation, kind, formation: id.to_string(), epoch, request_id }
 }
 
 /// The documented steps that are done with the intent itself: the runtime is a program of this

@@ -28,4 +28,5 @@ mod service;
 mod shutdown;
 mod snapshot;
 mod tls;
+mod webhooks;
 mod zero_downtime;

@@ -1,6 +1,7 @@
 //! A bundle becomes a formation, or the next generation of one.
 
 use muxi_contract::FormationId;
+use muxi_service::request_id;
 
 use super::{announce_steps, known, new_operation};
 use crate::bundles::{self, PrepareError, Prepared};
@@ -92,7 +93,7 @@ impl Supervisor {
             return Err(DeployError::TooMany(context.config.limits.formations));
         }
         let lease = context.ports.lease(&leased)?;
-        let operation = new_operation(OperationKind::Deploy, &id, FIRST);
+        let operation = new_operation(OperationKind::Deploy, &id, FIRST, request_id::current());
         let new = NewFormation { id: id.clone(), port: lease.port, bundle: described(&prepared) };
         let (begun, now_ms) = (operation.clone(), context.clock.now_ms());
         let stored = self.place_and_store(&id, FIRST, prepared, move |tx| {
@@ -132,6 +133,7 @@ impl Supervisor {
         let generation = formation.newest_generation + 1;
         let new = described(&prepared);
         let (named, expected, now_ms) = (id.clone(), expected.generation, context.clock.now_ms());
+        let request_id = request_id::current();
         let stored = self.place_and_store(id, generation, prepared, move |tx| {
             let formation = known(tx, &named)?;
             // What an operator did meanwhile counts.
@@ -140,7 +142,7 @@ impl Supervisor {
             }
             generations::insert(tx, &named, generation, &new, now_ms)?;
             let epoch = formations::begin_trial(tx, &formation, generation, now_ms)?;
-            let operation = new_operation(OperationKind::Update, &named, epoch);
+            let operation = new_operation(OperationKind::Update, &named, epoch, request_id);
             operations::begin(tx, &operation, now_ms)?;
             announce_steps(tx, &operation, now_ms)?;
             Ok(Ok(operation.id))

@@ -6,13 +6,13 @@ use muxi_contract::FormationId;
 use muxi_contract::events::{Event, EventFormation, EventKind};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use super::operations::{self, OperationEvent, OperationKind};
 use super::{StoreError, formations};
 
-/// What is to be recorded; id, time and the formation's version are added.
+/// What is to be recorded; id, time, server and the formation's version are added.
 #[derive(Debug, Clone)]
 pub struct NewEvent {
     pub kind: EventKind,
-    pub server_id: String,
     /// None for a ping.
     pub formation: Option<FormationId>,
     pub reason: Option<String>,
@@ -59,7 +59,7 @@ pub fn record(connection: &Connection, new: NewEvent, now_ms: i64) -> Result<u64
         id,
         kind: new.kind,
         at: rfc3339(now_ms),
-        server_id: new.server_id,
+        server_id: server_id(connection)?,
         formation,
         reason: new.reason.map(|text| cut(text, REASON_BYTES_MAX)),
         log: new.log.into_iter().map(|line| cut(line, LINE_BYTES_MAX)).collect(),
@@ -74,6 +74,77 @@ pub fn record(connection: &Connection, new: NewEvent, now_ms: i64) -> Result<u64
     let seq = u64::try_from(connection.last_insert_rowid()).expect("numbers count from 1");
     connection.execute("DELETE FROM events WHERE seq <= ?1", [seq.saturating_sub(KEPT_MAX)])?;
     Ok(seq)
+}
+
+/// Records what the end of an operation means for its formation.
+pub(super) fn record_end(
+    connection: &Connection,
+    operation: &str,
+    end: &OperationEvent,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let found = connection.query_row(
+        "SELECT kind, formation, request_id FROM operations WHERE id = ?1",
+        [operation],
+        |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get(2)?)),
+    );
+    let Some((kind, formation, request_id)) = found.optional()? else { return Ok(()) };
+    let Some(kind) = OperationKind::from_name(&kind).and_then(|it| meaning(it, end)) else {
+        return Ok(());
+    };
+    let (reason, log) = match end {
+        OperationEvent::Error(failed) => (Some(failed.message.clone()), failed.details.clone()),
+        OperationEvent::Progress(_) | OperationEvent::Complete(_) => (None, Vec::new()),
+    };
+    let operation_id = Some(operation.to_owned());
+    let formation = formation.parse().ok();
+    record(
+        connection,
+        NewEvent { kind, formation, reason, log, operation_id, request_id },
+        now_ms,
+    )?;
+    Ok(())
+}
+
+/// Records a crash, unless it is one of the instance that an operation tries: that operation fails,
+/// and its end is told.
+pub fn record_crash(
+    connection: &Connection,
+    formation: &FormationId,
+    epoch: u64,
+    (reason, log): (Option<String>, Vec<String>),
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    use OperationKind::{Deploy, Rollback, Update};
+    let running = operations::running(connection, formation.as_str())?;
+    let tried = running.filter(|it| it.epoch == epoch);
+    if tried.is_some_and(|it| matches!(it.kind, Deploy | Update | Rollback)) {
+        return Ok(());
+    }
+    record(
+        connection,
+        NewEvent { reason, log, ..NewEvent::of(EventKind::Crashed, formation) },
+        now_ms,
+    )?;
+    Ok(())
+}
+
+/// Records that a formation is healthy again, if its last word was a crash.
+pub fn record_recovery(
+    connection: &Connection,
+    formation: &FormationId,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    if is_down(connection, formation)? {
+        record(connection, NewEvent::of(EventKind::Recovered, formation), now_ms)?;
+    }
+    Ok(())
+}
+
+/// What events call this manager from now on.
+pub fn name_server(connection: &Connection, id: &str) -> Result<(), StoreError> {
+    connection.execute("INSERT OR REPLACE INTO server (only, id) VALUES (1, ?1)", [id])?;
+    Ok(())
 }
 
 /// The number of the newest event there ever was; 0 if there was none.
@@ -112,7 +183,7 @@ pub fn prune(connection: &Connection, now_ms: i64) -> Result<(), StoreError> {
 }
 
 /// Whether the formation's last word on its health is a crash.
-pub fn is_down(connection: &Connection, formation: &FormationId) -> Result<bool, StoreError> {
+fn is_down(connection: &Connection, formation: &FormationId) -> Result<bool, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT kind FROM events WHERE formation = ?1 AND kind IN
          ('formation.crashed', 'formation.crash_loop', 'formation.recovered', 'formation.deployed',
@@ -123,6 +194,44 @@ pub fn is_down(connection: &Connection, formation: &FormationId) -> Result<bool,
         statement.query_row([formation.as_str()], |row| row.get(0)).optional()?;
     let down = [EventKind::Crashed, EventKind::CrashLoop].map(EventKind::as_str);
     Ok(kind.is_some_and(|kind| down.contains(&kind.as_str())))
+}
+
+fn server_id(connection: &Connection) -> Result<String, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT id FROM server")?;
+    Ok(statement.query_row([], |row| row.get(0)).optional()?.unwrap_or_default())
+}
+
+/// The event that the end of an operation is; a start or a stop that failed is none of its own.
+fn meaning(kind: OperationKind, end: &OperationEvent) -> Option<EventKind> {
+    use OperationKind::{Delete, Deploy, Restart, Rollback, Start, Stop, Update};
+    match (kind, end) {
+        (_, OperationEvent::Progress(_)) => None,
+        (Deploy, OperationEvent::Complete(_)) => Some(EventKind::Deployed),
+        (Deploy, OperationEvent::Error(_)) => Some(EventKind::DeployFailed),
+        (Update, OperationEvent::Complete(_)) => Some(EventKind::Updated),
+        (Rollback, OperationEvent::Complete(_)) => Some(EventKind::RolledBack),
+        (Update | Rollback, OperationEvent::Error(_)) => Some(EventKind::UpdateFailed),
+        (Start | Restart, OperationEvent::Complete(_)) => Some(EventKind::Started),
+        (Stop, OperationEvent::Complete(_)) => Some(EventKind::Stopped),
+        (Delete, OperationEvent::Complete(_)) => Some(EventKind::Deleted),
+        (Start | Restart | Stop | Delete, OperationEvent::Error(_)) => None,
+    }
+}
+
+// === impl NewEvent ===
+
+impl NewEvent {
+    /// One of a formation, without anything more to say.
+    pub fn of(kind: EventKind, formation: &FormationId) -> Self {
+        Self {
+            kind,
+            formation: Some(formation.clone()),
+            reason: None,
+            log: Vec::new(),
+            operation_id: None,
+            request_id: None,
+        }
+    }
 }
 
 fn select(

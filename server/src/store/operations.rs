@@ -4,7 +4,7 @@ use muxi_contract::FormationId;
 use muxi_contract::management::{Completed, Failed, Progress};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::StoreError;
+use super::{StoreError, events};
 
 /// What an operator asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Running {
     pub formation: String,
     /// The epoch of the formation that fulfils it.
     pub epoch: u64,
+    /// The request that asked for it.
+    pub request_id: Option<String>,
 }
 
 /// One step of an act, as clients receive it.
@@ -61,9 +63,9 @@ pub fn begin(connection: &Connection, new: &Running, now_ms: i64) -> Result<(), 
         return Err(StoreError::busy(&busy));
     }
     connection.execute(
-        "INSERT INTO operations (id, kind, formation, epoch, state, started_at_ms)
-         VALUES (?1, ?2, ?3, ?4, 'running', ?5)",
-        params![new.id, new.kind.as_str(), new.formation, new.epoch, now_ms],
+        "INSERT INTO operations (id, kind, formation, epoch, state, started_at_ms, request_id)
+         VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6)",
+        params![new.id, new.kind.as_str(), new.formation, new.epoch, now_ms, new.request_id],
     )?;
     connection.execute(
         "DELETE FROM operations WHERE formation = ?1 AND state <> 'running' AND id NOT IN (
@@ -101,19 +103,24 @@ pub fn append(
         "UPDATE operations SET state = ?2, finished_at_ms = ?3 WHERE id = ?1",
         params![operation, state, now_ms],
     )?;
-    Ok(())
+    events::record_end(connection, operation, event, now_ms)
 }
 
 /// The act that is under way on a formation.
 pub fn running(connection: &Connection, formation: &str) -> Result<Option<Running>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT id, kind, formation, epoch FROM operations
+        "SELECT id, kind, formation, epoch, request_id FROM operations
          WHERE formation = ?1 AND state = 'running'",
     )?;
     let row = statement.query_row([formation], |row| {
-        Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?, row.get(3)?))
+        let kind: String = row.get(1)?;
+        let Some(kind) = OperationKind::from_name(&kind) else {
+            return Ok(Err(StoreError::Unreadable(format!("operation of kind `{kind}`"))));
+        };
+        let (id, formation, epoch) = (row.get(0)?, row.get(2)?, row.get(3)?);
+        Ok(Ok(Running { id, kind, formation, epoch, request_id: row.get(4)? }))
     });
-    row.optional()?.map(running_from).transpose()
+    row.optional()?.transpose()
 }
 
 /// One act that is kept.
@@ -178,13 +185,6 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Operation> {
     })
 }
 
-fn running_from(row: (String, String, String, u64)) -> Result<Running, StoreError> {
-    let (id, kind, formation, epoch) = row;
-    let kind = OperationKind::from_name(&kind)
-        .ok_or_else(|| StoreError::Unreadable(format!("operation of kind `{kind}`")))?;
-    Ok(Running { id, kind, formation, epoch })
-}
-
 // === impl OperationKind ===
 
 impl OperationKind {
@@ -200,7 +200,7 @@ impl OperationKind {
         }
     }
 
-    fn from_name(name: &str) -> Option<Self> {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
         let all = [
             Self::Deploy,
             Self::Update,

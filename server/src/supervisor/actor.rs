@@ -17,6 +17,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use muxi_contract::FormationId;
+use muxi_contract::events::EventKind;
 use muxi_contract::launch::{ACCEPT_ROUTE, RETIRE_ROUTE};
 use muxi_contract::logs::LogCursor;
 use muxi_contract::management::{Failed, Progress, Stage};
@@ -37,6 +38,7 @@ use super::{Context, Nudge};
 use crate::acts;
 use crate::config::OnManagerStop;
 use crate::ports::Lease;
+use crate::store::events::{self, NewEvent};
 use crate::store::formations::{self, Formation};
 use crate::store::generations;
 use crate::store::instances::{self, Milestone};
@@ -172,12 +174,14 @@ impl Actor {
             Seen::Unresponsive(instance) => {
                 tracing::warn!(formation = %self.id, instance, "the instance no longer answers");
                 self.reason = Some("it no longer answered its health probes".to_owned());
+                self.note_hang(instance).await;
                 Some(Event::Unresponsive { instance })
             }
         }
     }
 
     async fn note_exit(&mut self, instance: InstanceNumber, Exit(exit): &Exit) {
+        let mut crash = None;
         if let Some(living) = self.living.remove(&instance) {
             living.process.sweep_group();
             if self.life.leaving.contains_key(&instance) {
@@ -188,17 +192,46 @@ impl Actor {
                 let last = tail.last().map(|line| format!(": {line}")).unwrap_or_default();
                 self.reason = Some(format!("the process ended with {exit}{last}"));
                 tracing::warn!(formation = %self.id, instance, exit, "the instance died");
+                crash = Some((living.noted_epoch, (self.reason.clone(), tail)));
             }
         }
         instance::remove_sockets(&self.context, &self.id, instance);
-        let id = self.id.clone();
-        self.record.write(move |tx| instances::end(tx, &id, instance)).await;
+        let (id, now_ms) = (self.id.clone(), self.context.clock.now_ms());
+        self.record
+            .write(move |tx| {
+                instances::end(tx, &id, instance)?;
+                match crash.clone() {
+                    Some((epoch, why)) => events::record_crash(tx, &id, epoch, why, now_ms),
+                    None => Ok(()),
+                }
+            })
+            .await;
         self.untidy = true;
+    }
+
+    /// One that hangs is as good as dead; it is made to end after this.
+    async fn note_hang(&mut self, instance: InstanceNumber) {
+        let serves = self.life.serving().is_some_and(|(serving, _)| serving.number == instance);
+        let Some(living) = self.living.get(&instance).filter(|_| serves) else { return };
+        let log = instance::log_tail(&self.context, &self.id, living.log_from);
+        let (id, epoch, why) = (self.id.clone(), living.noted_epoch, (self.reason.clone(), log));
+        let now_ms = self.context.clock.now_ms();
+        self.record
+            .write(move |tx| events::record_crash(tx, &id, epoch, why.clone(), now_ms))
+            .await;
     }
 
     async fn reached(&mut self, instance: InstanceNumber, milestone: Milestone) {
         let (id, now_ms) = (self.id.clone(), self.context.clock.now_ms());
-        self.record.write(move |tx| instances::reached(tx, &id, instance, milestone, now_ms)).await;
+        self.record
+            .write(move |tx| {
+                instances::reached(tx, &id, instance, milestone, now_ms)?;
+                if milestone == Milestone::Healthy {
+                    events::record_recovery(tx, &id, now_ms)?;
+                }
+                Ok(())
+            })
+            .await;
     }
 
     fn probed(&mut self, instance: InstanceNumber, healthy: bool) {
@@ -210,6 +243,7 @@ impl Actor {
 
     /// Steps the machine until no effect brings a further event.
     async fn play(&mut self, event: Event) {
+        let was_given_up = self.life.phase == Phase::CrashLoop;
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let at = Moment { now: self.context.steady.now(), jitter: fastrand::f64() };
@@ -219,10 +253,23 @@ impl Actor {
                 events.extend(self.perform(effect).await);
             }
         }
+        if self.life.phase == Phase::CrashLoop && !was_given_up {
+            self.note_giving_up().await;
+        }
         self.note_epochs().await;
         self.settle().await;
         self.publish();
         self.tidy_if_needed().await;
+    }
+
+    async fn note_giving_up(&mut self) {
+        let event = NewEvent {
+            reason: self.reason.clone(),
+            log: instance::log_tail(&self.context, &self.id, self.failed_log_from),
+            ..NewEvent::of(EventKind::CrashLoop, &self.id)
+        };
+        let now_ms = self.context.clock.now_ms();
+        self.record.write(move |tx| events::record(tx, event.clone(), now_ms)).await;
     }
 
     async fn perform(&mut self, effect: Effect) -> Option<Event> {

@@ -64,7 +64,12 @@ pub fn faults(config: &Config) -> Vec<String> {
 /// Lets newly configured webhooks begin with what happens from now on, and ends those that are gone.
 pub async fn subscribe(context: &Context) -> Result<(), StoreError> {
     let subscribers = subscribers(&context.live());
-    context.store.write(move |tx| deliveries::subscribe(tx, &subscribers)).await
+    let server_id = context.config.server_id.clone();
+    let subscribe = context.store.write(move |tx| {
+        events::name_server(tx, &server_id)?;
+        deliveries::subscribe(tx, &subscribers)
+    });
+    subscribe.await
 }
 
 /// Delivers until the manager stops.
@@ -248,7 +253,6 @@ impl Webhooks {
         let once = Subscriber { attempts_max: 1, ..subscriber(webhook) };
         let ping = NewEvent {
             kind: EventKind::Ping,
-            server_id: context.config.server_id.clone(),
             formation: None,
             reason: Some("An operator tests this webhook".to_owned()),
             log: Vec::new(),

@@ -10,6 +10,26 @@ use tracing::Instrument as _;
 /// `X-Request-Id`, both ways.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
+tokio::task_local! {
+    static CURRENT: RequestId;
+}
+
+/// The request that this task serves.
+pub fn current() -> Option<RequestId> {
+    CURRENT.try_with(Clone::clone).ok()
+}
+
+/// Lets work that goes on in a task of its own know the request that it is for.
+pub fn carry<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    let id = current();
+    async move {
+        match id {
+            Some(id) => CURRENT.scope(id, work).await,
+            None => work.await,
+        }
+    }
+}
+
 /// The outermost layer. A handler that settles on another id puts it into the answer's extensions.
 pub async fn layer(mut request: Request, next: Next) -> Response {
     let given = request.headers().get(&HEADER).and_then(|value| value.to_str().ok());
@@ -23,7 +43,7 @@ pub async fn layer(mut request: Request, next: Next) -> Response {
         // Whoever finds out who asks writes it down here, for all lines that follow.
         key = tracing::field::Empty,
     );
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = CURRENT.scope(id.clone(), next.run(request).instrument(span)).await;
     let id = response.extensions().get::<RequestId>().cloned().unwrap_or(id);
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(HEADER, value);

@@ -11,7 +11,6 @@ use crate::store::events::{self, NewEvent};
 fn event(kind: EventKind) -> NewEvent {
     NewEvent {
         kind,
-        server_id: "s".to_owned(),
         formation: None,
         reason: None,
         log: Vec::new(),

@@ -41,3 +41,12 @@ CREATE INDEX deliveries_of_event ON deliveries (event);
 CREATE INDEX deliveries_of_webhook ON deliveries (webhook, number);
 -- The lanes: one a webhook and formation, in the order of the events.
 CREATE INDEX deliveries_pending ON deliveries (webhook, formation, event) WHERE state = 'pending';
+
+-- What events call this manager: `server_id` of its configuration.
+CREATE TABLE server (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    id   TEXT NOT NULL
+) STRICT;
+
+-- The request that asked for an operation.
+ALTER TABLE operations ADD COLUMN request_id TEXT;

@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 
 use super::{Actor, Seen, policy};
 use crate::ports::Lease;
-use crate::store::formations;
 use crate::store::instances::{self, InstanceRow};
+use crate::store::{events, formations};
 use crate::supervisor::lifecycle::{
     Desired, DesiredState, Event, InstanceNumber, Leaving, Lifecycle, Phase, Policy, Target,
 };
@@ -94,8 +94,19 @@ impl Actor {
         let Some(process) = process else {
             tracing::info!(formation = %self.id, instance = number, "the instance is gone");
             instance::remove_sockets(&self.context, &self.id, number);
-            let id = self.id.clone();
-            self.record.write(move |tx| instances::end(tx, &id, number)).await;
+            let served = row.routed_at_ms.is_some() && row.leaving_at_ms.is_none();
+            let (id, epoch) = (self.id.clone(), row.instance.target.epoch);
+            let now_ms = self.context.clock.now_ms();
+            self.record
+                .write(move |tx| {
+                    instances::end(tx, &id, number)?;
+                    if served {
+                        let reason = "its process ended while no manager ran".to_owned();
+                        events::record_crash(tx, &id, epoch, (Some(reason), Vec::new()), now_ms)?;
+                    }
+                    Ok(())
+                })
+                .await;
             self.untidy = true;
             return false;
         };
