@@ -4,6 +4,7 @@
 //! before it is done; every step of an operation is stored before anyone is told.
 
 mod adopt;
+mod bad_news;
 mod outcome;
 mod publish;
 
@@ -17,7 +18,6 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use muxi_contract::FormationId;
-use muxi_contract::events::EventKind;
 use muxi_contract::launch::{ACCEPT_ROUTE, RETIRE_ROUTE};
 use muxi_contract::logs::LogCursor;
 use muxi_contract::management::{Failed, Progress, Stage};
@@ -38,7 +38,7 @@ use super::{Context, Nudge};
 use crate::acts;
 use crate::config::OnManagerStop;
 use crate::ports::Lease;
-use crate::store::events::{self, NewEvent};
+use crate::store::events;
 use crate::store::formations::{self, Formation};
 use crate::store::generations;
 use crate::store::instances::{self, Milestone};
@@ -209,18 +209,6 @@ impl Actor {
         self.untidy = true;
     }
 
-    /// One that hangs is as good as dead; it is made to end after this.
-    async fn note_hang(&mut self, instance: InstanceNumber) {
-        let serves = self.life.serving().is_some_and(|(serving, _)| serving.number == instance);
-        let Some(living) = self.living.get(&instance).filter(|_| serves) else { return };
-        let log = instance::log_tail(&self.context, &self.id, living.log_from);
-        let (id, epoch, why) = (self.id.clone(), living.noted_epoch, (self.reason.clone(), log));
-        let now_ms = self.context.clock.now_ms();
-        self.record
-            .write(move |tx| events::record_crash(tx, &id, epoch, why.clone(), now_ms))
-            .await;
-    }
-
     async fn reached(&mut self, instance: InstanceNumber, milestone: Milestone) {
         let (id, now_ms) = (self.id.clone(), self.context.clock.now_ms());
         self.record
@@ -260,16 +248,6 @@ impl Actor {
         self.settle().await;
         self.publish();
         self.tidy_if_needed().await;
-    }
-
-    async fn note_giving_up(&mut self) {
-        let event = NewEvent {
-            reason: self.reason.clone(),
-            log: instance::log_tail(&self.context, &self.id, self.failed_log_from),
-            ..NewEvent::of(EventKind::CrashLoop, &self.id)
-        };
-        let now_ms = self.context.clock.now_ms();
-        self.record.write(move |tx| events::record(tx, event.clone(), now_ms)).await;
     }
 
     async fn perform(&mut self, effect: Effect) -> Option<Event> {
