@@ -24,6 +24,7 @@ use crate::proxy::routes::Routes;
 use crate::ready::Ready;
 use crate::reload::Reloader;
 use crate::running;
+use crate::sandbox;
 use crate::store::{Store, StoreError, formations, generations};
 use crate::supervisor::process::Reaper;
 use crate::supervisor::{Context, Supervisor};
@@ -77,6 +78,8 @@ impl Manager {
         config.server.port = listeners.address()?.port();
         let deploys = Semaphore::new(config.limits.deploys_at_once);
         let disk = Disk::new(layout.root(), config.limits.disk_free_min_bytes, reserve);
+        let hidden = sandbox::hidden(&config, &layout, folders, reloader.config_file());
+        let sandbox = sandbox::Host::new(&config.formations, &layout, &runtime, &hidden)?;
         let live = reloader.begin(&read, &config, listeners.pair(), clock.now().to_string());
         let context = Context {
             metrics: Metrics::new(store.metrics().clone()),
@@ -88,6 +91,7 @@ impl Manager {
             live,
             layout,
             disk,
+            sandbox,
             clock,
             steady: Clock::steady(),
             deploys,

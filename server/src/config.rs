@@ -3,6 +3,7 @@
 //! Every key that is read does something; a key that nothing reads is an error, and one that only
 //! the original knew is a warning that names it.
 
+mod confinement;
 mod limits;
 mod logs;
 mod obsolete;
@@ -12,14 +13,19 @@ mod telemetry;
 mod tls;
 mod webhooks;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use muxi_contract::FormationId;
 use muxi_service::telemetry::LogFormat;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
+pub use self::confinement::{
+    FormationLimits, FormationOverride, LimitsOverride, SandboxMode, UID_RANGE, UserIsolation,
+};
 pub use self::limits::Limits;
 pub use self::logs::ByteSize;
 pub use self::proxy::{BreakerConfig, CorsConfig, ProxyConfig, SdkConfig};
@@ -122,6 +128,18 @@ pub struct FormationsConfig {
     /// Hours after which a log goes on in a new file; lines older than `log_max_files` times that
     /// are deleted, those of formations that are gone included.
     pub log_max_age_hours: u32,
+    /// Of each formation that has no override; its own manifest may only lower them.
+    pub limits: FormationLimits,
+    /// By formation.
+    pub overrides: BTreeMap<FormationId, FormationOverride>,
+    pub sandbox: SandboxMode,
+    /// Further paths that instances may read and run programs from.
+    pub sandbox_read: Vec<PathBuf>,
+    /// Further paths that instances may read and write.
+    pub sandbox_write: Vec<PathBuf>,
+    pub user_isolation: UserIsolation,
+    /// The first id is the group of all formations; each formation gets one of the next.
+    pub uid_range_start: u32,
     pub deployment: DeploymentConfig,
 }
 
@@ -326,10 +344,14 @@ impl Config {
             check(range.contains(&value), &fault);
         }
         let proxies = TrustedProxies::new(&self.server.trusted_proxies).err().unwrap_or_default();
-        for fault in
-            [proxies, self.proxy.faults(), self.sdk.faults(), webhooks::faults(&self.webhooks)]
-                .concat()
-        {
+        let parts = [
+            proxies,
+            self.proxy.faults(),
+            self.sdk.faults(),
+            webhooks::faults(&self.webhooks),
+            confinement::faults(formations, self.limits.bundle_bytes),
+        ];
+        for fault in parts.concat() {
             check(false, &fault);
         }
         faults.extend(formations.log_faults());
@@ -399,6 +421,13 @@ impl Default for FormationsConfig {
             log_max_size: ByteSize(10 << 20),
             log_max_files: 10,
             log_max_age_hours: 24,
+            limits: FormationLimits::default(),
+            overrides: BTreeMap::new(),
+            sandbox: SandboxMode::default(),
+            sandbox_read: Vec::new(),
+            sandbox_write: Vec::new(),
+            user_isolation: UserIsolation::default(),
+            uid_range_start: 200_000,
             deployment: DeploymentConfig::default(),
         }
     }

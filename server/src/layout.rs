@@ -30,6 +30,11 @@ impl Layout {
         Ok(())
     }
 
+    /// What users of formations must be able to pass on their way to their own folders.
+    pub fn shared_folders(&self) -> [PathBuf; 3] {
+        [self.root.clone(), self.formations(), self.run()]
+    }
+
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -80,6 +85,15 @@ impl Layout {
         self.formation(id).join("data")
     }
 
+    /// Temporary files of the formation's instances.
+    pub fn temps(&self, id: &FormationId) -> PathBuf {
+        self.formation(id).join("tmp")
+    }
+
+    pub fn temp(&self, id: &FormationId, instance: u64) -> PathBuf {
+        self.temps(id).join(instance.to_string())
+    }
+
     pub fn bundles(&self) -> PathBuf {
         self.root.join("bundles")
     }
@@ -118,6 +132,11 @@ impl Layout {
 
     /// No formation's id begins like this.
     pub const MODEL_HOST_LOG: &str = "_model-host";
+
+    /// What the launcher of one instance applied.
+    pub fn report(&self, id: &FormationId, instance: u64) -> PathBuf {
+        self.run().join(format!("{id}.{instance}.json"))
+    }
 
     pub fn model_host_socket(&self) -> PathBuf {
         self.run().join("model-host.sock")

@@ -30,6 +30,7 @@ pub mod proxy;
 pub mod ready;
 pub mod reload;
 pub mod running;
+pub mod sandbox;
 pub mod service;
 pub mod store;
 pub mod supervisor;

@@ -75,6 +75,10 @@ impl Reloader {
         Live { config: ArcSwap::from_pointee(effective.clone()), view: ArcSwap::from_pointee(view) }
     }
 
+    pub(crate) fn config_file(&self) -> &std::path::Path {
+        &self.source.path
+    }
+
     /// What this manager says of itself as it begins to serve.
     pub(crate) fn running(&self, url: String, context: &Context) -> Running {
         Running {

@@ -144,6 +144,13 @@ async fn no_secret_shows_in_any_process_or_log() {
         assert!(!text.contains(SECRET) && !text.contains(CLIENT_KEY), "{text}");
     }
     let folder = fs::metadata(daemon.data_dir()).expect("the folder").permissions().mode();
-    assert_eq!(folder & 0o077, 0, "the data folder is the operator's own");
+    assert_eq!(folder & 0o076, 0, "nobody else can list the data folder");
+    for entry in fs::read_dir(daemon.data_dir()).expect("the folder").flatten() {
+        let mode = entry.metadata().expect("an entry").permissions().mode();
+        // Users of formations pass the folders above their own.
+        let passed = ["formations", "run"].iter().any(|name| entry.file_name() == *name);
+        let others = if passed { 0o076 } else { 0o077 };
+        assert_eq!(mode & others, 0, "{} is the operator's own", entry.path().display());
+    }
     assert_eq!(daemon.get("/rpc/formations").await.data()["total"], json!(1));
 }

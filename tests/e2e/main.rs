@@ -24,6 +24,7 @@ mod proxy_wire;
 mod raw;
 mod reload;
 mod rollout;
+mod sandbox;
 mod service;
 mod shutdown;
 mod snapshot;

@@ -28,8 +28,8 @@ pub struct Limits {
     pub shutdown_ms: u64,
     /// From a proxied request to the head of its answer. Model calls may take minutes.
     pub proxy_head_ms: u64,
-    /// Open files of one instance.
-    pub instance_open_files: u64,
+    /// Between two looks at how much disk each formation uses, in seconds.
+    pub disk_check_s: u32,
     /// Lines of an instance's log that a failed start reports.
     pub log_tail_lines: usize,
     /// Formations on this manager.
@@ -55,7 +55,7 @@ impl Default for Limits {
             connections: 4_096,
             shutdown_ms: 30_000,
             proxy_head_ms: 600_000,
-            instance_open_files: 4_096,
+            disk_check_s: 30,
             log_tail_lines: 20,
             formations: 1_000,
             disk_free_min_bytes: 64 << 20,
@@ -82,7 +82,7 @@ impl Limits {
             ("connections", count(self.connections), 1..=1_000_000),
             ("shutdown_ms", self.shutdown_ms, 100..=HOUR_MS),
             ("proxy_head_ms", self.proxy_head_ms, 100..=24 * HOUR_MS),
-            ("instance_open_files", self.instance_open_files, 64..=1_000_000),
+            ("disk_check_s", self.disk_check_s.into(), 1..=86_400),
             ("log_tail_lines", count(self.log_tail_lines), 1..=1_000),
             ("formations", self.formations.into(), 1..=65_535),
             ("disk_free_min_bytes", self.disk_free_min_bytes, 0..=TIB),

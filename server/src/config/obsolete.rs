@@ -24,6 +24,7 @@ const OBSOLETE: &[(&str, &str)] = &[
     ("formations.deployment.health_check.endpoint", "the runtime's own health route is used"),
     ("formations.deployment.health_check.interval", "health is awaited, not polled"),
     ("formations.deployment.health_check.max_retries", "use health_check.timeout"),
+    ("limits.instance_open_files", "use formations.limits.open_files"),
     ("runtime.sif_base_url", "the runtime is a program beside the manager"),
     ("runtime.runtime_runner_image", "the runtime is a program beside the manager"),
     ("rce", "skill execution is not built in this version"),

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::error::Failure;
 use super::operations::outcome;
 use crate::proxy::routes::Published;
+use crate::sandbox;
 use crate::store::formations::{self, Formation};
 use crate::store::generations::{self, Generation};
 use crate::supervisor::Supervisor;
@@ -46,7 +47,11 @@ pub(super) async fn one(
     let tag = HeaderValue::from_str(&format!("\"{}\"", stored.generation())).ok();
     let kept = kept(&stored, &generations);
     let previous = stored.previous_generation;
+    let (limits, sandbox) = sandbox::view(supervisor.context(), &stored).await?;
+    let held = sandbox::hold_reason(supervisor.context(), &stored.id).await?;
     let mut data = view(&supervisor, stored);
+    (data.limits, data.sandbox) = (Some(limits), sandbox);
+    data.reason = held.or(data.reason);
     data.version.previous =
         generations.into_iter().find(|it| Some(it.number) == previous).map(|it| it.bundle_sha256);
     data.generations = kept;
@@ -103,6 +108,8 @@ fn view(supervisor: &Supervisor, stored: Formation) -> FormationView {
         generations: Vec::new(),
         rollout: published.and_then(|it: &Published| it.rollout.clone()),
         reason: published.and_then(|it: &Published| it.reason.clone()),
+        limits: None,
+        sandbox: None,
         id: stored.id,
     }
 }

@@ -11,6 +11,8 @@ use crate::config::Config;
 /// needs a restart, so a new key is never taken for applied by mistake.
 const RELOADABLE: &[&str] = &[
     "auth",
+    "formations.limits",
+    "formations.overrides",
     "limits.proxy_head_ms",
     "logging.access",
     "logging.level",

@@ -7,10 +7,12 @@ pub mod deliveries;
 pub mod events;
 pub mod formations;
 pub mod generations;
+pub mod holds;
 pub mod instances;
 mod migrate;
 pub mod operations;
 pub mod outcomes;
+pub mod users;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -75,6 +77,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
     include_str!("migrations/0004.sql"),
+    include_str!("migrations/0006.sql"),
 ];
 
 /// The newest version of the database.

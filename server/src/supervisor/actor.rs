@@ -38,6 +38,7 @@ use super::{Context, Nudge};
 use crate::acts;
 use crate::config::OnManagerStop;
 use crate::ports::Lease;
+use crate::sandbox;
 use crate::store::events;
 use crate::store::formations::{self, Formation};
 use crate::store::generations;
@@ -190,7 +191,9 @@ impl Actor {
                 self.failed_log_from = living.log_from;
                 let tail = instance::log_tail(&self.context, &self.id, instance, living.log_from);
                 let last = tail.last().map(|line| format!(": {line}")).unwrap_or_default();
-                self.reason = Some(format!("the process ended with {exit}{last}"));
+                let limit = sandbox::cause_of_death(&self.context, &self.id, instance, exit);
+                let ended = || format!("the process ended with {exit}{last}");
+                self.reason = Some(limit.unwrap_or_else(ended));
                 tracing::warn!(formation = %self.id, instance, exit, "the instance died");
                 crash = Some((living.noted_epoch, (self.reason.clone(), tail)));
             }
@@ -310,7 +313,7 @@ impl Actor {
         let log_from = instance::log_end(&self.context, &self.id);
         self.take_port();
         let started = match &self.lease {
-            Some(lease) => instance::start(&self.context, &plan, lease),
+            Some(lease) => instance::start(&self.context, &plan, lease).await,
             None => Err(StartError::NoPort(self.formation.port)),
         };
         match started {

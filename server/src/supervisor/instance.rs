@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper::Method;
 use muxi_contract::FormationId;
-use muxi_contract::launch::{
-    ACCEPT_ROUTE, HEALTH_ROUTE, LaunchSpec, MODEL_HOST_SOCKET_VAR, ResourceLimits,
-};
+use muxi_contract::launch::{ACCEPT_ROUTE, HEALTH_ROUTE, LaunchSpec, MODEL_HOST_SOCKET_VAR};
 use muxi_contract::logs::LogCursor;
 use muxi_service::cors::ORIGINS_VAR;
 use muxi_service::unix_path;
@@ -25,6 +22,7 @@ use crate::config::OnManagerStop;
 use crate::layout::Layout;
 use crate::logs;
 use crate::ports::Lease;
+use crate::sandbox::{self, SandboxError};
 
 /// What an instance is started with.
 #[derive(Debug, Clone)]
@@ -44,6 +42,8 @@ pub(super) enum StartError {
     Log(#[source] io::Error),
     #[error("failed to duplicate the formation's socket")]
     Duplicate(#[source] io::Error),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     #[error(transparent)]
     Process(#[from] ProcessError),
 }
@@ -80,15 +80,19 @@ const BASE_ENVIRONMENT: [&str; 13] = [
 const LOG_TAIL_BYTES: usize = 16 << 10;
 
 /// Starts the process. Its sockets exist before it does, so the first question cannot miss it.
-pub(super) fn start(context: &Context, plan: &Plan, lease: &Lease) -> Result<Process, StartError> {
+pub(super) async fn start(
+    context: &Context,
+    plan: &Plan,
+    lease: &Lease,
+) -> Result<Process, StartError> {
     let Plan { formation, instance, generation } = plan;
     let layout = &context.layout;
     let data = layout.formation_data(formation);
+    let jail = sandbox::prepare(context, formation, *instance, *generation).await?;
     let prepare = |path: &Path| {
         let path = path.to_owned();
         move |source| StartError::Prepare { path, source }
     };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&data).map_err(prepare(&data))?;
     let bind = |path: PathBuf| unix_path::bind(&path).map_err(prepare(&path));
     let (log, keeper) =
         logs::open(outlet(context, formation.as_str(), *instance)).map_err(StartError::Log)?;
@@ -115,6 +119,7 @@ pub(super) fn start(context: &Context, plan: &Plan, lease: &Lease) -> Result<Pro
             (MODEL_HOST_SOCKET_VAR, text(layout.model_host_socket())),
             (ORIGINS_VAR, context.config.proxy.cors.allow_origins.join(",")),
             (INSTANCE_VAR, name.clone()),
+            ("TMPDIR", text(jail.temp)),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
@@ -131,7 +136,11 @@ pub(super) fn start(context: &Context, plan: &Plan, lease: &Lease) -> Result<Pro
         ],
         environment,
         sockets: 3,
-        limits: resource_limits(context),
+        limits: jail.limits,
+        cgroup: jail.cgroup,
+        user: jail.user,
+        fence: jail.fence,
+        report: Some(jail.report),
     };
     Ok(keep_log(context, keeper, process::spawn(&spec, &name, descriptors)?))
 }
@@ -217,8 +226,9 @@ pub(super) fn instance_name(
     layout.private_socket(formation, instance).to_string_lossy().into_owned()
 }
 
-/// Removes the sockets of an instance that is gone.
+/// Removes the sockets of an instance that is gone, and whatever else was its own.
 pub(super) fn remove_sockets(context: &Context, formation: &FormationId, instance: InstanceNumber) {
+    sandbox::remove_traces(context, formation, instance);
     let layout = &context.layout;
     for path in
         [layout.private_socket(formation, instance), layout.handoff_socket(formation, instance)]
@@ -294,8 +304,4 @@ pub(super) fn passed_environment(context: &Context) -> BTreeMap<String, String> 
     let extra = context.config.formations.pass_environment.iter().map(String::as_str);
     let names = BASE_ENVIRONMENT.into_iter().chain(extra);
     names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect()
-}
-
-pub(super) fn resource_limits(context: &Context) -> ResourceLimits {
-    ResourceLimits { open_files: context.config.limits.instance_open_files, core_bytes: 0 }
 }

@@ -33,6 +33,7 @@ use crate::ports::{Lease, PortPool};
 use crate::proxy::routes::Routes;
 use crate::ready::Ready;
 use crate::reload::Live;
+use crate::sandbox;
 use crate::store::operations::OperationKind;
 use crate::store::{Store, StoreError, formations};
 use crate::webhooks::Webhooks;
@@ -46,6 +47,7 @@ pub struct Context {
     pub live: Live,
     pub layout: Layout,
     pub disk: Disk,
+    pub sandbox: sandbox::Host,
     pub clock: Clock,
     /// For deadlines: a clock that is set anew must not stretch or end them.
     pub steady: Clock,
@@ -144,6 +146,8 @@ impl Supervisor {
         }
         let host = model_host::watch(Arc::clone(&self.context));
         self.context.tasks.spawn(TaskKind::PerFormation, "model host", host);
+        let usage = sandbox::watch(self.clone());
+        self.context.tasks.spawn(TaskKind::PerFormation, "disk usage", usage);
         Ok(count)
     }
 

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muxi_contract::launch::LaunchSpec;
+use muxi_contract::launch::{LaunchSpec, ResourceLimits};
 use tokio::time::Instant;
 
 use super::Context;
-use super::instance::{StartError, keep_log, outlet, passed_environment, resource_limits};
+use super::instance::{StartError, keep_log, outlet, passed_environment};
 use super::process::{self, Descriptors, Process};
 use crate::config::OnManagerStop;
 use crate::layout::Layout;
@@ -34,6 +34,9 @@ pub(super) async fn watch(context: Arc<Context>) {
             return;
         }
     };
+    if let Err(error) = context.sandbox.share_with_formations(&path) {
+        tracing::error!(%error, "formations with users of their own cannot use local models");
+    }
     loop {
         let asked = async {
             let watched = listener.try_clone().ok()?;
@@ -111,7 +114,15 @@ fn start(
         ],
         environment,
         sockets: 1,
-        limits: resource_limits(context),
+        limits: ResourceLimits {
+            open_files: context.config.formations.limits.open_files,
+            ..ResourceLimits::default()
+        },
+        // It runs none of a formation's code, and reads models from wherever they lie.
+        cgroup: None,
+        user: None,
+        fence: None,
+        report: None,
     };
     // Its processes are told apart by time alone.
     let outlet = outlet(context, Layout::MODEL_HOST_LOG, 0);

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::LimitsView;
+
 /// Index (from descriptor 3) of the socket on the formation's own port.
 pub const SHARED_LISTENER: usize = 0;
 /// Index of the Unix socket over which the manager probes and proxies.
@@ -43,12 +45,64 @@ pub struct LaunchSpec {
     /// How many descriptors from 3 on are sockets for the program.
     pub sockets: u32,
     pub limits: ResourceLimits,
+    /// The control group to enter, which has its limits already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// Whom to become; absent means to stay who the manager is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<LaunchUser>,
+    /// Absent means no fence at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
+    /// Where to say what was applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<ReportTo>,
 }
 
-/// Limits of one process, set with `setrlimit`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Limits of one process, set with `setrlimit`. Absent ones stay as the manager's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceLimits {
     pub open_files: u64,
     /// Core dumps could hold secrets, so the default is 0.
     pub core_bytes: u64,
+    /// Private writable memory. Not address space, in which mapped models and idle heaps count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_bytes: Option<u64>,
+    /// Of the whole user, so only of use to a formation that has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u64>,
+    /// Size of one file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_bytes: Option<u64>,
+}
+
+/// A user of one formation, and the group of all formations' users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchUser {
+    /// Also the id of its own group.
+    pub uid: u32,
+    pub shared_gid: u32,
+}
+
+/// What stays reachable; everything else on the disk does not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fence {
+    /// Without the kernel's support the program must not start.
+    pub required: bool,
+    pub read: Vec<String>,
+    pub read_and_execute: Vec<String>,
+    pub write: Vec<String>,
+    /// Devices: read, written and controlled, but not made or removed.
+    pub devices: Vec<String>,
+}
+
+/// A report of what was applied, see [`crate::confinement::Confinement`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportTo {
+    pub path: String,
+    /// What holds each limit if the launcher succeeds in all that this spec says.
+    pub limits: LimitsView,
+    /// Why there is no user of the formation's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_user_reason: Option<String>,
 }

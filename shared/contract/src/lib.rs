@@ -4,6 +4,7 @@
 //! binaries share one truth; nothing here does I/O or reads a clock.
 
 pub mod chat;
+pub mod confinement;
 pub mod envelope;
 pub mod events;
 pub mod ids;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::{LimitsView, SandboxView};
 use crate::ids::FormationId;
 
 /// `{"success": true, "data": …}`.
@@ -193,6 +194,12 @@ pub struct FormationView {
     /// Why it is down, when it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Only alone, not in the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsView>,
+    /// Only alone, and while an instance runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxView>,
 }
 
 /// Which bundle a formation serves.

@@ -9,8 +9,11 @@ use serde_yaml::{Mapping, Number, Value};
 
 use crate::diagnostic::{Diagnostic, Place};
 use crate::manifest::{DatabaseFault, ModelName, database_file};
-use crate::schema::{CAPABILITIES, MODEL, PERSISTENT, Shape, State, Table, closest};
+use crate::schema::{CAPABILITIES, MODEL, PERSISTENT, Shape, State, Table, closest, size};
 use crate::yaml::{Content, Entry, Node, Text};
+
+/// A formation that gets less memory or disk than this could not even begin.
+const SIZE_MIN: u64 = 1 << 20;
 
 pub(crate) struct Checker<'a> {
     pub(crate) file: &'a str,
@@ -88,6 +91,16 @@ impl Checker<'_> {
             }
             Shape::Whole { min, max } => self.whole(node, path, min, max),
             Shape::Real { min, max } => self.real(node, path, min, max),
+            Shape::Count { max } => {
+                self.limit(node, path, &format!("a whole number from 1 to {max}"), |text| {
+                    text.parse().ok().filter(|count| (1..=max).contains(count))
+                })
+            }
+            Shape::Size => {
+                self.limit(node, path, "a size of 1 MiB or more, such as `512MiB`", |text| {
+                    size(text).filter(|bytes| *bytes >= SIZE_MIN)
+                })
+            }
             Shape::Text => {
                 let text = self.text(node, path)?;
                 Some(Value::String(text.value().to_owned()))
@@ -245,6 +258,30 @@ impl Checker<'_> {
 
     fn real(&mut self, node: &Node, path: &str, min: f64, max: f64) -> Option<Value> {
         self.number(node, path, "a number", min..=max, Number::as_f64)
+    }
+
+    /// A number that must be readable without any placeholder's value.
+    fn limit(
+        &mut self,
+        node: &Node,
+        path: &str,
+        wanted: &str,
+        read: impl Fn(&str) -> Option<u64>,
+    ) -> Option<Value> {
+        let given = match &node.content {
+            Content::Number(number) => read(&number.to_string()),
+            Content::Text(text) if !text.is_literal() => {
+                let message = format!("`{path}` cannot have a placeholder");
+                self.fault(node.place, message, "write the value itself");
+                return None;
+            }
+            Content::Text(text) => read(text.value()),
+            Content::Null | Content::Bool(_) | Content::List(_) | Content::Map(_) => None,
+        };
+        if given.is_none() {
+            self.expected(node, path, wanted);
+        }
+        given.map(Value::from)
     }
 
     fn number<T>(

@@ -17,8 +17,8 @@ mod yaml;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use interpolate::{Reference, Resolve, Source};
-pub use load::{DEFAULT_SOUL, Loaded, load};
-pub use manifest::{Agent, Manifest, ModelName, Persistent, TextModel};
+pub use load::{DEFAULT_SOUL, Loaded, limits, load};
+pub use manifest::{Agent, Limits, Manifest, ModelName, Persistent, TextModel};
 pub use pack::{PackError, PackOptions, Packed, pack};
 pub use unpack::{UnpackError, UnpackLimits, Unpacked, unpack, unpack_tree};
 

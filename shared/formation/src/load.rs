@@ -14,8 +14,8 @@ use crate::check::{self, Checker};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::folder::Folder;
 use crate::interpolate::{self, Reference, Resolve, Source};
-use crate::manifest::{Agent, Manifest};
-use crate::schema::ROOT;
+use crate::manifest::{Agent, Limits, Manifest};
+use crate::schema::{LIMITS, ROOT};
 use crate::yaml::{self, Content, Node};
 
 /// The persona of a formation that has none of its own.
@@ -56,6 +56,21 @@ pub fn load(folder: &Path, resolve: Resolve<'_>) -> Result<Loaded, Vec<Diagnosti
         }
         _ => Err(found),
     }
+}
+
+/// The manifest's own limits alone, from a bundle that was checked before; what cannot be read sets
+/// none. It blocks, but only for one small file.
+pub fn limits(folder: &Path) -> Limits {
+    let read = || {
+        let folder = Folder::open(folder).ok()?;
+        let file = manifest_name(&folder).ok()?;
+        let root = yaml::parse(file, &folder.text(file).ok()??).ok()?;
+        let (aliases, mut found) = (BTreeMap::new(), Vec::new());
+        let mut checker = Checker { file, aliases: &aliases, found: &mut found };
+        let fitting = checker.table(root.get("limits")?, "limits", &LIMITS);
+        serde_yaml::from_value(Value::Mapping(fitting)).ok()
+    };
+    read().unwrap_or_default()
 }
 
 /// One pass over a bundle.

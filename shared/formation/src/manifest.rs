@@ -35,6 +35,8 @@ pub struct Manifest {
     pub memory: Memory,
     #[serde(default)]
     pub input_limits: InputLimits,
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// Used when the runtime listens by itself; a manager hands it a socket instead.
@@ -146,6 +148,19 @@ pub enum Persistent {
 pub struct InputLimits {
     /// In characters.
     pub max_message_length: usize,
+}
+
+/// What the formation itself wants to stay below. Only the operator can allow more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    #[serde(rename = "memory")]
+    pub memory_bytes: Option<u64>,
+    pub cpu_percent: Option<u64>,
+    pub open_files: Option<u64>,
+    pub processes: Option<u64>,
+    #[serde(rename = "disk")]
+    pub disk_bytes: Option<u64>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -45,6 +45,12 @@ pub(crate) enum Shape {
         min: f64,
         max: f64,
     },
+    /// A count written out, without placeholders, so that the manager can read it, too.
+    Count {
+        max: u64,
+    },
+    /// Bytes, or a text with a unit such as `512MiB`; without placeholders, too.
+    Size,
     /// `provider/model`, or an alias of one.
     Model,
     /// A model written out; aliases do not lead to aliases.
@@ -82,6 +88,8 @@ pub(crate) static ROOT: Table = Table {
         ("agents", Built(Anything)),
         ("memory", Built(Map(&MEMORY))),
         ("input_limits", Built(Map(&INPUT_LIMITS))),
+        // Not documented by the original: what the formation itself wants to stay below.
+        ("limits", Built(Map(&LIMITS))),
         ("extensions", Inert(None)),
         ("runtime", Inert(Some("the manager decides which runtime serves a formation"))),
         ("muxi_runtime", Inert(Some("the manager decides which runtime serves a formation"))),
@@ -248,6 +256,20 @@ static INPUT_LIMITS: Table = Table {
     ],
 };
 
+pub(crate) static LIMITS: Table = Table {
+    required: &[],
+    keys: &[
+        ("memory", Built(Size)),
+        ("cpu_percent", Built(Count { max: 100_000 })),
+        ("open_files", Built(Count { max: 1_000_000 })),
+        ("processes", Built(Count { max: 1_000_000 })),
+        ("disk", Built(Size)),
+        ("cpu", Removed("write `cpu_percent`, where 100 is one processor")),
+        ("memory_bytes", Removed("write `memory`, such as `512MiB`")),
+        ("disk_bytes", Removed("write `disk`, such as `1GiB`")),
+    ],
+};
+
 /// An agent's own file.
 pub(crate) static AGENT_FILE: Table =
     Table { required: &["schema", "id", "description"], keys: AGENT_KEYS };
@@ -300,8 +322,8 @@ static SPECIALIZATION: Table = Table {
 };
 
 use Shape::{
-    Anything, Bool, Each, FullModel, Literal, Map, Model, Models, Off, Persistent, Real, Text,
-    Texts, Url, Whole,
+    Anything, Bool, Count, Each, FullModel, Literal, Map, Model, Models, Off, Persistent, Real,
+    Size, Text, Texts, Url, Whole,
 };
 use State::{Built, Inert, Planned, Removed};
 
@@ -329,6 +351,26 @@ pub(crate) fn closest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> O
 }
 
 // === the checks of single values ===
+
+/// Bytes of a number with an optional unit: `1048576`, `512MiB`, `2 GB`.
+pub(crate) fn size(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kib" | "k" => 1 << 10,
+        "mib" | "m" => 1 << 20,
+        "gib" | "g" => 1 << 30,
+        "tib" | "t" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(scale)
+}
 
 fn schema_version(text: &str) -> Result<(), Refusal> {
     let numbers: Vec<Option<u32>> = text.split('.').map(|part| part.parse().ok()).collect();
@@ -417,6 +459,26 @@ mod tests {
             ("banana", None),
         ] {
             assert_eq!(ROOT.meant(slip), meant, "{slip}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [
+            ("1048576", Some(1 << 20)),
+            ("512MiB", Some(512 << 20)),
+            ("2 GB", Some(2_000_000_000)),
+            ("1g", Some(1 << 30)),
+            ("0", Some(0)),
+            ("", None),
+            ("MiB", None),
+            ("1.5GiB", None),
+            ("-1", None),
+            ("20 apples", None),
+            ("99999999999999999999", None),
+            ("99999999TiB", None),
+        ] {
+            assert_eq!(size(text), bytes, "{text}");
         }
     }
 

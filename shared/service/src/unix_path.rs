@@ -3,11 +3,13 @@
 //! The kernel takes at most 107 bytes of socket path. A path through `/proc/self/fd` names the
 //! folder by descriptor and stays short, however deep the data folder lies.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 /// Binds a listening socket, replacing a stale one.
 pub fn bind(path: &Path) -> io::Result<UnixListener> {
@@ -36,7 +38,7 @@ pub async fn connect_async(path: &Path) -> io::Result<tokio::net::UnixStream> {
 /// Valid as long as it lives, since it names an open descriptor.
 struct ShortPath {
     path: PathBuf,
-    _folder: File,
+    _folder: OwnedFd,
 }
 
 // === impl ShortPath ===
@@ -47,7 +49,9 @@ impl ShortPath {
             || io::Error::new(io::ErrorKind::InvalidInput, "a socket path needs a folder");
         let (folder, name) =
             (path.parent().ok_or_else(invalid)?, path.file_name().ok_or_else(invalid)?);
-        let folder = File::open(folder)?;
+        // Only to name the folder: this needs no right to list it.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = rustix::fs::open(folder, flags, Mode::empty())?;
         let path = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
         Ok(Self { path, _folder: folder })
     }

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use muxi_formation::{
-    DEFAULT_SOUL, Diagnostic, Loaded, Persistent, Resolve, Severity, Source, load,
+    DEFAULT_SOUL, Diagnostic, Limits, Loaded, Persistent, Resolve, Severity, Source, load,
 };
 
 const MINIMAL: &str = "schema: 1.0.0\nid: my-team\ndescription: d\nllm: {models: {text: a/b}}\n\
@@ -77,6 +77,21 @@ fn defaults_are_the_documented_ones() {
     let model = manifest.llm.choose(&loaded.agents[0]).unwrap();
     assert_eq!((model.temperature.to_string().as_str(), model.max_tokens), ("0.7", 4096));
     assert_eq!((model.timeout_seconds, model.max_retries), (30, 3));
+}
+
+#[test]
+fn limits_are_read_with_the_manifest_and_alone() {
+    let text = format!("{MINIMAL}limits: {{memory: 512MiB, cpu_percent: 50, disk: 2000000}}\n");
+    let folder = bundle(&[("formation.yaml", &text)]);
+    let limits = Limits {
+        memory_bytes: Some(512 << 20),
+        cpu_percent: Some(50),
+        disk_bytes: Some(2_000_000),
+        ..Limits::default()
+    };
+    assert_eq!(load(folder.path(), Resolve::Keep).unwrap().manifest.limits, limits);
+    assert_eq!(muxi_formation::limits(folder.path()), limits);
+    assert_eq!(muxi_formation::limits(Path::new("/nowhere")), Limits::default());
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod small_disk;
 mod switch;
 
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -57,6 +57,7 @@ pub struct Builder {
     switched: bool,
     trusted: Option<String>,
     disk_bytes: Option<u64>,
+    closed: bool,
 }
 
 /// Asks again and again until the condition gives a value; panics with `what` after the deadline.
@@ -140,6 +141,14 @@ impl Builder {
         self
     }
 
+    /// No other user can pass the installation's folder, so formations cannot have users of their
+    /// own.
+    #[must_use]
+    pub fn closed(mut self) -> Self {
+        self.closed = true;
+        self
+    }
+
     pub async fn start(self) -> Daemon {
         let mut daemon = self.install();
         daemon.start_again().await;
@@ -149,6 +158,8 @@ impl Builder {
     /// Everything but the start.
     pub fn install(self) -> Daemon {
         let folder = tempfile::Builder::new().prefix("muxi-e2e-").tempdir().expect("a temp folder");
+        let mode = fs::Permissions::from_mode(if self.closed { 0o700 } else { 0o711 });
+        fs::set_permissions(folder.path(), mode).expect("our own folder");
         let ports = PortBlock::reserve();
         let mut config = json!({
             "server_id": "server-test",
@@ -163,7 +174,11 @@ impl Builder {
         });
         let switch = self.switched.then(|| RuntimeSwitch::install(folder.path()));
         if let Some(switch) = &switch {
-            merge(&mut config, json!({"runtime": {"program": switch.program()}}));
+            let fence = json!({"sandbox_read": [bin_dir()], "sandbox_write": [switch.folder()]});
+            merge(
+                &mut config,
+                json!({"runtime": {"program": switch.program()}, "formations": fence}),
+            );
         }
         merge(&mut config, self.config);
         fs::create_dir(folder.path().join("config")).expect("a fresh folder");

@@ -55,6 +55,8 @@ impl RuntimeSwitch {
             folder = folder.display(),
             runtime = bin_dir().join("formation-runtime").display(),
         );
+        // Instances may be of any user.
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("our own folder");
         let switch = Self { folder };
         fs::write(switch.program(), script).expect("a fresh folder");
         fs::set_permissions(switch.program(), fs::Permissions::from_mode(0o755))
@@ -64,6 +66,11 @@ impl RuntimeSwitch {
 
     pub(super) fn program(&self) -> PathBuf {
         self.folder.join("formation-runtime")
+    }
+
+    /// Where instances look and write; it must be reachable from within their fence.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Instances wait before they begin.
