@@ -18,7 +18,11 @@ async fn ask(daemon: &Daemon, path: &str) -> Answer {
 
 #[tokio::test]
 async fn a_request_counts_until_the_end_of_its_answer() {
-    let (daemon, formation) = deployed(json!({"proxy": {"concurrency": 2}})).await;
+    let (daemon, formation) = deployed(json!({
+        "proxy": {"concurrency": 1},
+        "formations": {"overrides": {"hello": {"concurrency": 2}}},
+    }))
+    .await;
     let mut streams = Vec::new();
     for _ in 0..2 {
         let mut stream = raw::connect(daemon.url()).await;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::FormationsConfig;
+use super::proxy::CONCURRENCY_MAX;
 
 /// What each formation may use, unless an override or its own manifest says otherwise. 0 is no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -24,6 +25,8 @@ pub struct FormationLimits {
 #[serde(deny_unknown_fields, default)]
 pub struct FormationOverride {
     pub limits: LimitsOverride,
+    /// In the place of `proxy.concurrency`.
+    pub concurrency: Option<usize>,
 }
 
 /// In the place of the common limits, higher or lower. 0 is no limit.
@@ -84,7 +87,12 @@ impl Default for FormationLimits {
 pub(super) fn faults(formations: &FormationsConfig, bundle_bytes: u64) -> Vec<String> {
     let mut faults = Vec::new();
     check_limits("formations.limits", &as_override(&formations.limits), &mut faults);
-    for (id, FormationOverride { limits }) in &formations.overrides {
+    for (id, FormationOverride { limits, concurrency }) in &formations.overrides {
+        if concurrency.is_some_and(|count| !(1..=CONCURRENCY_MAX).contains(&count)) {
+            faults.push(format!(
+                "formations.overrides.{id}.concurrency must be 1 to {CONCURRENCY_MAX}"
+            ));
+        }
         let at = format!("formations.overrides.{id}.limits");
         check_limits(&at, limits, &mut faults);
         if let Some(bytes) = limits.bundle_bytes
@@ -163,6 +171,7 @@ mod tests {
                         bundle_bytes: Some(2_000_000),
                         ..LimitsOverride::default()
                     },
+                    concurrency: None,
                 },
             )]),
             sandbox_read: vec![PathBuf::from("here")],

@@ -3,8 +3,14 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use muxi_contract::FormationId;
 use muxi_service::cors::CorsPolicy;
 use serde::{Deserialize, Serialize};
+
+use super::Config;
+
+/// Nobody needs more of anything that is open at once.
+pub(super) const CONCURRENCY_MAX: usize = 1_000_000;
 
 /// `proxy:`; what holds for `/api`, `/draft` and `/mcp`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -52,6 +58,16 @@ pub struct SdkConfig {
     pub latest: BTreeMap<String, String>,
 }
 
+// === impl Config ===
+
+impl Config {
+    /// Requests that this formation works on at once.
+    pub fn concurrency(&self, id: &FormationId) -> usize {
+        let decided = self.formations.overrides.get(id).and_then(|it| it.concurrency);
+        decided.unwrap_or(self.proxy.concurrency)
+    }
+}
+
 // === impl ProxyConfig ===
 
 impl ProxyConfig {
@@ -71,7 +87,7 @@ impl ProxyConfig {
     }
 
     fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 8] {
-        const COUNT_MAX: u64 = 1_000_000;
+        const COUNT_MAX: u64 = CONCURRENCY_MAX as u64;
         const HOUR_MS: u64 = 3_600_000;
         let count = |value: usize| value as u64;
         [

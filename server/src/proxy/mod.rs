@@ -136,7 +136,7 @@ async fn pass(
     }
     let mut hold = Hold::new(context, routes, &config.proxy, id)?;
     let (outgoing, mut upload) = Outgoing::new(request, path, routes, config)?;
-    let cap = config.proxy.concurrency;
+    let cap = config.concurrency(id);
     loop {
         let upstream = hold.upstream(&mut upload).await?;
         let active = hold.gate().active.take(cap).ok_or(Refusal::Busy { cap })?;
