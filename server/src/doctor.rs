@@ -75,6 +75,7 @@ pub fn examine(source: &Source, folders: &Folders) -> std::io::Result<Report> {
         programs::runtime(&patient),
         programs::models(&patient),
         programs::service(&patient),
+        machine::isolation(&patient),
         machine::open_files(&patient),
         machine::clock(&patient),
         machine::authorities(),

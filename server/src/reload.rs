@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use muxi_contract::management::ConfigView;
+use muxi_service::cors::CorsPolicy;
 use muxi_service::telemetry::LevelHandle;
 use tokio::signal::unix::Signal;
 
 pub use self::diff::{Change, Changes, diff};
+use crate::client_address::TrustedProxies;
 use crate::config::{Config, Source, TlsConfig};
 use crate::running::{self, LastReload, Running};
 use crate::supervisor::Context;
-use crate::tls::{LivePair, Pair};
+use crate::tls::{LivePair, Pair, TlsError};
 use crate::webhooks;
 
 /// Where the configuration came from, and where it comes from again.
@@ -34,6 +36,8 @@ pub struct Reloader {
 /// A configuration that is good as a whole.
 struct Read {
     config: Config,
+    /// What of it may change now, over what is in effect.
+    effective: Config,
     warnings: Vec<String>,
     pair: Option<(TlsConfig, Pair)>,
 }
@@ -43,6 +47,9 @@ struct Read {
 pub struct Live {
     config: ArcSwap<Config>,
     view: ArcSwap<ConfigView>,
+    /// What every request needs of it, made once.
+    trusted: ArcSwap<TrustedProxies>,
+    cors: ArcSwap<CorsPolicy>,
 }
 
 const REFUSED: &str = "the last reload was refused and changed nothing; the log says why";
@@ -72,7 +79,12 @@ impl Reloader {
             last_reload_ok: true,
             warnings: self.warnings.clone(),
         };
-        Live { config: ArcSwap::from_pointee(effective.clone()), view: ArcSwap::from_pointee(view) }
+        Live {
+            config: ArcSwap::from_pointee(effective.clone()),
+            view: ArcSwap::from_pointee(view),
+            trusted: ArcSwap::from_pointee(trusted(effective)),
+            cors: ArcSwap::from_pointee(effective.proxy.cors.policy()),
+        }
     }
 
     pub(crate) fn config_file(&self) -> &std::path::Path {
@@ -134,26 +146,21 @@ impl Reloader {
         if !faults.is_empty() {
             return Err(faults.join("\n"));
         }
-        let pair = match (&self.pair, &config.server.tls) {
-            (Some(_), Some(tls)) => {
-                let pair = Pair::load(tls, context.clock.now());
-                Some((tls.clone(), pair.map_err(|error| error.to_string())?))
-            }
-            // Whether the port speaks TLS needs a restart.
-            (None, _) | (_, None) => None,
-        };
-        Ok(Read { config, warnings, pair })
+        let effective = diff::overlay(&context.live(), &config);
+        let load = |tls: &TlsConfig| Ok((tls.clone(), Pair::load(tls, context.clock.now())?));
+        let pair = effective.server.tls.as_ref().map(load).transpose();
+        let pair = pair.map_err(|error: TlsError| error.to_string())?;
+        Ok(Read { config, effective, warnings, pair })
     }
 
     fn apply(&mut self, context: &Context, read: Read, reloads: u32) -> LastReload {
-        let Read { config, mut warnings, pair } = read;
+        let Read { config, effective, mut warnings, pair } = read;
         let applied = diff(&self.last, &config).applied;
         let needs_restart = diff(&self.start, &config).needs_restart;
-        let effective = diff::overlay(&context.live(), &config);
         if let Err(error) = self.level.set(&effective.logging.level) {
             tracing::error!("{error}");
         }
-        context.live.config.store(Arc::new(effective));
+        context.live.set(effective);
         if let (Some(live), Some((tls, pair))) = (&self.pair, pair) {
             live.replace(&tls, pair);
         }
@@ -177,6 +184,10 @@ impl Reloader {
     }
 }
 
+fn trusted(config: &Config) -> TrustedProxies {
+    TrustedProxies::new(&config.server.trusted_proxies).expect("the configuration was checked")
+}
+
 /// Waits until the certificate's files are due for a look; where they lie.
 async fn next_look(context: &Context) -> Option<TlsConfig> {
     let seconds = context.live().server.tls.as_ref().map_or(0, |tls| tls.watch_interval);
@@ -189,6 +200,20 @@ async fn next_look(context: &Context) -> Option<TlsConfig> {
 impl Live {
     pub fn config(&self) -> Arc<Config> {
         self.config.load_full()
+    }
+
+    pub(crate) fn trusted(&self) -> Arc<TrustedProxies> {
+        self.trusted.load_full()
+    }
+
+    pub(crate) fn cors(&self) -> Arc<CorsPolicy> {
+        self.cors.load_full()
+    }
+
+    fn set(&self, config: Config) {
+        self.trusted.store(Arc::new(trusted(&config)));
+        self.cors.store(Arc::new(config.proxy.cors.policy()));
+        self.config.store(Arc::new(config));
     }
 
     pub fn view(&self) -> Arc<ConfigView> {

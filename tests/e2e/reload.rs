@@ -3,7 +3,10 @@
 use std::fs;
 use std::process::Output;
 
-use muxi_testkit::daemon::{Answer, Daemon, KEY, PATIENCE, SECRET, now_s, signal, wait_until};
+use muxi_testkit::daemon::{
+    Answer, Daemon, KEY, PATIENCE, SECRET, bundle, now_s, signal, wait_until,
+};
+use muxi_testkit::fake_llm::FakeLlm;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -86,6 +89,47 @@ async fn a_faulty_configuration_changes_nothing_and_all_its_faults_are_named() {
     let config = daemon.get("/rpc/server/status").await.data()["config"].clone();
     assert_eq!((&config["reloads"], &config["warnings"]), (&json!(2), &json!([])));
     assert_eq!(daemon.terminate().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn limits_and_defaults_of_formations_count_from_the_next_use() {
+    let config = json!({"limits": {"formations": 1}});
+    let (daemon, llm) = (Daemon::builder().config(config).start().await, FakeLlm::start().await);
+    daemon.deploy_formation("one", &llm.base_url()).await;
+    let refused = daemon.deploy(bundle("two", &llm.base_url())).await;
+    assert_eq!(refused.status, 503, "{refused:?}");
+    edit(&daemon, |config| {
+        config["limits"] = json!({"formations": 2});
+        config["formations"]["max_restarts"] = json!(1);
+        config["proxy"] = json!({"cors": {"allow_origins": ["https://here.example"]}});
+        config["server"]["trusted_proxies"] = json!(["127.0.0.1"]);
+    });
+    let (output, said) = run(&daemon, &["reload"]);
+    assert!(output.status.success(), "{said}");
+    for key in ["limits.formations", "formations.max_restarts", "server.trusted_proxies"] {
+        assert!(said.contains(key), "{said}");
+    }
+    assert!(!said.contains("after a restart"), "{said}");
+    daemon.deploy_formation("two", &llm.base_url()).await;
+
+    let from = |origin: &str| {
+        let request = daemon.unsigned("GET", "/api/one/health").header("origin", origin);
+        Answer::of(request)
+    };
+    let allowed = |answer: &Answer| answer.headers.get("access-control-allow-origin").is_some();
+    assert!(allowed(&from("https://here.example").await));
+    assert!(!allowed(&from("https://elsewhere.example").await));
+
+    // A formation that was started before obeys the new count of deaths, too.
+    for _ in 0..2 {
+        let pid = daemon.instance_pid("one").await;
+        signal(pid, Signal::KILL);
+        wait_until(PATIENCE, "its death is seen", async || {
+            (daemon.view("one").await["pid"] != pid).then_some(())
+        })
+        .await;
+    }
+    daemon.wait_status("one", "crash_loop").await;
 }
 
 #[tokio::test]

@@ -89,8 +89,9 @@ impl Supervisor {
         if exists {
             return Err(StoreError::FormationExists(id.to_string()).into());
         }
-        if leased.len() >= context.config.limits.formations as usize {
-            return Err(DeployError::TooMany(context.config.limits.formations));
+        let formations_max = context.live().limits.formations;
+        if leased.len() >= formations_max as usize {
+            return Err(DeployError::TooMany(formations_max));
         }
         let lease = context.ports.lease(&leased)?;
         let operation = new_operation(OperationKind::Deploy, &id, FIRST, request_id::current());

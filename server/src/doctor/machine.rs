@@ -7,6 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use nix::sys::resource::{Resource, getrlimit};
 
 use super::{Check, Patient};
+use crate::app;
+use crate::config::SandboxMode;
+use crate::sandbox;
 use crate::tls::Pair;
 
 /// Each connection through the proxy takes two descriptors.
@@ -14,6 +17,35 @@ const DESCRIPTORS_PER_CONNECTION: u64 = 2;
 /// File times are a little ahead where a disk is another machine's.
 const FUTURE_TOLERANCE: SignedDuration = SignedDuration::from_mins(2);
 const EXPIRY_WARNING: SignedDuration = SignedDuration::from_hours(14 * 24);
+
+/// Whether the kernel can keep formations from each other and from the manager.
+pub(super) fn isolation(patient: &Patient) -> Check {
+    const NAME: &str = "isolation";
+    let formations = &patient.config.formations;
+    // Without a runtime its own check fails; the kernel can be asked all the same.
+    let program = app::runtime_program(&patient.config.runtime.program).unwrap_or_default();
+    let support = sandbox::probe(formations, &patient.layout, &program);
+    let users = match &support.own_users {
+        Ok(()) => "a user id for each formation".to_owned(),
+        Err(reason) => format!("formations run as the manager's user: {reason}"),
+    };
+    let faults: Vec<&str> =
+        [support.kernel.landlock_abi.as_ref().err(), support.kernel.seccomp.as_ref().err()]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
+    let mend = "run it on Linux 5.13 or newer with landlock, and seccomp allowed by the container";
+    match (&support.kernel.landlock_abi, faults.is_empty(), formations.sandbox) {
+        (Ok(version), true, _) => Check::ok(NAME, format!("landlock version {version}; {users}")),
+        (_, _, SandboxMode::Required) => Check::fail(
+            NAME,
+            format!("formations.sandbox is `required`, but {}", faults.join("; ")),
+            mend,
+        ),
+        _ => Check::warn(NAME, format!("{}; {users}", faults.join("; ")), mend),
+    }
+}
 
 pub(super) fn open_files(patient: &Patient) -> Check {
     const NAME: &str = "open files";

@@ -16,21 +16,23 @@ mod server;
 mod uploads;
 mod webhooks;
 
-use std::sync::Arc;
-
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
 use axum::routing::{any, get, post, put};
 use muxi_service::request_id;
 
 use self::error::Failure;
-use crate::client_address::{self, TrustedProxies};
+use crate::client_address;
 use crate::proxy;
 use crate::supervisor::Supervisor;
 
 /// Every route of the manager.
 pub(crate) fn router(supervisor: &Supervisor) -> Router {
-    let config = &supervisor.context().config;
-    let trusted = TrustedProxies::new(&config.server.trusted_proxies).unwrap_or_default();
+    let address = |State(supervisor): State<Supervisor>, request: Request, next: Next| async move {
+        let trusted = supervisor.context().live.trusted();
+        client_address::layer(State(trusted), request, next).await
+    };
     // Set around what takes a body to the disk; methods that are added behind it stay free.
     let room = || axum::middleware::from_fn_with_state(supervisor.clone(), room::layer);
     let management = Router::new()
@@ -98,7 +100,7 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         // Gives failures their bodies, which name the request.
         .layer(axum::middleware::from_fn(error::render))
         // Who asks is known to all that follows.
-        .layer(axum::middleware::from_fn_with_state(Arc::new(trusted), client_address::layer))
+        .layer(axum::middleware::from_fn_with_state(supervisor.clone(), address))
         // Outermost, so that every answer and every log line has the request's id.
         .layer(axum::middleware::from_fn(request_id::layer))
 }

@@ -69,7 +69,7 @@ async fn upload(
     };
     let context = supervisor.context();
     let permit = context.deploys.acquire().await.expect("the semaphore is never closed");
-    let upload = bundles::receive(body, &context.layout, &context.config.limits).await?;
+    let upload = bundles::receive(body, &context.layout, &context.live().limits).await?;
     drop(permit);
     apply(supervisor, upload, purpose, expected, sse::is_asked_for(headers)).await
 }
@@ -145,7 +145,7 @@ async fn prepare_and_begin(
     expected: Expected,
 ) -> Result<String, Failure> {
     let context = supervisor.context();
-    let (layout, limits) = (context.layout.clone(), context.config.limits);
+    let (layout, limits) = (context.layout.clone(), context.live().limits);
     let permit = context.deploys.acquire().await.expect("the semaphore is never closed");
     let prepared = tokio::task::spawn_blocking(move || bundles::prepare(upload, &layout, &limits))
         .await

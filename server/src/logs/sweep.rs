@@ -21,12 +21,13 @@ const PERIOD: Duration = Duration::from_hours(1);
 
 /// Sweeps now and every hour until the manager stops.
 pub async fn sweep_hourly(context: Arc<Context>) {
-    // Without rotation the operator looks after the files.
-    let Some(rotation) = context.config.formations.log_rotation() else { return };
     let stopping = context.shutdown.stopping.clone();
     let sweeping = async {
         loop {
-            if let Ok(stored) = context.store.read(formations::all).await {
+            // Without rotation the operator looks after the files.
+            if let Some(rotation) = context.live().formations.log_rotation()
+                && let Ok(stored) = context.store.read(formations::all).await
+            {
                 let mut used: BTreeSet<String> =
                     stored.into_iter().map(|it| it.id.to_string()).collect();
                 used.insert(Layout::MODEL_HOST_LOG.to_owned());

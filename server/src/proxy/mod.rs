@@ -25,7 +25,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::any;
 use hyper::body::Incoming;
@@ -68,7 +68,6 @@ pub(crate) const MCP: Door =
 
 /// The routes of some doors, with what browsers need to use them.
 pub(crate) fn router(supervisor: &Supervisor, doors: &[Door]) -> Router<Supervisor> {
-    let policy = Arc::new(supervisor.context().config.proxy.cors.policy());
     let routes = doors.iter().fold(Router::new(), |router, door| {
         let (door, prefix) = (*door, door.prefix);
         let pass = any(move |State(supervisor): State<Supervisor>, request: Request| async move {
@@ -79,7 +78,10 @@ pub(crate) fn router(supervisor: &Supervisor, doors: &[Door]) -> Router<Supervis
             .route(&format!("{prefix}{{id}}/"), pass.clone())
             .route(&format!("{prefix}{{id}}/{{*rest}}"), pass)
     });
-    routes.layer(from_fn_with_state(policy, cors::layer))
+    let cors = |State(supervisor): State<Supervisor>, request: Request, next: Next| async move {
+        cors::layer(State(supervisor.context().live.cors()), request, next).await
+    };
+    routes.layer(from_fn_with_state(supervisor.clone(), cors))
 }
 
 /// A request, ready to be sent to whichever instance there is.

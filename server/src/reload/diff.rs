@@ -11,25 +11,48 @@ use crate::config::Config;
 /// needs a restart, so a new key is never taken for applied by mistake.
 const RELOADABLE: &[&str] = &[
     "auth",
+    "formations.deployment",
+    "formations.drain",
+    "formations.health_check_interval",
+    "formations.health_check_timeout",
+    "formations.keep_generations",
     "formations.limits",
+    "formations.log_max_age_hours",
+    "formations.log_max_files",
+    "formations.log_max_size",
+    "formations.log_rotation_enabled",
+    "formations.max_restarts",
     "formations.overrides",
+    "formations.pass_environment",
+    "formations.restart_delay",
+    "formations.stop_grace",
+    "formations.unhealthy_threshold",
+    "limits.bundle_bytes",
+    "limits.entries",
+    "limits.file_bytes",
+    "limits.formations",
+    "limits.log_tail_lines",
     "limits.proxy_head_ms",
+    "limits.unpacked_bytes",
+    "limits.upload_idle_ms",
+    "limits.upload_ms",
     "logging.access",
     "logging.level",
     "metrics",
     "proxy.breaker",
     "proxy.concurrency",
+    "proxy.cors",
     "proxy.held_max",
     "proxy.held_per_formation_max",
     "proxy.hold_ms",
     "proxy.upgrade_idle_ms",
     "proxy.upgrades_max",
+    "runtime.model_host_idle",
     "sdk",
     "server.public_url",
-    "server.tls.cert",
-    "server.tls.key",
     "server.tls.min_version",
     "server.tls.watch_interval",
+    "server.trusted_proxies",
     "webhooks",
 ];
 /// Whether there is such a section at all needs a restart.
@@ -162,8 +185,9 @@ mod tests {
 
     type Edit = fn(&mut Config);
 
-    fn tls(cert: &str) -> TlsConfig {
-        serde_json::from_value(serde_json::json!({"cert": cert, "key": "/key.pem"})).unwrap()
+    fn tls(watch_interval: u32) -> TlsConfig {
+        let text = format!("{{cert: /cert, key: /key, watch_interval: {watch_interval}}}");
+        serde_yaml::from_str(&text).unwrap()
     }
 
     fn lines(changes: &[Change]) -> Vec<String> {
@@ -226,10 +250,10 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_may_change_but_not_whether_there_is_one() {
+    fn whether_there_is_a_section_at_all_needs_a_restart() {
         let (plain, mut one, mut two) = (Config::default(), Config::default(), Config::default());
-        one.server.tls = Some(tls("/one.pem"));
-        two.server.tls = Some(tls("/two.pem"));
+        one.server.tls = Some(tls(60));
+        two.server.tls = Some(tls(7));
         let changes = diff(&one, &two);
         assert_eq!((changes.applied.len(), changes.needs_restart.len()), (1, 0), "{changes:?}");
         assert_eq!(overlay(&one, &two), two);
@@ -243,7 +267,7 @@ mod tests {
     #[test]
     fn every_line_names_a_key_that_exists() {
         let mut config = Config::default();
-        config.server.tls = Some(tls("/cert.pem"));
+        config.server.tls = Some(tls(60));
         for path in RELOADABLE {
             assert!(has(&value(&config), path), "`{path}` is no key");
         }

@@ -115,7 +115,7 @@ pub(super) async fn run(
             // The manager's stop before wishes, so that a flood of them cannot delay it. Cancel-safe.
             () = actor.context.shutdown.stopping.cancelled(), if !stopping => {
                 stopping = true;
-                match actor.context.config.formations.on_manager_stop {
+                match actor.context.live().formations.on_manager_stop {
                     OnManagerStop::Keep => return,
                     OnManagerStop::Stop => Some(actor.wish_to_stop()),
                 }
@@ -238,6 +238,8 @@ impl Actor {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
             let at = Moment { now: self.context.steady.now(), jitter: fastrand::f64() };
+            // A reload may have changed it.
+            self.policy = policy(&self.context);
             let (life, effects) = self.life.clone().step(&event, at, &self.policy);
             self.life = life;
             for effect in effects {
@@ -354,7 +356,7 @@ impl Actor {
         if self.life.phase == Phase::Removed || !std::mem::take(&mut self.untidy) {
             return;
         }
-        let (id, kept) = (self.id.clone(), self.context.config.formations.keep_generations);
+        let (id, kept) = (self.id.clone(), self.context.live().formations.keep_generations);
         let forgot = self.record.write(move |tx| generations::forget(tx, &id, kept)).await;
         if forgot {
             let (context, id) = (Arc::clone(&self.context), self.id.clone());
@@ -396,7 +398,7 @@ impl Actor {
         // One that had retired, or that an earlier manager did not get to tell, accepts again.
         let told = instance::until_told(socket.clone(), ACCEPT_ROUTE);
         self.watch_while_living(number, told.map(|()| None));
-        let config = &self.context.config.formations;
+        let config = &self.context.live().formations;
         let seconds = |count: u32| Duration::from_secs(count.into());
         let unresponsive = instance::until_unresponsive(
             socket,
@@ -489,7 +491,7 @@ async fn sleep_until(context: &Context, at: Option<Timestamp>) {
 }
 
 fn policy(context: &Context) -> Policy {
-    let config = &context.config.formations;
+    let config = &context.live().formations;
     Policy {
         restart: RestartPolicy {
             first_delay: Duration::from_secs(config.restart_delay.into()),

@@ -1,7 +1,6 @@
 //! Answers on the port of a formation that is stopped or given up, so that its clients read why
 //! instead of waiting in a backlog that nobody empties.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -44,7 +43,7 @@ impl ClosedSign {
         let app =
             Router::new().fallback(move || std::future::ready(sorry(&clock, message.clone())));
         // A page of another origin reads why, too.
-        let policy = Arc::new(context.config.proxy.cors.policy());
+        let policy = context.live.cors();
         let app = app.layer(from_fn_with_state(policy, cors::layer));
         let serving = accept::serve(listener, app, LIMITS, context.tasks.clone(), shutdown.clone());
         context.tasks.spawn(TaskKind::PerFormation, format!("closed sign {id}"), serving);

@@ -117,7 +117,7 @@ pub(super) async fn start(
             ("MUXI_SERVER_URL", context.live().server.url()),
             ("MUXI_ENV", "production".to_owned()),
             (MODEL_HOST_SOCKET_VAR, text(layout.model_host_socket())),
-            (ORIGINS_VAR, context.config.proxy.cors.allow_origins.join(",")),
+            (ORIGINS_VAR, context.live().proxy.cors.allow_origins.join(",")),
             (INSTANCE_VAR, name.clone()),
             ("TMPDIR", text(jail.temp)),
         ]
@@ -273,7 +273,7 @@ pub(super) fn log_tail(
     let selection =
         logs::Selection { instance: Some(instance), after: from, ..logs::Selection::default() };
     let folder = context.layout.log(formation.as_str());
-    let lines_max = context.config.limits.log_tail_lines;
+    let lines_max = context.live().limits.log_tail_lines;
     let tail = logs::tail(&folder, &selection, lines_max, LOG_TAIL_BYTES).unwrap_or_default();
     let lines = tail.entries.into_iter().map(|entry| entry.line);
     let mut lines: Vec<String> = lines.filter(|line| !line.trim().is_empty()).collect();
@@ -285,7 +285,7 @@ pub(super) fn outlet(context: &Context, log: &str, instance: InstanceNumber) -> 
     logs::Outlet {
         folder: context.layout.log(log),
         instance,
-        rotation: context.config.formations.log_rotation(),
+        rotation: context.live().formations.log_rotation(),
     }
 }
 
@@ -301,7 +301,8 @@ pub(super) fn keep_log(context: &Context, keeper: logs::Keeper, process: Process
 
 /// What children may see of the manager's environment.
 pub(super) fn passed_environment(context: &Context) -> BTreeMap<String, String> {
-    let extra = context.config.formations.pass_environment.iter().map(String::as_str);
+    let live = context.live();
+    let extra = live.formations.pass_environment.iter().map(String::as_str);
     let names = BASE_ENVIRONMENT.into_iter().chain(extra);
     names.filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?))).collect()
 }

@@ -81,9 +81,9 @@ async fn serve(context: &Context, host: Process) {
         biased;
         exit = &mut wait => tracing::info!(exit = exit.0, "the model host ended"),
         () = context.shutdown.stopping.cancelled() => {
-            if context.config.formations.on_manager_stop == OnManagerStop::Stop {
+            if context.live().formations.on_manager_stop == OnManagerStop::Stop {
                 handle.terminate();
-                let grace = Duration::from_secs(context.config.formations.stop_grace.into());
+                let grace = Duration::from_secs(context.live().formations.stop_grace.into());
                 if tokio::time::timeout(grace, wait).await.is_err() {
                     handle.kill();
                 }
@@ -107,7 +107,7 @@ fn start(
         args: vec![
             "model-host".to_owned(),
             "--idle-exit-s".to_owned(),
-            context.config.runtime.model_host_idle().to_string(),
+            context.live().runtime.model_host_idle().to_string(),
             // The host ends when another manager has put a new socket there.
             "--socket".to_owned(),
             text(path),
@@ -115,7 +115,7 @@ fn start(
         environment,
         sockets: 1,
         limits: ResourceLimits {
-            open_files: context.config.formations.limits.open_files,
+            open_files: context.live().formations.limits.open_files,
             ..ResourceLimits::default()
         },
         // It runs none of a formation's code, and reads models from wherever they lie.
