@@ -10,6 +10,7 @@ mod deploy;
 mod disk_full;
 mod doctor;
 mod download;
+mod fault_matrix;
 mod hostile;
 mod local_model;
 mod logs;

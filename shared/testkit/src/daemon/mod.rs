@@ -385,11 +385,16 @@ impl Daemon {
         found
     }
 
-    /// The ports that formations hold, as the store has them.
-    pub fn leased_ports(&self) -> Vec<u16> {
+    /// The manager's store, to be read.
+    pub fn database(&self) -> rusqlite::Connection {
         let path = self.data_dir().join("manager.db");
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let db = rusqlite::Connection::open_with_flags(path, flags).expect("the manager's store");
+        rusqlite::Connection::open_with_flags(path, flags).expect("the manager's store")
+    }
+
+    /// The ports that formations hold, as the store has them.
+    pub fn leased_ports(&self) -> Vec<u16> {
+        let db = self.database();
         let mut statement =
             db.prepare("SELECT port FROM ports ORDER BY port").expect("the manager's store");
         let rows = statement.query_map([], |row| row.get(0)).expect("the manager's store");
