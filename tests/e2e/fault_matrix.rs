@@ -10,8 +10,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use muxi_testkit::daemon::{
-    Answer, Daemon, Formation, Frames, PATIENCE, bundle_of_version, in_own_mounts, is_alive,
-    signal, wait_until,
+    Answer, Daemon, Formation, Frames, PATIENCE, bundle_of_version, freeze, in_own_mounts,
+    is_alive, signal, wait_until,
 };
 use muxi_testkit::fake_llm::FakeLlm;
 use rustix::process::Signal;
@@ -186,8 +186,7 @@ impl Cell {
             return under_way;
         }
         if self.act == Act::Delete {
-            let delete = self.daemon.request("DELETE", "/rpc/formations/hello").send();
-            under_way.client = Some(delete.map(drop).boxed());
+            self.begin_delete(&mut under_way).await;
             return under_way;
         }
         let mut frames = match self.act {
@@ -206,8 +205,7 @@ impl Cell {
             Stage::Trial => drop(frames.until_stage("swapping").await),
             Stage::Draining => drop(frames.until(|frame| frame.event == "complete").await),
         }
-        let processes = self.daemon.instances();
-        under_way.new = processes.into_iter().rfind(|pid| Some(*pid) != under_way.old);
+        under_way.new = Stored::read(&self.daemon).newest;
         under_way.client = Some(
             async move {
                 // A manager that was killed breaks the stream.
@@ -216,6 +214,23 @@ impl Cell {
             .boxed(),
         );
         under_way
+    }
+
+    /// A delete of a formation whose process does not hear that it should end.
+    async fn begin_delete(&self, under_way: &mut UnderWay) {
+        freeze(under_way.old.expect("a process")).await;
+        let mut client =
+            self.daemon.request("DELETE", "/rpc/formations/hello").send().map(drop).boxed();
+        let begun = wait_until(PATIENCE, "the delete has begun", async || {
+            let operations = self.daemon.get("/rpc/operations").await;
+            let newest = &operations.data()["operations"][0];
+            (newest["kind"] == "delete").then_some(())
+        });
+        tokio::select! {
+            () = &mut client => panic!("the delete was over before it could be broken"),
+            () = begun => {}
+        }
+        under_way.client = Some(client);
     }
 
     async fn begin_upload(&self, under_way: &mut UnderWay) {
@@ -327,7 +342,10 @@ impl Cell {
     }
 
     async fn check(&self, outcome: &str, what: &str) {
+        let goes_back = self.fault == Fault::KillNew
+            && matches!(self.stage, Stage::Starting | Stage::Trial);
         let expected: &[&str] = match self.act {
+            Act::Update | Act::Rollback if goes_back => &["2.0.0 serves"],
             Act::Deploy => &["2.0.0 serves", "3.0.0 serves", "gone"],
             Act::Update => &["2.0.0 serves", "3.0.0 serves"],
             Act::Rollback => &["1.0.0 serves", "2.0.0 serves"],
@@ -399,6 +417,8 @@ impl Cell {
 /// What the manager's database says.
 struct Stored {
     pids: Vec<u32>,
+    /// The process of the newest instance.
+    newest: Option<u32>,
     instances: Vec<u64>,
     generations: BTreeSet<String>,
     archives: usize,
@@ -412,9 +432,13 @@ impl Stored {
             let rows = statement.query_map([], |row| row.get(0)).expect("the manager's store");
             rows.map(|it| it.expect("a number")).collect()
         };
-        let pids = numbers("SELECT pid FROM instances ORDER BY pid");
+        let pids = |order: &str| -> Vec<u32> {
+            let sql = format!("SELECT pid FROM instances WHERE pid IS NOT NULL ORDER BY {order}");
+            numbers(&sql).into_iter().filter_map(|pid| pid.try_into().ok()).collect()
+        };
         Self {
-            pids: pids.into_iter().filter_map(|pid| pid.try_into().ok()).collect(),
+            pids: pids("pid"),
+            newest: pids("instance").pop(),
             instances: numbers("SELECT instance FROM instances"),
             generations: numbers("SELECT generation FROM generations")
                 .iter()
