@@ -11,7 +11,7 @@ use muxi_contract::ids::nanoid;
 use muxi_local_llm::engine;
 use muxi_local_llm::files::{self, ModelState};
 use muxi_local_llm::host::{self, HostOptions};
-use muxi_service::{Shutdown, listen, unix_path};
+use muxi_service::{Shutdown, Signals, listen, unix_path};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{ModelHost, Models};
@@ -99,6 +99,7 @@ pub async fn host(arguments: &ModelHost, models_dir: PathBuf) -> anyhow::Result<
     options.idle_exit = arguments.idle_exit_s.map(Duration::from_secs);
     options.socket_path.clone_from(&arguments.socket);
     let listener = tokio::net::UnixListener::from_std(listener)?;
+    let signals = Signals::listen().context("failed to listen for signals")?;
     report::ok("serving local models");
     let shutdown = Shutdown::new();
     let serving = host::serve(listener, options, shutdown.stopping.clone());
@@ -106,10 +107,7 @@ pub async fn host(arguments: &ModelHost, models_dir: PathBuf) -> anyhow::Result<
     // Order does not matter: each arm is an end, and the host is asked on after a signal.
     let ended = tokio::select! {
         ended = &mut serving => ended?,
-        stopped = shutdown.run(Duration::ZERO, async {}) => {
-            stopped?;
-            serving.await?
-        }
+        () = shutdown.run(signals, Duration::ZERO, async {}) => serving.await?,
     };
     tracing::info!(?ended, "the model host has ended");
     Ok(())

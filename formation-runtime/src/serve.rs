@@ -12,7 +12,7 @@ use axum::serve::ListenerExt as _;
 use muxi_formation::Persistent;
 use muxi_memory::{DATABASE_FILE, Location, Retention, Store};
 use muxi_service::listen::{self, Inherited};
-use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind, accept, handoff};
+use muxi_service::{Clock, Shutdown, Signals, TaskGroup, TaskKind, accept, handoff};
 use secrecy::ExposeSecret as _;
 
 use crate::activity::OpenRequests;
@@ -51,6 +51,7 @@ struct Running {
 pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
     let Place { arguments, folder, inherited, model_host } = place;
     let data_dir = arguments.data_dir.clone().unwrap_or(folder);
+    let signals = Signals::listen().context("failed to listen for signals")?;
     let shutdown = Shutdown::new();
     let running = Running {
         tasks: TaskGroup::new(shutdown.stopping.clone()),
@@ -84,7 +85,7 @@ pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
         // Its end is the news; who did not finish is asked below, after they were told to.
         drop(tasks.drain(grace).await);
     };
-    shutdown.clone().run(grace, drained).await.context("failed to wait for signals")?;
+    shutdown.clone().run(signals, grace, drained).await;
     let unfinished =
         [tasks.drain(limits.settle).await, helpers.drain(limits.settle).await].concat();
     if !unfinished.is_empty() {

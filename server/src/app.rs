@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
+use muxi_service::{Clock, Shutdown, Signals, TaskGroup, TaskKind};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{RwLock, Semaphore};
@@ -37,6 +37,7 @@ pub struct Manager {
     listeners: Listeners,
     reloader: Reloader,
     hangup: Signal,
+    signals: Signals,
     /// Keeps a second manager off the data folder.
     _lock: File,
 }
@@ -48,6 +49,7 @@ impl Manager {
     pub fn bind(config: Config, mut reloader: Reloader, folders: &Folders) -> anyhow::Result<Self> {
         // From here on, a hang-up is a wish to reload and no longer deadly.
         let hangup = signal(SignalKind::hangup())?;
+        let signals = Signals::listen()?;
         let runtime = runtime_program(&config.runtime.program)?;
         let faults = webhooks::faults(&config);
         anyhow::ensure!(faults.is_empty(), "the configuration has faults:\n{}", faults.join("\n"));
@@ -77,6 +79,7 @@ impl Manager {
         // Port 0 asks the system for a port; what is told to formations must be the real one.
         config.server.port = listeners.address()?.port();
         let deploys = Semaphore::new(config.limits.deploys_at_once);
+        let starts = Arc::new(Semaphore::new(config.limits.starts_at_once));
         let disk = Disk::new(layout.root(), config.limits.disk_free_min_bytes, reserve);
         let hidden = sandbox::hidden(&config, &layout, folders, reloader.config_file());
         let sandbox = sandbox::Host::new(&config.formations, &layout, &runtime, &hidden)?;
@@ -95,6 +98,7 @@ impl Manager {
             clock,
             steady: Clock::steady(),
             deploys,
+            starts,
             bundle_files: RwLock::default(),
             routes: Routes::default(),
             webhooks: Webhooks::default(),
@@ -104,7 +108,7 @@ impl Manager {
             runtime,
             log_counts: CountCache::default(),
         };
-        Ok(Self { context: Arc::new(context), listeners, reloader, hangup, _lock: lock })
+        Ok(Self { context: Arc::new(context), listeners, reloader, hangup, signals, _lock: lock })
     }
 
     /// Where it can be reached from this machine.
@@ -114,7 +118,7 @@ impl Manager {
 
     /// Serves until a signal; true when every task ended in time.
     pub async fn serve(self) -> anyhow::Result<bool> {
-        let Self { context, listeners, reloader, hangup, _lock } = self;
+        let Self { context, listeners, reloader, hangup, signals, _lock } = self;
         let url = listeners.url()?;
         let (stored, used) = context.store.read(kept_files).await?;
         bundles::sweep(&context.layout, &stored, &used);
@@ -148,7 +152,7 @@ impl Manager {
             context.shutdown.stopping.cancelled().await;
             tasks.drain(grace).await;
         };
-        shutdown.run(grace, drained).await?;
+        shutdown.run(signals, grace, drained).await;
         let left = tasks.drain(Duration::from_secs(1)).await;
         running::retract(&context.layout);
         if !left.is_empty() {

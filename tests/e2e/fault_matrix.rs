@@ -342,8 +342,8 @@ impl Cell {
     }
 
     async fn check(&self, outcome: &str, what: &str) {
-        let goes_back = self.fault == Fault::KillNew
-            && matches!(self.stage, Stage::Starting | Stage::Trial);
+        let goes_back =
+            self.fault == Fault::KillNew && matches!(self.stage, Stage::Starting | Stage::Trial);
         let expected: &[&str] = match self.act {
             Act::Update | Act::Rollback if goes_back => &["2.0.0 serves"],
             Act::Deploy => &["2.0.0 serves", "3.0.0 serves", "gone"],

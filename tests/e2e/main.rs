@@ -2,6 +2,7 @@
 
 mod auth;
 mod backup;
+mod boot;
 mod configuration;
 mod cors;
 mod crash;

@@ -20,6 +20,9 @@ pub struct Limits {
     pub upload_ms: u64,
     /// Bundles that are received and unpacked at once; further ones wait.
     pub deploys_at_once: usize,
+    /// Formations that come back with the manager and start at once; further ones wait until one of
+    /// them is healthy or has failed.
+    pub starts_at_once: usize,
     pub header_read_ms: u64,
     /// How long a client may take nothing of an answer that waits for it.
     pub write_stall_ms: u64,
@@ -50,6 +53,7 @@ impl Default for Limits {
             upload_idle_ms: 30_000,
             upload_ms: 600_000,
             deploys_at_once: 4,
+            starts_at_once: 8,
             header_read_ms: 30_000,
             write_stall_ms: 60_000,
             connections: 4_096,
@@ -77,6 +81,7 @@ impl Limits {
             ("upload_idle_ms", self.upload_idle_ms, 100..=HOUR_MS),
             ("upload_ms", self.upload_ms, 1_000..=24 * HOUR_MS),
             ("deploys_at_once", count(self.deploys_at_once), 1..=1_000),
+            ("starts_at_once", count(self.starts_at_once), 1..=1_000),
             ("header_read_ms", self.header_read_ms, 100..=HOUR_MS),
             ("write_stall_ms", self.write_stall_ms, 100..=HOUR_MS),
             ("connections", count(self.connections), 1..=1_000_000),

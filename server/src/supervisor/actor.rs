@@ -22,7 +22,7 @@ use muxi_contract::launch::{ACCEPT_ROUTE, RETIRE_ROUTE};
 use muxi_contract::logs::LogCursor;
 use muxi_contract::management::{Failed, Progress, Stage};
 use muxi_service::TaskKind;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::backoff::RestartPolicy;
@@ -91,6 +91,10 @@ struct Actor {
     verdict: Option<Failed>,
     /// The end of the log when the instance that died last was started.
     failed_log_from: LogCursor,
+    /// It waits until other formations have started.
+    queued: bool,
+    /// Held until the first start with a new manager has come to something.
+    start_permit: Option<OwnedSemaphorePermit>,
     /// A generation may have lost its last use.
     untidy: bool,
 }
@@ -248,6 +252,9 @@ impl Actor {
         }
         if self.life.phase == Phase::CrashLoop && !was_given_up {
             self.note_giving_up().await;
+        }
+        if !matches!(self.life.phase, Phase::Starting { .. }) {
+            self.start_permit = None;
         }
         self.note_epochs().await;
         self.settle().await;

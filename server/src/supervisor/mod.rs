@@ -59,6 +59,8 @@ pub struct Context {
     pub reaper: Reaper,
     /// Uploads and their unpacking, which take disk and memory.
     pub deploys: Semaphore,
+    /// Formations that are started at once with the manager; further ones wait.
+    pub starts: Arc<Semaphore>,
     /// Read while files are put in place and their rows written; written while files are swept
     /// that no row speaks of.
     pub bundle_files: RwLock<()>,

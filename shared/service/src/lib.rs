@@ -19,5 +19,5 @@ pub mod unix_path;
 
 pub use clock::Clock;
 pub use refused::discard;
-pub use shutdown::Shutdown;
+pub use shutdown::{Shutdown, Signals};
 pub use tasks::{TaskGroup, TaskKind};

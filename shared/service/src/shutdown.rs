@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Shared by everything that must notice that the process stops.
@@ -15,6 +15,31 @@ pub struct Shutdown {
     pub closing: CancellationToken,
 }
 
+/// The signals that stop a process. From [`Signals::listen`] on they no longer kill it.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+// === impl Signals ===
+
+impl Signals {
+    /// To be called before anybody can know that the process is there. Needs a runtime.
+    pub fn listen() -> io::Result<Self> {
+        let (terminate, interrupt) = (SignalKind::terminate(), SignalKind::interrupt());
+        Ok(Self { terminate: signal(terminate)?, interrupt: signal(interrupt)? })
+    }
+
+    async fn received(&mut self) {
+        // Order does not matter here: each arm only waits.
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 // === impl Shutdown ===
 
 impl Shutdown {
@@ -24,13 +49,14 @@ impl Shutdown {
 
     /// Waits for SIGTERM or SIGINT (or for `stopping` from inside), then for the grace to run out,
     /// for a second signal, or for `drained`; at the end both tokens are cancelled.
-    pub async fn run(self, grace: Duration, drained: impl Future<Output = ()>) -> io::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        // Order does not matter here: each arm only waits.
+    pub async fn run(
+        self,
+        mut signals: Signals,
+        grace: Duration,
+        drained: impl Future<Output = ()>,
+    ) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = signals.received() => {}
             () = self.stopping.cancelled() => {}
         }
         tracing::info!(grace_ms = grace.as_millis(), "stopping");
@@ -39,10 +65,8 @@ impl Shutdown {
         tokio::select! {
             () = drained => {}
             () = tokio::time::sleep(grace) => tracing::warn!("the grace is over; closing"),
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            () = signals.received() => {}
         }
         self.closing.cancel();
-        Ok(())
     }
 }

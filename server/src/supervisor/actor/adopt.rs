@@ -41,6 +41,7 @@ impl Actor {
             .await;
         let formation = formation?;
         let desired = formation.desired;
+        let is_new = lease.is_some();
         let policy = policy(&context);
         let nothing = Desired {
             state: DesiredState::Stopped,
@@ -65,6 +66,8 @@ impl Actor {
             reason: None,
             verdict: None,
             failed_log_from: LogCursor::START,
+            queued: false,
+            start_permit: None,
             untidy: false,
         };
         let mut living = Vec::new();
@@ -78,8 +81,28 @@ impl Actor {
         } else {
             actor.take_up(&living).await;
         }
+        let mut desired = desired;
+        if actor.living.is_empty() && !is_new && desired.state == DesiredState::Running {
+            actor.wait_for_turn().await?;
+            // What was wished meanwhile counts.
+            if let Some(Event::Desired(newest)) = actor.reload().await {
+                desired = newest;
+            }
+        }
         actor.play(Event::Desired(desired)).await;
         Some(actor)
+    }
+
+    /// Formations that come back with their manager do not start all at once. `None` when the
+    /// manager stops first.
+    async fn wait_for_turn(&mut self) -> Option<()> {
+        self.queued = true;
+        self.publish();
+        let turn = Arc::clone(&self.context.starts).acquire_owned();
+        let turn = self.context.shutdown.stopping.run_until_cancelled(turn).await?;
+        self.queued = false;
+        self.start_permit = Some(turn.expect("the semaphore is never closed"));
+        Some(())
     }
 
     /// Watches a process of an earlier manager, if it lives.

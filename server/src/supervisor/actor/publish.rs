@@ -9,6 +9,9 @@ use crate::supervisor::lifecycle::Phase;
 
 impl Actor {
     pub(super) fn status(&self) -> FormationStatus {
+        if self.queued {
+            return FormationStatus::Starting;
+        }
         match self.life.phase {
             Phase::Stopped | Phase::Removed => FormationStatus::Stopped,
             Phase::Starting { .. } => FormationStatus::Starting,

@@ -54,7 +54,9 @@ pub struct Daemon {
 pub struct Builder {
     config: Value,
     environment: Vec<(String, String)>,
-    switched: bool,
+    /// The program behind a [`RuntimeSwitch`].
+    switched: Option<&'static str>,
+    ports: u16,
     trusted: Option<String>,
     disk_bytes: Option<u64>,
     closed: bool,
@@ -123,7 +125,7 @@ impl Builder {
     /// Puts a [`RuntimeSwitch`] before the runtime.
     #[must_use]
     pub fn switched(mut self) -> Self {
-        self.switched = true;
+        self.switched = Some("formation-runtime");
         self
     }
 
@@ -149,6 +151,13 @@ impl Builder {
         self
     }
 
+    /// Room for that many formations.
+    #[must_use]
+    pub fn ports_at_least(mut self, count: u16) -> Self {
+        self.ports = count;
+        self
+    }
+
     pub async fn start(self) -> Daemon {
         let mut daemon = self.install();
         daemon.start_again().await;
@@ -160,7 +169,7 @@ impl Builder {
         let folder = tempfile::Builder::new().prefix("muxi-e2e-").tempdir().expect("a temp folder");
         let mode = fs::Permissions::from_mode(if self.closed { 0o700 } else { 0o711 });
         fs::set_permissions(folder.path(), mode).expect("our own folder");
-        let ports = PortBlock::reserve();
+        let ports = PortBlock::reserve(self.ports.max(1));
         let mut config = json!({
             "server_id": "server-test",
             "server": {"port": 0},
@@ -172,7 +181,7 @@ impl Builder {
             },
             "runtime": {"models_dir": models_dir()},
         });
-        let switch = self.switched.then(|| RuntimeSwitch::install(folder.path()));
+        let switch = self.switched.map(|program| RuntimeSwitch::install(folder.path(), program));
         if let Some(switch) = &switch {
             let fence = json!({"sandbox_read": [bin_dir()], "sandbox_write": [switch.folder()]});
             merge(

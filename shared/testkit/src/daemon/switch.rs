@@ -31,10 +31,19 @@ impl Builder {
     }
 }
 
+impl Builder {
+    /// The same behind a [`RuntimeSwitch`].
+    #[must_use]
+    pub fn fake_formation_switched(mut self) -> Self {
+        self.switched = Some("fake-formation");
+        self
+    }
+}
+
 // === impl RuntimeSwitch ===
 
 impl RuntimeSwitch {
-    pub(super) fn install(folder: &Path) -> Self {
+    pub(super) fn install(folder: &Path, program: &str) -> Self {
         let folder = folder.join("switch");
         fs::create_dir(&folder).expect("a fresh folder");
         let script = format!(
@@ -53,7 +62,7 @@ impl RuntimeSwitch {
              while [ -e {HELD} ]; do : >{WAITING}; sleep 0.01; done\n\
              exec '{runtime}' \"$@\"\n",
             folder = folder.display(),
-            runtime = bin_dir().join("formation-runtime").display(),
+            runtime = bin_dir().join(program).display(),
         );
         // Instances may be of any user.
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).expect("our own folder");
