@@ -11,6 +11,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{RwLock, Semaphore};
 
+use crate::audit::Recorder;
+use crate::auth::Auth;
 use crate::bundles;
 use crate::config::{Config, Folders};
 use crate::disk::{Disk, Reserve};
@@ -25,7 +27,7 @@ use crate::ready::Ready;
 use crate::reload::Reloader;
 use crate::running;
 use crate::sandbox;
-use crate::store::{Store, StoreError, formations, generations};
+use crate::store::{self, Store, StoreError, formations, generations};
 use crate::supervisor::process::Reaper;
 use crate::supervisor::{Context, Supervisor};
 use crate::webhooks::{self, Webhooks};
@@ -71,9 +73,10 @@ impl Manager {
         );
         let clock = Clock::system();
         let listeners = Listeners::bind(&config, clock.now())?;
-        let store = Store::open(&layout.database(), reserve.clone())
-            .with_context(|| format!("failed to open {}", layout.database().display()))?;
+        let opening = || format!("failed to open {}", layout.database().display());
+        let store = Store::open(&layout.database(), reserve.clone()).with_context(opening)?;
         let shutdown = Shutdown::new();
+        let tasks = TaskGroup::new(shutdown.stopping.clone());
         let (read, mut config) = (config.clone(), config);
         config.limits.connections = fit_connections(config.limits.connections);
         // Port 0 asks the system for a port; what is told to formations must be the real one.
@@ -84,10 +87,24 @@ impl Manager {
         let hidden = sandbox::hidden(&config, &layout, folders, reloader.config_file());
         let sandbox = sandbox::Host::new(&config.formations, &layout, &runtime, &hidden)?;
         let live = reloader.begin(&read, &config, listeners.pair(), clock.now().to_string());
+        let keys = store::connect_beside(&layout.database()).with_context(opening)?;
+        let auth =
+            Auth::open(&live.config(), &folders.master_key(), &keys, store.clone(), clock.clone())?;
+        drop(keys);
+        let audit = Recorder::new(
+            store.clone(),
+            auth.master().cloned(),
+            config.audit,
+            clock.clone(),
+            tasks.clone(),
+            shutdown.stopping.clone(),
+        );
         let context = Context {
             metrics: Metrics::new(store.metrics().clone()),
             ready: Ready::default(),
             store,
+            auth,
+            audit,
             ports: PortPool::new(&config.formations),
             models_dir: models_dir(&config.runtime.models_dir),
             config,
@@ -103,7 +120,7 @@ impl Manager {
             routes: Routes::default(),
             webhooks: Webhooks::default(),
             reaper: Reaper::start()?,
-            tasks: TaskGroup::new(shutdown.stopping.clone()),
+            tasks,
             shutdown,
             runtime,
             log_counts: CountCache::default(),
@@ -128,6 +145,7 @@ impl Manager {
         webhooks::subscribe(&context).await?;
         let deliver = webhooks::deliver(Arc::clone(&context));
         context.tasks.spawn(TaskKind::Critical, "webhooks", deliver);
+        context.audit.open().await?;
         let supervisor = Supervisor::new(Arc::clone(&context));
         let count = supervisor.boot().await?;
         let observing = metrics::observe_operations(Arc::clone(&context));

@@ -3,6 +3,8 @@
 //! Every key that is read does something; a key that nothing reads is an error, and one that only
 //! the original knew is a warning that names it.
 
+mod audit;
+mod auth;
 mod confinement;
 mod limits;
 mod logs;
@@ -23,6 +25,9 @@ use muxi_service::telemetry::LogFormat;
 use serde::{Deserialize, Serialize};
 use serde_yaml::Value;
 
+pub use self::audit::AuditConfig;
+use self::auth::mask;
+pub use self::auth::{AuthConfig, KeyConfig};
 pub use self::confinement::{
     FormationLimits, FormationOverride, LimitsOverride, SandboxMode, UID_RANGE, UserIsolation,
 };
@@ -44,6 +49,7 @@ pub struct Config {
     pub server_id: String,
     pub server: ServerConfig,
     pub auth: AuthConfig,
+    pub audit: AuditConfig,
     pub formations: FormationsConfig,
     pub proxy: ProxyConfig,
     pub sdk: SdkConfig,
@@ -66,30 +72,6 @@ pub struct ServerConfig {
     pub public_url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
-}
-
-/// Who may manage. Either a list of keys, or the older single pair, or both.
-#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AuthConfig {
-    /// False is accepted only on a loopback address.
-    pub enabled: bool,
-    pub keys: Vec<KeyConfig>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub key: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub secret: String,
-    /// How far a signature's timestamp may be off, either way, in seconds.
-    pub timestamp_tolerance: u32,
-}
-
-#[derive(Clone, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeyConfig {
-    pub id: String,
-    pub secret: String,
-    #[serde(default)]
-    pub label: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -228,6 +210,7 @@ impl Config {
         };
         let (config, mut warnings) = Self::parse(&text)
             .map_err(|fault| ConfigError::Yaml { path: path.to_owned(), fault })?;
+        warnings.extend(config.auth.warnings());
         if std::fs::metadata(path).is_ok_and(|it| it.permissions().mode() & 0o077 != 0) {
             let path = path.display();
             warnings.push(format!("other users can read the keys in it; run `chmod 600 {path}`"));
@@ -237,12 +220,7 @@ impl Config {
 
     /// All keys, the older single pair included.
     pub fn keys(&self) -> Vec<KeyConfig> {
-        let mut keys = self.auth.keys.clone();
-        if !self.auth.key.is_empty() {
-            let (id, secret) = (self.auth.key.clone(), self.auth.secret.clone());
-            keys.push(KeyConfig { id, secret, label: "auth.key".to_owned() });
-        }
-        keys
+        self.auth.all_keys()
     }
 
     /// The effective configuration as YAML, secrets masked.
@@ -252,13 +230,7 @@ impl Config {
 
     /// The same without its secrets.
     pub(crate) fn masked(&self) -> Self {
-        let mut masked = self.clone();
-        for key in &mut masked.auth.keys {
-            key.secret = mask(&key.secret);
-        }
-        if !masked.auth.secret.is_empty() {
-            masked.auth.secret = mask(&masked.auth.secret);
-        }
+        let mut masked = Self { auth: self.auth.masked(), ..self.clone() };
         masked.webhooks.iter_mut().for_each(WebhookConfig::mask);
         masked
     }
@@ -282,19 +254,6 @@ impl Config {
             }
         };
         let formations = &self.formations;
-        let keys = self.keys();
-        check(
-            !self.auth.enabled || !keys.is_empty(),
-            "auth.keys is empty: run `muxi-server init`, or add one {id, secret}",
-        );
-        check(
-            keys.iter().all(|key| !key.id.is_empty() && !key.secret.is_empty()),
-            "auth: every key needs an id and a secret",
-        );
-        check(
-            keys.iter().enumerate().all(|(at, key)| keys[..at].iter().all(|it| it.id != key.id)),
-            "auth: two keys have the same id",
-        );
         check(
             self.auth.enabled || self.server.is_loopback(),
             "auth.enabled is false, but server.host can be reached from other machines",
@@ -339,6 +298,9 @@ impl Config {
             formations.restart_delay <= 30,
             "formations.restart_delay must be 30 or less, the longest wait between restarts",
         );
+        for fault in self.auth.faults().into_iter().chain(self.audit.faults()) {
+            check(false, &fault);
+        }
         for (name, value, range) in self.limits.ranges() {
             let fault = format!("limits.{name} must be {} to {}", range.start(), range.end());
             check(range.contains(&value), &fault);
@@ -386,18 +348,6 @@ impl ServerConfig {
     pub(crate) fn is_loopback(&self) -> bool {
         self.host == "localhost"
             || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    }
-}
-
-impl Default for AuthConfig {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            keys: Vec::new(),
-            key: String::new(),
-            secret: String::new(),
-            timestamp_tolerance: 300,
-        }
     }
 }
 
@@ -459,37 +409,11 @@ impl Default for LoggingConfig {
     }
 }
 
-// === impl KeyConfig ===
-
-impl std::fmt::Debug for KeyConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KeyConfig").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for AuthConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { enabled, keys, key, timestamp_tolerance, secret: _ } = self;
-        f.debug_struct("AuthConfig")
-            .field("enabled", enabled)
-            .field("keys", keys)
-            .field("key", key)
-            .field("timestamp_tolerance", timestamp_tolerance)
-            .finish_non_exhaustive()
-    }
-}
-
 fn is_http_url(text: &str) -> bool {
     text.parse::<axum::http::Uri>().is_ok_and(|uri| {
         let named = uri.host().is_some_and(|host| !host.is_empty());
         matches!(uri.scheme_str(), Some("http" | "https")) && named && uri.query().is_none()
     })
-}
-
-/// The kind of a secret, never a part of it.
-fn mask(secret: &str) -> String {
-    let prefix = if secret.starts_with("muxi_sk_") { "muxi_sk_" } else { "" };
-    format!("{prefix}…")
 }
 
 #[cfg(test)]

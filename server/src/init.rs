@@ -5,6 +5,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use muxi_contract::keys::Role;
+
+use crate::auth::keys::{new_secret, random_hex};
 use crate::config::{Config, KeyConfig};
 
 /// What `init` made.
@@ -31,8 +34,10 @@ pub enum InitError {
 pub fn init(path: &Path, host: &str, port: u16) -> Result<Initialised, InitError> {
     let key = KeyConfig {
         id: format!("muxi_pk_{}", random_hex::<12>()?),
-        secret: format!("muxi_sk_{}", random_hex::<28>()?),
+        secret: new_secret()?,
         label: "made by init".to_owned(),
+        role: Role::Admin,
+        expires: None,
     };
     let server_id = format!("server-{}", random_hex::<4>()?);
     let text = render(&server_id, host, port, &key);
@@ -64,12 +69,6 @@ fn render(server_id: &str, host: &str, port: u16, key: &KeyConfig) -> String {
          formations:\n  port_range_start: 8000\n  port_range_end: 9000\n",
         key.id, key.secret, key.label
     )
-}
-
-fn random_hex<const BYTES: usize>() -> Result<String, getrandom::Error> {
-    let mut bytes = [0u8; BYTES];
-    getrandom::fill(&mut bytes)?;
-    Ok(hex::encode(bytes))
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@
 pub mod acts;
 pub mod app;
 pub mod ask;
+pub mod audit;
+pub mod auth;
 pub mod backup;
 pub mod bundles;
 pub mod client_address;
@@ -21,6 +23,7 @@ pub mod init;
 pub mod jail;
 pub mod layout;
 mod listeners;
+pub mod local;
 pub mod logs;
 pub mod metrics;
 mod notify;

@@ -53,6 +53,8 @@ fn main() -> ExitCode {
             "this program does not replace itself; install the new version as you installed this one, \
              then restart the manager: formations and data stay"
         )),
+        Command::Keys(command) => command.run(&folders),
+        Command::Audit(command) => command.run(&folders),
         Command::Config(command) => command.run(&folders),
         Command::Version => Ok(args::print(&format!("muxi-server {}\n", muxi_server::VERSION))),
     };

@@ -1,5 +1,6 @@
 //! The real binaries as separate processes, one module a scenario.
 
+mod audit;
 mod auth;
 mod backup;
 mod boot;
@@ -13,6 +14,7 @@ mod doctor;
 mod download;
 mod fault_matrix;
 mod hostile;
+mod keys;
 mod local_model;
 mod logs;
 mod manager_kill9;
@@ -29,6 +31,7 @@ mod rollout;
 mod sandbox;
 mod service;
 mod shutdown;
+mod signatures;
 mod snapshot;
 mod tls;
 mod webhooks;

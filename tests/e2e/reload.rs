@@ -63,13 +63,13 @@ async fn a_new_key_counts_at_once_and_a_removed_one_no_longer() {
 async fn a_faulty_configuration_changes_nothing_and_all_its_faults_are_named() {
     let mut daemon = Daemon::start().await;
     edit(&daemon, |config| {
-        config["auth"]["keys"] = json!([]);
+        config["auth"]["keys"] = json!([{"id": "", "secret": "s"}]);
         config["logging"] = json!({"level": "loud"});
         config["limits"] = json!({"entries": 0});
     });
     let (output, said) = run(&daemon, &["reload"]);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    for fault in ["auth.keys is empty", "logging.level must be", "limits.entries must be 1 to"] {
+    for fault in ["every key needs an id", "logging.level must be", "limits.entries must be 1 to"] {
         assert!(said.contains(fault), "{said}");
         assert!(daemon.log().contains(fault), "{}", daemon.log());
     }

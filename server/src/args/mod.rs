@@ -1,10 +1,12 @@
 //! The command line of the daemon: one file a family of commands.
 
+mod audit;
 mod backup;
 mod config;
 pub(crate) mod control;
 mod doctor;
 mod init;
+mod keys;
 mod service;
 mod start;
 
@@ -13,11 +15,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use self::audit::AuditCommand;
 pub(crate) use self::backup::{BackupArgs, RestoreArgs};
 pub(crate) use self::config::ConfigCommand;
 pub(crate) use self::control::StopArgs;
 pub(crate) use self::doctor::{DoctorArgs, StatusArgs};
 pub(crate) use self::init::InitArgs;
+pub(crate) use self::keys::KeysCommand;
 pub(crate) use self::service::ServiceCommand;
 pub(crate) use self::start::StartArgs;
 
@@ -62,6 +66,12 @@ pub(crate) enum Command {
     /// Keep the manager running under systemd, for the machine or for one user.
     #[command(subcommand)]
     Service(ServiceCommand),
+    /// Make, list, rotate and revoke the keys that may manage.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Look at what was asked of the manager, and check that the record is whole.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -79,4 +89,17 @@ pub(crate) fn print(text: &str) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// Rows with their columns aligned.
+fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
 }

@@ -24,7 +24,9 @@ use super::{
 use crate::layout::Layout;
 
 /// At the top of the data folder: what is this run's alone, and what is copied by name.
-const NOT_COPIED: [&str; 9] = [
+const NOT_COPIED: [&str; 10] = [
+    // It opens what is sealed in the rest; it is here only where both folders are one.
+    "manager.key",
     "run",
     "tmp",
     "reserve",

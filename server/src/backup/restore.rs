@@ -30,7 +30,8 @@ use crate::supervisor::process;
 const ENTRIES_MAX: usize = 4_000_000;
 const CONTENTS_BYTES_MAX: u64 = 1 << 30;
 /// At the top of a data folder: not part of what a manager has stored.
-const NOT_DATA: [&str; 4] = ["manager.lock", "reserve", "restore-unfinished", "config.yaml"];
+const NOT_DATA: [&str; 5] =
+    ["manager.lock", "reserve", "restore-unfinished", "config.yaml", "manager.key"];
 
 /// Replaces what is in the data folder. It blocks.
 pub fn restore(layout: &Layout, options: &RestoreOptions) -> Result<Restored, RestoreError> {

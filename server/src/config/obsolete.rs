@@ -28,7 +28,7 @@ const OBSOLETE: &[(&str, &str)] = &[
     ("runtime.sif_base_url", "the runtime is a program beside the manager"),
     ("runtime.runtime_runner_image", "the runtime is a program beside the manager"),
     ("rce", "skill execution is not built in this version"),
-    ("logging.audit_log", "the audit log is not built in this version"),
+    ("logging.audit_log", "the audit log lies in the store; `muxi-server audit list` shows it"),
 ];
 
 /// Takes a dotted path out of a mapping; whether it was there.

@@ -59,6 +59,11 @@ impl Folders {
         }
     }
 
+    /// Opens what is sealed in the data folder; so it lies beside the configuration.
+    pub fn master_key(&self) -> PathBuf {
+        self.config.join("manager.key")
+    }
+
     pub fn config_file(&self) -> PathBuf {
         self.config.join("config.yaml")
     }

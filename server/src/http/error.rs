@@ -1,5 +1,7 @@
 //! From use-case errors to answers: the one place of the manager that picks statuses and words.
 
+use std::time::Duration;
+
 use axum::extract::Request;
 use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, Method, StatusCode, header};
@@ -9,6 +11,8 @@ use muxi_contract::RequestId;
 use muxi_contract::management::{Failed, Problem, ProblemKind};
 
 use crate::acts::{ActError, DeployError};
+use crate::auth::calls::CallRefusal;
+use crate::auth::keys::KeyError;
 use crate::bundles::{PrepareError, ReceiveError};
 use crate::disk::{self, DiskLow};
 use crate::download::DownloadError;
@@ -28,17 +32,24 @@ pub(crate) struct Failure {
 /// Writes the bodies of failures, which need the request's id.
 pub(super) async fn render(request: Request, next: Next) -> Response {
     let id = request.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default();
-    let mut response = next.run(request).await;
+    rendered(next.run(request).await, &id)
+}
+
+/// The answer with its body; which failure it was stays with it.
+pub(super) fn rendered(mut response: Response, request_id: &str) -> Response {
     let Some(failure) = response.extensions_mut().remove::<Failure>() else { return response };
+    let kind = failure.kind;
     let problem =
-        Problem { details: failure.details, ..Problem::new(failure.kind, failure.message, &id) };
+        Problem { details: failure.details, ..Problem::new(kind, failure.message, request_id) };
     let mut rendered = (response.status(), axum::Json(problem)).into_response();
     // What the failure said in headers stays said.
-    for name in [header::ALLOW, header::WWW_AUTHENTICATE] {
+    for name in [header::ALLOW, header::WWW_AUTHENTICATE, header::RETRY_AFTER, header::CONNECTION] {
         if let Some(value) = response.headers_mut().remove(&name) {
             rendered.headers_mut().insert(name, value);
         }
     }
+    *rendered.extensions_mut() = std::mem::take(response.extensions_mut());
+    rendered.extensions_mut().insert(kind);
     rendered
 }
 
@@ -56,6 +67,16 @@ pub(super) async fn method_not_allowed(request: Request) -> Failure {
 impl Failure {
     pub(crate) fn new(kind: ProblemKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), details: Vec::new() }
+    }
+
+    /// A failure with the wait that its answer asks for, rounded up to whole seconds.
+    pub(super) fn later(kind: ProblemKind, message: impl Into<String>, wait: Duration) -> Response {
+        let seconds = wait.as_secs_f64().ceil().max(1.0);
+        let mut response = Self::new(kind, message).into_response();
+        if let Ok(value) = HeaderValue::from_str(&format!("{seconds:.0}")) {
+            response.headers_mut().insert(header::RETRY_AFTER, value);
+        }
+        response
     }
 
     pub(super) fn unknown_formation() -> Self {
@@ -124,6 +145,7 @@ impl From<StoreError> for Failure {
             ),
             StoreError::Sqlite(_)
             | StoreError::Newer { .. }
+            | StoreError::Older { .. }
             | StoreError::Unreadable(_)
             | StoreError::Copy { .. }
             | StoreError::Closed => Self::internal(&error),
@@ -237,6 +259,36 @@ impl From<DownloadError> for Failure {
             }
             DownloadError::Database(_) | DownloadError::DatabaseBusy(_) => Self::internal(&error),
         }
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Store(error) => error.into(),
+            KeyError::NoMasterKey | KeyError::Random(_) => Self::internal(&error),
+            KeyError::Unknown(_) => Self::new(ProblemKind::NotFound, error.to_string()),
+            KeyError::Label => Self::new(ProblemKind::ValidationError, error.to_string()),
+            KeyError::Configured(_)
+            | KeyError::LastAdmin(_)
+            | KeyError::Revoked(_)
+            | KeyError::TooMany => Self::new(ProblemKind::Conflict, error.to_string()),
+        }
+    }
+}
+
+impl From<CallRefusal> for Failure {
+    fn from(refusal: CallRefusal) -> Self {
+        let kind = match refusal {
+            CallRefusal::UsedSignature => ProblemKind::Unauthorized,
+            CallRefusal::OtherCall | CallRefusal::Unknown | CallRefusal::NotKept(_) => {
+                ProblemKind::Conflict
+            }
+            CallRefusal::TooMany => ProblemKind::TooManyRequests,
+            CallRefusal::DiskFull => ProblemKind::InsufficientStorage,
+            CallRefusal::Failed => ProblemKind::InternalError,
+        };
+        Self::new(kind, refusal.to_string())
     }
 }
 

@@ -1,27 +1,32 @@
 //! The management API. Handlers read the request, call an act, and write the answer; what an
 //! answer to a failure looks like is decided in `error` alone.
 
+mod audit;
 mod auth;
 mod download;
 mod error;
 mod events;
 mod formations;
+mod keys;
 mod logs;
 mod metrics;
 mod observe;
 mod operations;
+mod replay;
 mod rollouts;
 mod room;
 mod server;
+mod signed_body;
 mod uploads;
 mod webhooks;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware::Next;
-use axum::routing::{any, get, post, put};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::routing::{any, delete, get, post, put};
 use muxi_service::request_id;
 
+use self::auth::discard;
 use self::error::Failure;
 use crate::client_address;
 use crate::proxy;
@@ -34,7 +39,7 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         client_address::layer(State(trusted), request, next).await
     };
     // Set around what takes a body to the disk; methods that are added behind it stay free.
-    let room = || axum::middleware::from_fn_with_state(supervisor.clone(), room::layer);
+    let room = || from_fn_with_state(supervisor.clone(), room::layer);
     let management = Router::new()
         .route("/rpc/formations", post(uploads::deploy).route_layer(room()).get(formations::list))
         .route(
@@ -64,7 +69,11 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .route("/rpc/formations/{id}/update", post(unbuilt))
         .route("/rpc/formations/{id}/update/stream", post(unbuilt))
         .route("/rpc/formations/{id}/logs/stream", get(logs::stream))
-        .route("/rpc/server/logs", get(unbuilt))
+        .route("/rpc/server/logs", get(audit::logs))
+        .route("/rpc/audit", get(audit::list))
+        .route("/rpc/keys", get(keys::list).post(keys::add))
+        .route("/rpc/keys/{id}", delete(keys::revoke))
+        .route("/rpc/keys/{id}/rotate", post(keys::rotate))
         .route("/rpc/events", get(events::list))
         .route("/rpc/webhooks", get(webhooks::list))
         .route("/rpc/webhooks/{id}/test", post(webhooks::test))
@@ -73,7 +82,7 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .route("/rpc/dev/run", post(unbuilt))
         .route("/rpc/dev/stop", post(unbuilt))
         // Behind the routes, so that an unknown path is 404 before a key is asked for.
-        .route_layer(axum::middleware::from_fn_with_state(supervisor.clone(), auth::layer));
+        .route_layer(from_fn_with_state(supervisor.clone(), auth::layer));
     let own = Router::new()
         .route("/health", get(server::health))
         .route("/ping", get(server::ping))
@@ -97,6 +106,8 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .layer(axum::middleware::from_fn_with_state(supervisor.clone(), observe::proxied));
     own.merge(proxied)
         .with_state(supervisor.clone())
+        // Within what writes bodies, so that it sees which failure it was.
+        .layer(from_fn_with_state(supervisor.clone(), audit::layer))
         // Gives failures their bodies, which name the request.
         .layer(axum::middleware::from_fn(error::render))
         // Who asks is known to all that follows.

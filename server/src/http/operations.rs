@@ -22,6 +22,7 @@ use serde::Deserialize;
 
 use super::error::Failure;
 use super::formations::rfc3339;
+use super::replay;
 use crate::acts;
 use crate::store::operations::{self, Operation, OperationEvent};
 use crate::supervisor::Supervisor;
@@ -90,6 +91,7 @@ pub(super) fn frames(
     operation: String,
     seq: u64,
 ) -> impl Stream<Item = Bytes> + Send + use<> {
+    replay::note_operation(supervisor, &operation);
     let context = supervisor.context();
     let stopping = context.shutdown.stopping.clone();
     let told = Arc::new(AtomicBool::new(false));
@@ -133,6 +135,7 @@ pub(super) async fn outcome(
     supervisor: &Supervisor,
     operation: String,
 ) -> Result<Completed, Failure> {
+    replay::note_operation(supervisor, &operation);
     let context = supervisor.context();
     let mut events = pin!(
         acts::follow(&context.store, operation, 0)

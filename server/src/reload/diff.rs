@@ -196,8 +196,13 @@ mod tests {
 
     #[test]
     fn each_change_is_applied_or_named() {
-        let key =
-            || KeyConfig { id: "k".into(), secret: "muxi_sk_hidden".into(), label: "l".into() };
+        let key = || KeyConfig {
+            id: "k".into(),
+            secret: "muxi_sk_hidden".into(),
+            label: "l".into(),
+            role: muxi_contract::keys::Role::Admin,
+            expires: None,
+        };
         let cases: [(Edit, &[&str], &[&str]); 6] = [
             (|_| {}, &[], &[]),
             (

@@ -205,7 +205,6 @@ fn server_id(connection: &Connection) -> Result<String, StoreError> {
 fn meaning(kind: OperationKind, end: &OperationEvent) -> Option<EventKind> {
     use OperationKind::{Delete, Deploy, Restart, Rollback, Start, Stop, Update};
     match (kind, end) {
-        (_, OperationEvent::Progress(_)) => None,
         (Deploy, OperationEvent::Complete(_)) => Some(EventKind::Deployed),
         (Deploy, OperationEvent::Error(_)) => Some(EventKind::DeployFailed),
         (Update, OperationEvent::Complete(_)) => Some(EventKind::Updated),
@@ -214,7 +213,8 @@ fn meaning(kind: OperationKind, end: &OperationEvent) -> Option<EventKind> {
         (Start | Restart, OperationEvent::Complete(_)) => Some(EventKind::Started),
         (Stop, OperationEvent::Complete(_)) => Some(EventKind::Stopped),
         (Delete, OperationEvent::Complete(_)) => Some(EventKind::Deleted),
-        (Start | Restart | Stop | Delete, OperationEvent::Error(_)) => None,
+        (_, OperationEvent::Progress(_))
+        | (Start | Restart | Stop | Delete, OperationEvent::Error(_)) => None,
     }
 }
 

@@ -3,12 +3,15 @@
 //! Invariants: one thread owns the database, so only this module writes it; a command is one
 //! closure in one transaction; what `write` answered is on the disk.
 
+pub mod audit;
+pub mod calls;
 pub mod deliveries;
 pub mod events;
 pub mod formations;
 pub mod generations;
 pub mod holds;
 pub mod instances;
+pub mod keys;
 mod migrate;
 pub mod operations;
 pub mod outcomes;
@@ -49,6 +52,10 @@ pub enum StoreError {
          that it made"
     )]
     Newer { found: i64, known: i64 },
+    #[error(
+        "the manager that runs is of an older version (its database {found}, ours {known}); restart it first"
+    )]
+    Older { found: i64, known: i64 },
     #[error("failed to copy the database to {path} before its migration")]
     Copy { path: std::path::PathBuf, source: std::io::Error },
     #[error("a stored value is not readable: {0}")]
@@ -76,9 +83,38 @@ const QUEUED_CHANGES_MAX: usize = 256;
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
     include_str!("migrations/0004.sql"),
     include_str!("migrations/0006.sql"),
 ];
+
+/// Opens or creates the database and brings it to the newest version: for whoever is alone with it.
+pub fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let mut connection = open(path)?;
+    migrate::migrate(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// Opens the database beside a manager that works on it, which must be of the same version.
+pub fn connect_beside(path: &Path) -> Result<Connection, StoreError> {
+    let connection = open(path)?;
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let known = VERSION;
+    match found.cmp(&known) {
+        std::cmp::Ordering::Greater => Err(StoreError::Newer { found, known }),
+        std::cmp::Ordering::Less => Err(StoreError::Older { found, known }),
+        std::cmp::Ordering::Equal => Ok(connection),
+    }
+}
+
+/// A database with all tables and without a file.
+#[cfg(test)]
+pub(crate) fn in_memory() -> Connection {
+    let mut connection = Connection::open_in_memory().unwrap();
+    connection.execute_batch("PRAGMA foreign_keys = ON").unwrap();
+    migrate::migrate(&mut connection, Path::new(":memory:")).unwrap();
+    connection
+}
 
 /// The newest version of the database.
 #[expect(clippy::cast_possible_wrap, reason = "migrations are few")]
@@ -91,14 +127,7 @@ impl Store {
     pub fn open(path: &Path, reserve: Reserve) -> Result<Self, StoreError> {
         // The log beside the database is made anew with every start.
         reserve.give_way();
-        let mut connection = Connection::open(path)?;
-        connection.busy_timeout(Duration::from_secs(5))?;
-        // FULL: an intent that was answered must survive a power cut, too.
-        connection.execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-             PRAGMA cache_size = -512;",
-        )?;
-        migrate::migrate(&mut connection, path)?;
+        let mut connection = connect(path)?;
         let (newest_event, _) = watch::channel(events::newest(&connection)?);
         let (commands, mut queue) = mpsc::channel::<Command>(QUEUED_COMMANDS_MAX);
         std::thread::Builder::new()
@@ -217,5 +246,16 @@ impl StoreError {
 pub fn create(path: &Path) -> Result<Connection, StoreError> {
     let mut connection = Connection::open(path)?;
     migrate::migrate(&mut connection, path)?;
+    Ok(connection)
+}
+
+fn open(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    // FULL: an intent that was answered must survive a power cut, too.
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+         PRAGMA cache_size = -512;",
+    )?;
     Ok(connection)
 }

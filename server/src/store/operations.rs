@@ -4,7 +4,7 @@ use muxi_contract::FormationId;
 use muxi_contract::management::{Completed, Failed, Progress};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{StoreError, events};
+use super::{StoreError, audit, events};
 
 /// What an operator asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +103,11 @@ pub fn append(
         "UPDATE operations SET state = ?2, finished_at_ms = ?3 WHERE id = ?1",
         params![operation, state, now_ms],
     )?;
+    let error = match event {
+        OperationEvent::Error(failed) => Some(failed.error),
+        OperationEvent::Progress(_) | OperationEvent::Complete(_) => None,
+    };
+    audit::append_operation(connection, operation, error, now_ms)?;
     events::record_end(connection, operation, event, now_ms)
 }
 

@@ -24,6 +24,8 @@ use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
 use tokio::sync::{RwLock, Semaphore, mpsc};
 
 use self::process::Reaper;
+use crate::audit::Recorder;
+use crate::auth::Auth;
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::layout::Layout;
@@ -42,6 +44,8 @@ use crate::webhooks::Webhooks;
 #[derive(Debug)]
 pub struct Context {
     pub store: Store,
+    pub auth: Auth,
+    pub audit: Recorder,
     /// As it was at the start; right for what a reload does not change.
     pub config: Config,
     pub live: Live,

@@ -3,11 +3,13 @@
 //! Invariants: no runtime and no server library is used here, so that a client, a test and both
 //! binaries share one truth; nothing here does I/O or reads a clock.
 
+pub mod audit;
 pub mod chat;
 pub mod confinement;
 pub mod envelope;
 pub mod events;
 pub mod ids;
+pub mod keys;
 pub mod launch;
 pub mod logs;
 pub mod management;

@@ -32,6 +32,10 @@ pub struct Problem {
 pub enum ProblemKind {
     /// The signature is missing, malformed, expired or wrong.
     Unauthorized,
+    /// The key's role does not allow it; the message names the role that does.
+    Forbidden,
+    /// Too many failed attempts, or more calls than are kept track of; `Retry-After` says when.
+    TooManyRequests,
     NotFound,
     MethodNotAllowed,
     /// The request itself is wrong: a header, a query, a content type.
@@ -373,12 +377,14 @@ impl ProblemKind {
             | Self::NoUpdateInProgress
             | Self::HealthCheckFailed => 400,
             Self::Unauthorized => 401,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::UploadTimeout => 408,
             Self::FormationExists | Self::Conflict | Self::NoChange | Self::Cancelled => 409,
             Self::PreconditionFailed => 412,
             Self::BundleTooLarge => 413,
+            Self::TooManyRequests => 429,
             Self::InternalError | Self::SpawnError | Self::Interrupted => 500,
             Self::NotImplemented => 501,
             Self::NoFreePort | Self::ShuttingDown => 503,

@@ -410,6 +410,23 @@ impl Daemon {
         rows.map(|port| port.expect("a port")).collect()
     }
 
+    /// Changes the manager's store behind its back.
+    pub fn execute(&self, sql: &str) -> Result<(), String> {
+        let path = self.data_dir().join("manager.db");
+        let db = rusqlite::Connection::open(path).expect("the manager's store");
+        db.busy_timeout(PATIENCE).expect("a timeout");
+        db.execute_batch(sql).map_err(|error| error.to_string())
+    }
+
+    /// The number that a query of the manager's store gives.
+    pub fn count(&self, sql: &str) -> i64 {
+        let path = self.data_dir().join("manager.db");
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let db = rusqlite::Connection::open_with_flags(path, flags).expect("the manager's store");
+        db.busy_timeout(PATIENCE).expect("a timeout");
+        db.query_row(sql, [], |row| row.get(0)).expect("a number")
+    }
+
     // --- signed calls ---
 
     /// A signed request.
