@@ -53,6 +53,7 @@ impl Receiver {
         receiver
     }
 
+    #[expect(clippy::unused_async, reason = "handlers are async")]
     async fn take(
         State(receiver): State<Self>,
         headers: HeaderMap,
@@ -113,7 +114,7 @@ impl Receiver {
     }
 }
 
-fn with_webhook(receiver: &Receiver, more: Value) -> Builder {
+fn with_webhook(receiver: &Receiver, more: &Value) -> Builder {
     let mut webhook = json!({
         "id": "ops",
         "url": format!("http://127.0.0.1:{}/hook", receiver.port),
@@ -139,7 +140,7 @@ fn verify(hit: &Hit) {
 #[tokio::test]
 async fn every_turn_of_a_formations_life_is_told_in_order() {
     let (receiver, llm) = (Receiver::start().await, FakeLlm::start().await);
-    let daemon = with_webhook(&receiver, json!({}))
+    let daemon = with_webhook(&receiver, &json!({}))
         .config(json!({"formations": {"max_restarts": 2, "restart_delay": 0}}))
         .switched()
         .start()
@@ -203,7 +204,7 @@ async fn what_is_refused_comes_again_and_keeps_its_order() {
     let (receiver, llm) = (Receiver::start().await, FakeLlm::start().await);
     let mut daemon = with_webhook(
         &receiver,
-        json!({"events": [
+        &json!({"events": [
             "formation.deployed", "formation.stopped", "formation.started", "formation.deleted",
         ]}),
     )
@@ -269,7 +270,7 @@ async fn a_webhook_is_shown_without_secrets_and_can_be_tested_and_changed() {
     let receiver = Receiver::start().await;
     let mut daemon = with_webhook(
         &receiver,
-        json!({"secret": null, "secret_file": "SECRET", "max_attempts": 2}),
+        &json!({"secret": null, "secret_file": "SECRET", "max_attempts": 2}),
     )
     .install();
     // Secrets in files are read for each delivery; one that is not there is told at the start.

@@ -10,6 +10,7 @@ use std::fs::{self, Metadata};
 use std::io::ErrorKind::NotFound;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use muxi_contract::FormationId;
@@ -39,7 +40,10 @@ const NOT_COPIED: [&str; 10] = [
 ];
 const LOGS: &str = "logs";
 /// Rounds before a manager that deploys all the time is left alone.
-const ROUNDS_MAX: usize = 10;
+const ROUNDS_MAX: usize = 50;
+/// Rounds in which the same was missing before it is taken for lost.
+const IN_VAIN_MAX: usize = 5;
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How a file may be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,13 +142,19 @@ impl Copying<'_> {
             self.enter(&folder)?;
         }
         let mut was_missing = Named::default();
+        let mut in_vain = 0;
         for round in 0..ROUNDS_MAX {
             let database = self.database(options.formation.as_ref())?;
             let missing = self.missing(database::named(&database)?);
             if missing == Named::default() && round > 0 {
                 return Ok(database);
             }
-            if let Some(path) = self.first_of(&missing).filter(|_| missing == was_missing) {
+            in_vain = if missing == was_missing { in_vain + 1 } else { 0 };
+            if in_vain > 0 {
+                // Files and rows do not go at the same moment.
+                std::thread::sleep(PAUSE);
+            }
+            if let Some(path) = self.first_of(&missing).filter(|_| in_vain == IN_VAIN_MAX) {
                 return Err(BackupError::Missing(path));
             }
             self.copy(&missing)?;

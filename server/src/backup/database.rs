@@ -71,8 +71,11 @@ pub(super) fn named(database: &Path) -> Result<Named, BackupError> {
     let failed = |source| BackupError::Database { path: database.to_owned(), source };
     let read = || -> rusqlite::Result<Named> {
         let db = Connection::open(database)?;
-        let mut statement =
-            db.prepare("SELECT formation, generation, bundle_sha256 FROM generations")?;
+        // Of what is being removed the files go first.
+        let mut statement = db.prepare(
+            "SELECT g.formation, g.generation, g.bundle_sha256 FROM generations g
+                 JOIN formations f ON f.id = g.formation WHERE f.desired_state <> 'removed'",
+        )?;
         let rows = statement.query_map([], |row| {
             Ok((row.get::<_, String>(0)?, row.get::<_, u64>(1)?, row.get::<_, String>(2)?))
         })?;

@@ -141,7 +141,7 @@ fn prepare(staging: &TempDir, contents: &Contents) -> Result<Vec<RestoredFormati
             "SELECT f.id, f.generation, f.desired_state, p.port, g.version FROM formations f
              JOIN ports p ON p.formation = f.id
              JOIN generations g ON g.formation = f.id AND g.generation = f.generation
-             ORDER BY f.id",
+             WHERE f.desired_state <> 'removed' ORDER BY f.id",
         )?;
         let rows = statement.query_map([], |row| {
             let (id, state, port): (String, String, u16) = (row.get(0)?, row.get(2)?, row.get(3)?);

@@ -13,6 +13,7 @@ use crate::running;
 use crate::store;
 use crate::store::formations::{FIRST, NewFormation};
 use crate::store::generations::NewGeneration;
+use crate::supervisor::lifecycle::DesiredState;
 
 struct Folders {
     folder: TempDir,
@@ -252,6 +253,19 @@ fn a_formation_that_is_deployed_meanwhile_is_whole_or_not_there() {
     restore(&target, &folders.restore_options()).unwrap();
     let late = target.generation(&"late-one".parse().unwrap(), FIRST);
     assert_eq!(fs::read_to_string(late.join("formation.afs")).unwrap(), "late-one");
+}
+
+#[test]
+fn what_is_being_removed_is_not_missed() {
+    let folders = Folders::new();
+    let db = Connection::open(folders.layout.database()).unwrap();
+    let id = "two-two".parse().unwrap();
+    let removed = store::formations::set_desired(&db, &id, DesiredState::Removed, false, 2);
+    removed.unwrap();
+    fs::remove_dir_all(folders.layout.formation(&id)).unwrap();
+    assert_eq!(folders.back_up(&folders.options()).unwrap().formations.len(), 1);
+    let restored = restore(&folders.elsewhere(), &folders.restore_options()).unwrap();
+    assert_eq!(restored.formations.len(), 1);
 }
 
 #[test]
