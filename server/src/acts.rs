@@ -2,6 +2,7 @@
 //! transaction; then the formation's actor is nudged, and followers read the stored progress.
 
 mod deploy;
+mod draft;
 mod follow;
 mod rollout;
 

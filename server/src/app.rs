@@ -16,6 +16,7 @@ use crate::auth::Auth;
 use crate::bundles;
 use crate::config::{Config, Folders};
 use crate::disk::{Disk, Reserve};
+use crate::drafts::Drafts;
 use crate::http;
 use crate::listeners::Listeners;
 use crate::logs::{self, CountCache};
@@ -109,6 +110,7 @@ impl Manager {
             models_dir: models_dir(&config.runtime.models_dir),
             config,
             live,
+            draft_files: Drafts::new(layout.clone()),
             layout,
             disk,
             sandbox,
@@ -118,6 +120,7 @@ impl Manager {
             starts,
             bundle_files: RwLock::default(),
             routes: Routes::default(),
+            drafts: Routes::default(),
             webhooks: Webhooks::default(),
             reaper: Reaper::start()?,
             tasks,
@@ -183,7 +186,7 @@ impl Manager {
 /// Each formation with its generations, and the archives in use.
 fn kept_files(db: &rusqlite::Connection) -> Result<(Vec<bundles::Kept>, Vec<String>), StoreError> {
     let mut stored = Vec::new();
-    for formation in formations::all(db)? {
+    for formation in formations::with_drafts(db)? {
         let kept = generations::of(db, &formation.id)?.iter().map(|it| it.number).collect();
         stored.push(bundles::Kept { formation: formation.id, generations: kept });
     }

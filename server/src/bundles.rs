@@ -4,14 +4,16 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::StreamExt as _;
 use muxi_contract::FormationId;
-use muxi_formation::{Diagnostic, Loaded, Resolve, UnpackError, UnpackLimits, Unpacked};
+use muxi_formation::{
+    Diagnostic, Loaded, PackError, PackOptions, Resolve, UnpackError, UnpackLimits, Unpacked,
+};
 use muxi_service::discard;
 use sha2::{Digest as _, Sha256};
 use tempfile::{TempDir, TempPath};
@@ -107,6 +109,20 @@ async fn stream_to_disk(
     Ok(Upload { path, sha256: hex::encode(hash.finalize()) })
 }
 
+/// Packs a folder as if it had been uploaded. It blocks.
+pub fn from_folder(folder: &Path, id: &FormationId, layout: &Layout) -> Result<Upload, PackError> {
+    let failed = |source| PackError::Write { entry: id.to_string(), source };
+    let (mut file, path) = tempfile::Builder::new()
+        .prefix("upload-")
+        .tempfile_in(layout.uploads())
+        .map_err(failed)?
+        .into_parts();
+    muxi_formation::pack(folder, id, PackOptions::default(), &mut file)?;
+    file.sync_all().map_err(failed)?;
+    let sha256 = hash(&path).map_err(failed)?;
+    Ok(Upload { path, sha256 })
+}
+
 /// Unpacks an upload aside and checks it. It blocks.
 pub fn prepare(upload: Upload, layout: &Layout, limits: &Limits) -> Result<Prepared, PrepareError> {
     let aside = tempfile::Builder::new()
@@ -128,7 +144,7 @@ pub fn prepare(upload: Upload, layout: &Layout, limits: &Limits) -> Result<Prepa
 }
 
 /// Takes a formation's folder away at once and then deletes it.
-fn remove_folder(layout: &Layout, folder: &Path) -> io::Result<()> {
+pub(crate) fn remove_folder(layout: &Layout, folder: &Path) -> io::Result<()> {
     let grave = match tempfile::Builder::new().prefix("removed-").tempdir_in(layout.uploads()) {
         // A full disk has no room for another folder, and this is what frees it.
         Err(error) if disk::is_full(&error) && folder.exists() => {
@@ -147,7 +163,9 @@ fn remove_folder(layout: &Layout, folder: &Path) -> io::Result<()> {
 ///
 /// The store still knows the formation, so that nobody can deploy it anew in between.
 pub fn remove_formation(layout: &Layout, id: &FormationId) {
-    report(&layout.formation(id), remove_folder(layout, &layout.formation(id)));
+    // The data of a draft is for its next run.
+    let folder = if id.is_draft() { layout.generations(id) } else { layout.formation(id) };
+    report(&folder, remove_folder(layout, &folder));
 }
 
 /// Removes the files of one generation, if there are any. It blocks.
@@ -188,6 +206,11 @@ pub fn sweep(layout: &Layout, stored: &[Kept], used: &[String]) {
     let known: BTreeSet<PathBuf> =
         stored.iter().map(|it| layout.formation(&it.formation)).collect();
     for path in entries(&layout.formations()).filter(|path| !known.contains(path)) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(draft) = FormationId::from_stored(&name).ok().filter(FormationId::is_draft) {
+            remove_formation(layout, &draft);
+            continue;
+        }
         tracing::info!(path = %path.display(), "removing what an unfinished deploy left");
         report(&path, remove_folder(layout, &path));
     }
@@ -217,6 +240,16 @@ impl Prepared {
             File::open(folder)?.sync_all()?;
         }
         Ok(())
+    }
+}
+
+fn hash(path: &Path) -> io::Result<String> {
+    let (mut file, mut hash, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 64 << 10]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex::encode(hash.finalize())),
+            bytes => hash.update(&buffer[..bytes]),
+        }
     }
 }
 

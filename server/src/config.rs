@@ -6,6 +6,7 @@
 mod audit;
 mod auth;
 mod confinement;
+mod dev;
 mod limits;
 mod logs;
 mod obsolete;
@@ -31,6 +32,7 @@ pub use self::auth::{AuthConfig, KeyConfig};
 pub use self::confinement::{
     FormationLimits, FormationOverride, LimitsOverride, SandboxMode, UID_RANGE, UserIsolation,
 };
+pub use self::dev::DevConfig;
 pub use self::limits::Limits;
 pub use self::logs::ByteSize;
 pub use self::proxy::{BreakerConfig, CorsConfig, ProxyConfig, SdkConfig};
@@ -51,6 +53,7 @@ pub struct Config {
     pub auth: AuthConfig,
     pub audit: AuditConfig,
     pub formations: FormationsConfig,
+    pub dev: DevConfig,
     pub proxy: ProxyConfig,
     pub sdk: SdkConfig,
     pub runtime: RuntimeConfig,
@@ -123,6 +126,9 @@ pub struct FormationsConfig {
     /// The first id is the group of all formations; each formation gets one of the next.
     pub uid_range_start: u32,
     pub deployment: DeploymentConfig,
+    /// Absolute paths of this machine's folders from which deploys may name a bundle by its path.
+    /// Callers on this machine may also name one in the temporary and in the manager's home folder.
+    pub bundle_roots: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -310,6 +316,8 @@ impl Config {
             proxies,
             self.proxy.faults(),
             self.sdk.faults(),
+            self.dev.faults(),
+            dev::absolute("formations.bundle_roots", &formations.bundle_roots),
             webhooks::faults(&self.webhooks),
             confinement::faults(formations, self.limits.bundle_bytes),
         ];
@@ -379,6 +387,7 @@ impl Default for FormationsConfig {
             user_isolation: UserIsolation::default(),
             uid_range_start: 200_000,
             deployment: DeploymentConfig::default(),
+            bundle_roots: Vec::new(),
         }
     }
 }

@@ -24,7 +24,14 @@ impl Layout {
     pub fn create(&self) -> io::Result<()> {
         let mut private = fs::DirBuilder::new();
         private.recursive(true).mode(0o700);
-        for folder in [self.formations(), self.bundles(), self.logs(), self.run(), self.uploads()] {
+        for folder in [
+            self.formations(),
+            self.drafts(),
+            self.bundles(),
+            self.logs(),
+            self.run(),
+            self.uploads(),
+        ] {
             private.create(folder)?;
         }
         Ok(())
@@ -80,7 +87,7 @@ impl Layout {
         self.generations(id).join(generation.to_string())
     }
 
-    /// What the formation's runtime owns; outlives every generation.
+    /// What the formation's runtime owns; outlives every generation; that of a draft its runs, too.
     pub fn formation_data(&self, id: &FormationId) -> PathBuf {
         self.formation(id).join("data")
     }
@@ -92,6 +99,21 @@ impl Layout {
 
     pub fn temp(&self, id: &FormationId, instance: u64) -> PathBuf {
         self.temps(id).join(instance.to_string())
+    }
+
+    /// What belongs to drafts; beside the formations, so that nothing that happens to those takes
+    /// them along.
+    pub fn drafts(&self) -> PathBuf {
+        self.root.join("drafts")
+    }
+
+    pub fn draft(&self, id: &FormationId) -> PathBuf {
+        self.drafts().join(id.as_str())
+    }
+
+    /// The files that become the bundle.
+    pub fn draft_files(&self, id: &FormationId) -> PathBuf {
+        self.draft(id).join("files")
     }
 
     pub fn bundles(&self) -> PathBuf {

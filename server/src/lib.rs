@@ -18,6 +18,7 @@ pub mod control;
 pub mod disk;
 pub mod doctor;
 pub mod download;
+pub mod drafts;
 mod http;
 pub mod init;
 pub mod jail;

@@ -1,5 +1,7 @@
 //! A bundle becomes a formation, or the next generation of one.
 
+use std::path::PathBuf;
+
 use muxi_contract::FormationId;
 use muxi_service::request_id;
 
@@ -75,9 +77,19 @@ impl Supervisor {
         prepared: Prepared,
         expected: &Expected,
     ) -> Result<String, DeployError> {
-        let context = self.context();
         check_expected(expected, &prepared)?;
         let id = prepared.loaded.manifest.id.clone();
+        self.begin_first(id, prepared, None).await
+    }
+
+    /// The first generation of what is not there yet.
+    pub(super) async fn begin_first(
+        &self,
+        id: FormationId,
+        prepared: Prepared,
+        source: Option<PathBuf>,
+    ) -> Result<String, DeployError> {
+        let context = self.context();
 
         // One deploy of an id at a time; the guard outlives the transaction that makes it known.
         let _claim = self.claim(&id, OperationKind::Deploy)?;
@@ -95,7 +107,8 @@ impl Supervisor {
         }
         let lease = context.ports.lease(&leased)?;
         let operation = new_operation(OperationKind::Deploy, &id, FIRST, request_id::current());
-        let new = NewFormation { id: id.clone(), port: lease.port, bundle: described(&prepared) };
+        let bundle = described(&prepared);
+        let new = NewFormation { id: id.clone(), port: lease.port, bundle, source };
         let (begun, now_ms) = (operation.clone(), context.clock.now_ms());
         let stored = self.place_and_store(&id, FIRST, prepared, move |tx| {
             formations::insert(tx, &new, now_ms)?;

@@ -121,7 +121,11 @@ pub(super) fn forget_processes(database: &Path) -> rusqlite::Result<()> {
         let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
         return Err(rusqlite::Error::SqliteFailure(corrupt, Some(fault)));
     }
-    db.execute("DELETE FROM instances", [])?;
+    // A draft ran from a folder that may be another one here, or none.
+    db.execute_batch(
+        "PRAGMA foreign_keys = ON; DELETE FROM formations WHERE id LIKE '%@draft';
+         DELETE FROM instances;",
+    )?;
     db.execute_batch("PRAGMA journal_mode = DELETE")
 }
 

@@ -93,7 +93,7 @@ impl Failure {
         Self::new(ProblemKind::NotImplemented, message)
     }
 
-    fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(super) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error, "a request failed");
         Self::new(ProblemKind::InternalError, "The manager failed; its log says why")
     }

@@ -3,7 +3,9 @@
 
 mod audit;
 mod auth;
+mod dev;
 mod download;
+mod drafts;
 mod error;
 mod events;
 mod formations;
@@ -15,13 +17,14 @@ mod operations;
 mod replay;
 mod rollouts;
 mod room;
+mod sdk;
 mod server;
 mod signed_body;
 mod uploads;
 mod webhooks;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::routing::{any, delete, get, post, put};
 use muxi_service::request_id;
@@ -40,6 +43,13 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
     };
     // Set around what takes a body to the disk; methods that are added behind it stay free.
     let room = || from_fn_with_state(supervisor.clone(), room::layer);
+    // As the published SDKs call it.
+    let sdk_deploys = Router::new()
+        .route("/rpc/formations/{id}/deploy", post(sdk::deploy))
+        .route("/rpc/formations/{id}/deploy/stream", post(sdk::deploy_stream))
+        .route("/rpc/formations/{id}/update", post(sdk::update))
+        .route("/rpc/formations/{id}/update/stream", post(sdk::update_stream))
+        .route_layer(room());
     let management = Router::new()
         .route("/rpc/formations", post(uploads::deploy).route_layer(room()).get(formations::list))
         .route(
@@ -63,11 +73,11 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .route("/rpc/server/status", get(server::status))
         .route("/rpc/formations/{id}/logs", get(logs::logs))
         .route("/rpc/formations/{id}/download", get(download::download))
-        .route("/rpc/formations/{id}/draft/files", post(unbuilt))
-        .route("/rpc/formations/{id}/deploy", post(unbuilt))
-        .route("/rpc/formations/{id}/deploy/stream", post(unbuilt))
-        .route("/rpc/formations/{id}/update", post(unbuilt))
-        .route("/rpc/formations/{id}/update/stream", post(unbuilt))
+        .route(
+            "/rpc/formations/{id}/draft/files",
+            post(drafts::files).layer(DefaultBodyLimit::max(drafts::BODY_BYTES_MAX)),
+        )
+        .merge(sdk_deploys)
         .route("/rpc/formations/{id}/logs/stream", get(logs::stream))
         .route("/rpc/server/logs", get(audit::logs))
         .route("/rpc/audit", get(audit::list))
@@ -79,8 +89,8 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .route("/rpc/webhooks/{id}/test", post(webhooks::test))
         .route("/rpc/webhooks/deliveries", get(webhooks::list_deliveries))
         .route("/rpc/webhooks/deliveries/{id}/retry", post(webhooks::retry))
-        .route("/rpc/dev/run", post(unbuilt))
-        .route("/rpc/dev/stop", post(unbuilt))
+        .route("/rpc/dev/run", post(dev::run))
+        .route("/rpc/dev/stop", post(dev::stop))
         // Behind the routes, so that an unknown path is 404 before a key is asked for.
         .route_layer(from_fn_with_state(supervisor.clone(), auth::layer));
     let own = Router::new()
@@ -99,10 +109,7 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(axum::middleware::from_fn_with_state(supervisor.clone(), observe::managed));
     let proxied = Router::new()
-        .route("/draft/{id}", any(unbuilt))
-        .route("/draft/{id}/", any(unbuilt))
-        .route("/draft/{id}/{*rest}", any(unbuilt))
-        .merge(proxy::router(supervisor, &[proxy::API, proxy::MCP]))
+        .merge(proxy::router(supervisor, &[proxy::API, proxy::DRAFT, proxy::MCP]))
         .layer(axum::middleware::from_fn_with_state(supervisor.clone(), observe::proxied));
     own.merge(proxied)
         .with_state(supervisor.clone())

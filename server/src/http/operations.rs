@@ -19,6 +19,7 @@ use muxi_contract::management::{
 };
 use muxi_service::sse;
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 
 use super::error::Failure;
 use super::formations::rfc3339;
@@ -91,12 +92,33 @@ pub(super) fn frames(
     operation: String,
     seq: u64,
 ) -> impl Stream<Item = Bytes> + Send + use<> {
+    let nothing = CancellationToken::new();
+    nothing.cancel();
+    frames_after(supervisor, operation, seq, nothing)
+}
+
+/// The same, but the end of the operation is not told before `done`.
+pub(super) fn frames_after(
+    supervisor: &Supervisor,
+    operation: String,
+    seq: u64,
+    done: CancellationToken,
+) -> impl Stream<Item = Bytes> + Send + use<> {
     replay::note_operation(supervisor, &operation);
     let context = supervisor.context();
     let stopping = context.shutdown.stopping.clone();
     let told = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&told);
     let steps = acts::follow(&context.store, operation, seq)
+        .then(move |(seq, event)| {
+            let done = done.clone();
+            async move {
+                if !matches!(event, OperationEvent::Progress(_)) {
+                    done.cancelled().await;
+                }
+                (seq, event)
+            }
+        })
         .inspect(move |(_, event)| {
             ended.fetch_or(!matches!(event, OperationEvent::Progress(_)), Ordering::Relaxed);
         })

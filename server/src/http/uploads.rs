@@ -8,13 +8,15 @@ use axum::response::{IntoResponse as _, Response};
 use futures_util::{StreamExt as _, stream};
 use muxi_contract::FormationId;
 use muxi_contract::management::{Completed, ProblemKind, Progress, Stage, Success, Updated};
-use muxi_service::sse;
+use muxi_service::{TaskKind, sse};
+use tokio_util::sync::CancellationToken;
 
 use super::error::Failure;
 use super::formations::{IdInPath, known};
-use super::operations::{failure_frame, frame, frames, outcome, stream as event_stream};
+use super::operations::{failure_frame, frame, frames_after, outcome, stream as event_stream};
 use crate::acts::Expected;
 use crate::bundles::{self, Upload};
+use crate::drafts::Deploying;
 use crate::store::operations::OperationEvent;
 use crate::store::{StoreError, formations};
 use crate::supervisor::Supervisor;
@@ -26,7 +28,14 @@ pub(super) enum Purpose {
     Update(FormationId),
 }
 
-const GZIP_TYPES: [&str; 3] =
+/// A bundle on the disk, and the draft that it was made of.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) upload: Upload,
+    pub(super) draft: Option<Deploying>,
+}
+
+pub(super) const GZIP_TYPES: [&str; 3] =
     ["application/gzip", "application/x-gzip", "application/octet-stream"];
 
 /// The body is the tarball; the answer comes when the formation is healthy, as JSON or as progress.
@@ -36,7 +45,8 @@ pub(super) async fn deploy(
     body: Body,
 ) -> Result<Response, Failure> {
     let checked = check_deploy(&supervisor, &headers).await;
-    upload(supervisor, Purpose::Deploy, checked, &headers, body).await
+    let streamed = sse::is_asked_for(&headers);
+    upload(supervisor, Purpose::Deploy, checked, &headers, body, streamed).await
 }
 
 /// The body is the tarball; what served before serves until the new generation does.
@@ -48,15 +58,17 @@ pub(super) async fn update(
 ) -> Result<Response, Failure> {
     let id = known(id)?;
     let checked = check_update(&supervisor, &id, &headers).await;
-    upload(supervisor, Purpose::Update(id), checked, &headers, body).await
+    let streamed = sse::is_asked_for(&headers);
+    upload(supervisor, Purpose::Update(id), checked, &headers, body, streamed).await
 }
 
-async fn upload(
+pub(super) async fn upload(
     supervisor: Supervisor,
     purpose: Purpose,
     checked: Result<Expected, Failure>,
     headers: &HeaderMap,
     body: Body,
+    streamed: bool,
 ) -> Result<Response, Failure> {
     let expected = match checked {
         Ok(expected) => expected,
@@ -71,23 +83,26 @@ async fn upload(
     let permit = context.deploys.acquire().await.expect("the semaphore is never closed");
     let upload = bundles::receive(body, &context.layout, &context.live().limits).await?;
     drop(permit);
-    apply(supervisor, upload, purpose, expected, sse::is_asked_for(headers)).await
+    let source = Source { upload, draft: None };
+    apply(supervisor, source, purpose, expected, streamed).await
 }
 
 /// Deploys or updates with a bundle that is on the disk.
 pub(super) async fn apply(
     supervisor: Supervisor,
-    upload: Upload,
+    source: Source,
     purpose: Purpose,
     expected: Expected,
     streamed: bool,
 ) -> Result<Response, Failure> {
     if streamed {
-        return Ok(apply_streamed(supervisor, upload, purpose, expected));
+        return Ok(apply_streamed(supervisor, source, purpose, expected));
     }
     let updates = matches!(purpose, Purpose::Update(_));
-    let operation = prepare_and_begin(&supervisor, upload, purpose, expected).await?;
-    let completed = outcome(&supervisor, operation).await?;
+    let (operation, tidied) = prepare_and_begin(&supervisor, source, purpose, expected).await?;
+    let completed = outcome(&supervisor, operation).await;
+    tidied.cancelled().await;
+    let completed = completed?;
     if updates {
         let data = Updated {
             message: "Formation updated with zero downtime".to_owned(),
@@ -118,15 +133,22 @@ pub(super) fn updated(completed: Completed) -> Updated {
 /// The stream begins once the body is whole; from there on failures are its last frame.
 fn apply_streamed(
     supervisor: Supervisor,
-    upload: Upload,
+    source: Source,
     purpose: Purpose,
     expected: Expected,
 ) -> Response {
-    let extracting = Progress::new(Stage::Extracting, "Unpacking and checking the bundle");
-    let first = frame(&OperationEvent::Progress(extracting));
+    // What was packed here is not told to be extracted.
+    let begin = if source.draft.is_some() {
+        Progress::new(Stage::Validating, "Checking the draft")
+    } else {
+        Progress::new(Stage::Extracting, "Unpacking and checking the bundle")
+    };
+    let first = frame(&OperationEvent::Progress(begin));
     let rest = async move {
-        match prepare_and_begin(&supervisor, upload, purpose, expected).await {
-            Ok(operation) => frames(&supervisor, operation, 0).left_stream(),
+        match prepare_and_begin(&supervisor, source, purpose, expected).await {
+            Ok((operation, tidied)) => {
+                frames_after(&supervisor, operation, 0, tidied).left_stream()
+            }
             Err(failure) => {
                 let unpacking = failure.kind == ProblemKind::BundleRejected;
                 let stage = if unpacking { Stage::Extracting } else { Stage::Validating };
@@ -140,10 +162,10 @@ fn apply_streamed(
 
 async fn prepare_and_begin(
     supervisor: &Supervisor,
-    upload: Upload,
+    Source { upload, draft }: Source,
     purpose: Purpose,
     expected: Expected,
-) -> Result<String, Failure> {
+) -> Result<(String, CancellationToken), Failure> {
     let context = supervisor.context();
     let (layout, limits) = (context.layout.clone(), context.live().limits);
     let permit = context.deploys.acquire().await.expect("the semaphore is never closed");
@@ -158,7 +180,20 @@ async fn prepare_and_begin(
         Purpose::Deploy => supervisor.deploy(prepared, expected).await,
         Purpose::Update(id) => supervisor.update(&id, prepared, expected).await,
     };
-    Ok(begun?)
+    let operation = begun?;
+    let tidied = CancellationToken::new();
+    let done = tidied.clone().drop_guard();
+    if let Some(draft) = draft {
+        // In a task of its own: the draft is deployed whether or not the client waits for it.
+        let (of, named) = (supervisor.clone(), operation.clone());
+        context.tasks.spawn(TaskKind::PerFormation, "deploy of a draft", async move {
+            let _done = done;
+            if outcome(&of, named).await.is_ok() {
+                super::drafts::forget(&of, draft).await;
+            }
+        });
+    }
+    Ok((operation, tidied))
 }
 
 /// What can be refused before a possibly large body is read.
@@ -184,7 +219,7 @@ async fn check_deploy(supervisor: &Supervisor, headers: &HeaderMap) -> Result<Ex
 }
 
 /// The content type is not looked at: clients of the original send any.
-async fn check_update(
+pub(super) async fn check_update(
     supervisor: &Supervisor,
     id: &FormationId,
     headers: &HeaderMap,
@@ -211,7 +246,7 @@ pub(super) fn expected_generation(headers: &HeaderMap) -> Result<Option<u64>, Fa
     })
 }
 
-async fn exists(supervisor: &Supervisor, id: &FormationId) -> Result<bool, Failure> {
+pub(super) async fn exists(supervisor: &Supervisor, id: &FormationId) -> Result<bool, Failure> {
     let asked = id.clone();
     Ok(supervisor.context().store.read(move |db| formations::exists(db, &asked)).await?)
 }

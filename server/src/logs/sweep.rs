@@ -26,7 +26,7 @@ pub async fn sweep_hourly(context: Arc<Context>) {
         loop {
             // Without rotation the operator looks after the files.
             if let Some(rotation) = context.live().formations.log_rotation()
-                && let Ok(stored) = context.store.read(formations::all).await
+                && let Ok(stored) = context.store.read(formations::with_drafts).await
             {
                 let mut used: BTreeSet<String> =
                     stored.into_iter().map(|it| it.id.to_string()).collect();

@@ -62,6 +62,9 @@ pub(crate) struct Door {
 /// The formation itself.
 pub(crate) const API: Door =
     Door { prefix: "/api/", routes: |context| &context.routes, inside: "" };
+/// The formation's draft, while it runs.
+pub(crate) const DRAFT: Door =
+    Door { prefix: "/draft/", routes: |context| &context.drafts, inside: "" };
 /// The same formation's MCP endpoint.
 pub(crate) const MCP: Door =
     Door { prefix: "/mcp/", routes: |context| &context.routes, inside: "/mcp" };

@@ -11,6 +11,8 @@ use crate::config::Config;
 /// needs a restart, so a new key is never taken for applied by mistake.
 const RELOADABLE: &[&str] = &[
     "auth",
+    "dev",
+    "formations.bundle_roots",
     "formations.deployment",
     "formations.drain",
     "formations.health_check_interval",

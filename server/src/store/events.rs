@@ -44,6 +44,10 @@ const REASON_BYTES_MAX: usize = 4_096;
 
 /// Writes an event down. The formation must still be stored. Answers its number.
 pub fn record(connection: &Connection, new: NewEvent, now_ms: i64) -> Result<u64, StoreError> {
+    // What a draft does is nobody's news but its developer's.
+    if new.formation.as_ref().is_some_and(FormationId::is_draft) {
+        return newest(connection);
+    }
     let formation = match &new.formation {
         Some(id) => formations::get(connection, id)?.map(|it| EventFormation {
             generation: it.generation(),
@@ -97,7 +101,7 @@ pub(super) fn record_end(
         OperationEvent::Progress(_) | OperationEvent::Complete(_) => (None, Vec::new()),
     };
     let operation_id = Some(operation.to_owned());
-    let formation = formation.parse().ok();
+    let formation = FormationId::from_stored(&formation).ok();
     record(
         connection,
         NewEvent { kind, formation, reason, log, operation_id, request_id },

@@ -1,5 +1,7 @@
 //! Rows of formations and their ports: what should be.
 
+use std::path::PathBuf;
+
 use muxi_contract::FormationId;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -26,6 +28,8 @@ pub struct Formation {
     pub created_at_ms: i64,
     pub deployed_at_ms: i64,
     pub updated_at_ms: i64,
+    /// The folder that a draft was taken from; none of a formation.
+    pub source: Option<PathBuf>,
 }
 
 /// Where a formation was before an update or a rollback began.
@@ -41,6 +45,8 @@ pub struct NewFormation {
     pub id: FormationId,
     pub port: u16,
     pub bundle: NewGeneration,
+    /// As in [`Formation`].
+    pub source: Option<PathBuf>,
 }
 
 /// The generation and the epoch of a first deploy.
@@ -49,7 +55,7 @@ pub const FIRST: u64 = 1;
 const SELECT: &str = "SELECT f.id, g.name, f.desired_state, f.epoch, f.generation,
     f.newest_instance, f.restart_count, p.port, g.bundle_sha256, g.version,
     f.created_at_ms, f.deployed_at_ms, f.updated_at_ms, f.newest_generation,
-    f.previous_generation, f.fallback_generation, f.fallback_state
+    f.previous_generation, f.fallback_generation, f.fallback_state, f.source
     FROM formations f
     JOIN ports p ON p.formation = f.id
     JOIN generations g ON g.formation = f.id AND g.generation = f.generation";
@@ -62,8 +68,9 @@ pub fn insert(connection: &Connection, new: &NewFormation, now_ms: i64) -> Resul
     }
     connection.execute(
         "INSERT INTO formations (id, desired_state, epoch, generation, created_at_ms,
-         deployed_at_ms, updated_at_ms) VALUES (?1, 'running', ?2, ?2, ?3, ?3, ?3)",
-        params![id, FIRST, now_ms],
+         deployed_at_ms, updated_at_ms, source)
+         VALUES (?1, 'running', ?2, ?2, ?3, ?3, ?3, ?4)",
+        params![id, FIRST, now_ms, new.source.as_ref().map(|it| it.to_string_lossy())],
     )?;
     generations::insert(connection, &new.id, FIRST, &new.bundle, now_ms)?;
     let leased = connection.execute(
@@ -83,8 +90,15 @@ pub fn get(connection: &Connection, id: &FormationId) -> Result<Option<Formation
     statement.query_row([id.as_str()], from_row).optional()?.transpose()
 }
 
-/// All formations, by id.
+/// All formations, by id; no drafts.
 pub fn all(connection: &Connection) -> Result<Vec<Formation>, StoreError> {
+    let mut all = with_drafts(connection)?;
+    all.retain(|it| !it.id.is_draft());
+    Ok(all)
+}
+
+/// All formations and the drafts that run, by id.
+pub fn with_drafts(connection: &Connection) -> Result<Vec<Formation>, StoreError> {
     let mut statement = connection.prepare_cached(&format!("{SELECT} ORDER BY f.id"))?;
     let rows = statement.query_map([], from_row)?;
     rows.map(|row| row?).collect()
@@ -174,7 +188,8 @@ pub fn leased_ports(connection: &Connection) -> Result<Vec<u16>, StoreError> {
 
 fn from_row(row: &Row<'_>) -> rusqlite::Result<Result<Formation, StoreError>> {
     let (id, state): (String, String) = (row.get(0)?, row.get(2)?);
-    let (Ok(id), Some(state)) = (id.parse(), DesiredState::from_name(&state)) else {
+    let (Ok(id), Some(state)) = (FormationId::from_stored(&id), DesiredState::from_name(&state))
+    else {
         return Ok(Err(StoreError::Unreadable(format!("formation `{id}` in state `{state}`"))));
     };
     let fallback_state: Option<String> = row.get(16)?;
@@ -199,6 +214,7 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Result<Formation, StoreError>> {
         created_at_ms: row.get(10)?,
         deployed_at_ms: row.get(11)?,
         updated_at_ms: row.get(12)?,
+        source: row.get::<_, Option<String>>(17)?.map(PathBuf::from),
     }))
 }
 

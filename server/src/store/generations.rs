@@ -129,7 +129,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tx = &store::create(&folder.path().join("manager.db")).unwrap();
         let id: FormationId = "hello".parse().unwrap();
-        let new = NewFormation { id: id.clone(), port: 8000, bundle: bundle("1") };
+        let new = NewFormation { id: id.clone(), port: 8000, bundle: bundle("1"), source: None };
         formations::insert(tx, &new, 1).unwrap();
         settle(tx, &id, 1).unwrap();
         for number in 2..=6 {

@@ -13,11 +13,12 @@ pub struct Outcome {
     pub finished_at_ms: i64,
 }
 
-/// `None` while the operation is under way.
+/// `None` while the operation is under way, and for what drafts do: nobody counts tries.
 pub fn get(connection: &Connection, operation: &str) -> Result<Option<Outcome>, StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT kind, state, started_at_ms, finished_at_ms FROM operations
-         WHERE id = ?1 AND state <> 'running' AND finished_at_ms IS NOT NULL",
+         WHERE id = ?1 AND state <> 'running' AND finished_at_ms IS NOT NULL
+         AND formation NOT LIKE '%@%'",
     )?;
     let row = statement.query_row([operation], |row| {
         Ok(Outcome {

@@ -113,7 +113,7 @@ pub(super) async fn start(
         [
             ("PORT", port.clone()),
             ("HOST", host.clone()),
-            ("FORMATION_ID", formation.to_string()),
+            ("FORMATION_ID", formation.formation().to_string()),
             ("MUXI_SERVER_URL", context.live().server.url()),
             ("MUXI_ENV", "production".to_owned()),
             (MODEL_HOST_SOCKET_VAR, text(layout.model_host_socket())),

@@ -28,6 +28,7 @@ use crate::audit::Recorder;
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::disk::Disk;
+use crate::drafts::Drafts;
 use crate::layout::Layout;
 use crate::logs::CountCache;
 use crate::metrics::Metrics;
@@ -57,6 +58,8 @@ pub struct Context {
     pub steady: Clock,
     pub ports: PortPool,
     pub routes: Routes,
+    /// Of the drafts that run.
+    pub drafts: Routes,
     pub webhooks: Webhooks,
     pub metrics: Metrics,
     pub ready: Ready,
@@ -68,6 +71,7 @@ pub struct Context {
     /// Read while files are put in place and their rows written; written while files are swept
     /// that no row speaks of.
     pub bundle_files: RwLock<()>,
+    pub draft_files: Drafts,
     pub tasks: TaskGroup,
     pub shutdown: Shutdown,
     /// The runtime's program.
@@ -107,6 +111,11 @@ impl Context {
     pub fn live(&self) -> Arc<Config> {
         self.live.config()
     }
+
+    /// The table in which this formation, or this draft of one, is published.
+    pub fn routes_of(&self, id: &FormationId) -> &Routes {
+        if id.is_draft() { &self.drafts } else { &self.routes }
+    }
 }
 
 // === impl Supervisor ===
@@ -144,9 +153,10 @@ impl Supervisor {
 
     /// Starts an actor for every stored formation, all at once, and the model host's watcher.
     pub async fn boot(&self) -> Result<usize, StoreError> {
-        let stored = self.context.store.read(formations::all).await?;
+        let stored = self.context.store.read(formations::with_drafts).await?;
         let count = stored.len();
-        self.context.ready.booted(stored.iter().map(|it| it.id.clone()));
+        let formations = stored.iter().map(|it| it.id.clone()).filter(|id| !id.is_draft());
+        self.context.ready.booted(formations);
         for formation in stored {
             self.introduce(&formation.id, None);
         }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub const RESERVED_FORMATION_IDS: [&str; 7] =
     ["health", "ping", "rpc", "server", "admin", "metrics", "api"];
 
+/// What a draft's name ends with. No client can send such a name: `@` is in no id.
+const DRAFT_SUFFIX: &str = "@draft";
 const FORMATION_ID_CHARS: std::ops::RangeInclusive<usize> = 3..=50;
 const OPAQUE_ID_BYTES_MAX: usize = 256;
 const NANOID_CHARS: usize = 21;
@@ -79,6 +81,31 @@ pub fn nanoid() -> String {
 impl FormationId {
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The name under which the manager runs the formation's draft beside it. It is the manager's
+    /// own: texts are never parsed into it, but for what it stored itself.
+    #[must_use]
+    pub fn draft(&self) -> Self {
+        Self(format!("{}{DRAFT_SUFFIX}", self.formation().0))
+    }
+
+    pub fn is_draft(&self) -> bool {
+        self.0.ends_with(DRAFT_SUFFIX)
+    }
+
+    /// The formation that this is the draft of, or the formation itself.
+    #[must_use]
+    pub fn formation(&self) -> Self {
+        Self(self.0.strip_suffix(DRAFT_SUFFIX).unwrap_or(&self.0).to_owned())
+    }
+
+    /// Reads a name that the manager stored, a draft's included.
+    pub fn from_stored(text: &str) -> Result<Self, InvalidFormationId> {
+        match text.strip_suffix(DRAFT_SUFFIX) {
+            Some(formation) => Ok(formation.parse::<Self>()?.draft()),
+            None => text.parse(),
+        }
     }
 }
 
@@ -226,6 +253,20 @@ mod tests {
         for bad in ["", "ab", "Abc", "-ab", "ab-", "a_b", "a/b", "..a", "api", &"a".repeat(51)] {
             assert!(bad.parse::<FormationId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_draft_has_a_name_that_nobody_can_send() {
+        let id: FormationId = "hello".parse().unwrap();
+        let draft = id.draft();
+        assert_eq!(
+            (draft.as_str(), draft.is_draft(), draft.formation()),
+            ("hello@draft", true, id)
+        );
+        assert!(draft.as_str().parse::<FormationId>().is_err());
+        assert_eq!(FormationId::from_stored("hello@draft").unwrap(), draft);
+        assert_eq!(draft.draft(), draft);
+        assert!(FormationId::from_stored("../x@draft").is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod chat;
 pub mod confinement;
+pub mod draft;
 pub mod envelope;
 pub mod events;
 pub mod ids;

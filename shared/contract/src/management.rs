@@ -40,6 +40,8 @@ pub enum ProblemKind {
     MethodNotAllowed,
     /// The request itself is wrong: a header, a query, a content type.
     ValidationError,
+    /// The JSON of a deploy or an update has faults; `details` lists them.
+    InvalidPayload,
     /// The archive cannot be unpacked safely.
     BundleRejected,
     /// The archive unpacks, but its manifest or files have faults; `details` lists them.
@@ -384,6 +386,7 @@ impl ProblemKind {
             Self::FormationExists | Self::Conflict | Self::NoChange | Self::Cancelled => 409,
             Self::PreconditionFailed => 412,
             Self::BundleTooLarge => 413,
+            Self::InvalidPayload => 422,
             Self::TooManyRequests => 429,
             Self::InternalError | Self::SpawnError | Self::Interrupted => 500,
             Self::NotImplemented => 501,

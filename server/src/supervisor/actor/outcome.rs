@@ -184,11 +184,12 @@ impl Actor {
     fn completed(&self, operation: &str) -> Completed {
         let serving = self.life.serving().and_then(|(it, _)| self.living.get(&it.number));
         let fallback = self.formation.fallback;
+        let door = if self.id.is_draft() { "draft" } else { "api" };
         Completed {
-            formation_id: self.id.clone(),
+            formation_id: self.id.formation(),
             port: self.formation.port,
             status: self.status().as_str().to_owned(),
-            url: format!("{}/api/{}", self.context.live().server.url(), self.id),
+            url: format!("{}/{door}/{}", self.context.live().server.url(), self.id.formation()),
             health_url: format!("http://localhost:{}/v1/health", self.formation.port),
             pid: serving.map_or(0, |living| living.process.identity.pid),
             restart_count: self.formation.restart_count,
@@ -202,7 +203,7 @@ impl Actor {
     pub(super) async fn remove(&mut self) {
         self.sign = None;
         self.lease = None;
-        self.context.routes.remove(&self.id);
+        self.context.routes_of(&self.id).remove(&self.id.formation());
         let alone = self.context.bundle_files.write().await;
         let (layout, id) = (self.context.layout.clone(), self.id.clone());
         let own = id.clone();

@@ -32,7 +32,8 @@ impl Actor {
         let status = self.status();
         self.answer_on_the_port(status);
         let running = self.life.serving().map(|(instance, since)| (instance.number, since));
-        let before = self.context.routes.get(&self.id);
+        let (routes, name) = (self.context.routes_of(&self.id), self.id.formation());
+        let before = routes.get(&name);
         let upstream = running.map(|(instance, _)| {
             let socket = self.context.layout.private_socket(&self.id, instance);
             // The pool of connections goes on as long as the instance does.
@@ -43,8 +44,8 @@ impl Actor {
             status,
             FormationStatus::Crashed | FormationStatus::CrashLoop | FormationStatus::Starting
         );
-        self.context.routes.publish(
-            &self.id,
+        routes.publish(
+            &name,
             Published {
                 status,
                 pid: self.shown_pid(),

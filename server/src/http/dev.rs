@@ -1,0 +1,201 @@
+//! `/rpc/dev/run` and `/rpc/dev/stop`: a draft as a process beside its formation. Their answers have
+//! no envelope, in failures neither.
+
+use std::path::{Path, PathBuf};
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use muxi_contract::FormationId;
+use muxi_contract::draft::{DevRun, DevRunRequest, DevStop, DevStopRequest};
+use muxi_contract::management::{FormationStatus, ProblemKind};
+use muxi_formation::{Loaded, Resolve};
+use serde::de::DeserializeOwned;
+
+use super::error::Failure;
+use super::operations::outcome;
+use crate::acts::DeployError;
+use crate::bundles::{self, Prepared};
+use crate::config::DevConfig;
+use crate::drafts::DraftError;
+use crate::store::{StoreError, formations};
+use crate::supervisor::Supervisor;
+
+pub(super) async fn run(State(supervisor): State<Supervisor>, body: Bytes) -> Response {
+    match begin(&supervisor, &body).await {
+        Ok(answer) => Json(answer).into_response(),
+        Err(failure) => {
+            let (status, error) = told(failure);
+            (status, Json(DevRun { error: Some(error), ..DevRun::default() })).into_response()
+        }
+    }
+}
+
+pub(super) async fn stop(State(supervisor): State<Supervisor>, body: Bytes) -> Response {
+    match end(&supervisor, &body).await {
+        Ok(answer) => Json(answer).into_response(),
+        Err(failure) => {
+            let (status, error) = told(failure);
+            (status, Json(DevStop { error: Some(error), ..DevStop::default() })).into_response()
+        }
+    }
+}
+
+async fn begin(supervisor: &Supervisor, body: &[u8]) -> Result<DevRun, Failure> {
+    let DevRunRequest { path, formation_id } = parse(body)?;
+    let (source, wanted) = match (path.as_str(), formation_id.as_str()) {
+        ("", "") => {
+            return Err(invalid("Either path or formation_id is needed"));
+        }
+        (path, "") => (allowed_folder(&supervisor.context().live().dev, path).await?, None),
+        ("", id) => {
+            let id = parse_id(id)?;
+            (draft_folder(supervisor, &id).await?, Some(id))
+        }
+        _ => return Err(invalid("Only one of path and formation_id can be run")),
+    };
+    let loaded = load(source.clone()).await?;
+    let id = loaded.manifest.id.clone();
+    if let Some(wanted) = wanted.filter(|wanted| *wanted != id) {
+        let message = format!("The draft's manifest names '{id}', not '{wanted}'");
+        return Err(Failure::new(ProblemKind::IdentityMismatch, message));
+    }
+    let published = supervisor.context().drafts.get(&id);
+    if published.is_some_and(|it| it.status == FormationStatus::CrashLoop) {
+        // What was given up makes way for the next try.
+        let operation = supervisor.delete(&id.draft()).await?;
+        outcome(supervisor, operation).await?;
+    }
+    let prepared = prepare(supervisor, source.clone(), id.clone()).await?;
+    let operation = match supervisor.run_draft(prepared, source).await {
+        Err(DeployError::Store(StoreError::FormationExists(_))) => {
+            return Err(running_already(supervisor, &id).await);
+        }
+        begun => begun?,
+    };
+    let completed = outcome(supervisor, operation).await?;
+    Ok(DevRun {
+        success: true,
+        formation_id: completed.formation_id.to_string(),
+        port: completed.port,
+        status: completed.status,
+        error: None,
+    })
+}
+
+async fn end(supervisor: &Supervisor, body: &[u8]) -> Result<DevStop, Failure> {
+    let DevStopRequest { formation_id } = parse(body)?;
+    if formation_id.is_empty() {
+        return Err(invalid("formation_id is needed"));
+    }
+    let id = parse_id(&formation_id)?;
+    let operation = supervisor.delete(&id.draft()).await.map_err(|error| {
+        let failure = Failure::from(error);
+        if failure.kind == ProblemKind::NotFound {
+            return Failure::new(failure.kind, format!("No draft of '{id}' runs"));
+        }
+        failure
+    })?;
+    outcome(supervisor, operation).await?;
+    let status = FormationStatus::Stopped.as_str().to_owned();
+    Ok(DevStop { success: true, formation_id: id.to_string(), status, error: None })
+}
+
+/// The folder behind a path of the caller, if the operator lets it be run. Only then is told whether
+/// it is there.
+async fn allowed_folder(config: &DevConfig, path: &str) -> Result<PathBuf, Failure> {
+    if !path.starts_with('/') {
+        return Err(invalid("Path must be absolute"));
+    }
+    if !config.enabled || config.roots.is_empty() {
+        return Err(invalid(
+            "This server runs no folders; to let it, set dev.enabled: true and list in dev.roots the \
+             folders below which formations are developed",
+        ));
+    }
+    let (path, roots) = (PathBuf::from(path), config.roots.clone());
+    let found = tokio::task::spawn_blocking(move || resolve(&path, &roots));
+    found.await.expect("looking at a folder does not panic")
+}
+
+fn resolve(path: &Path, roots: &[String]) -> Result<PathBuf, Failure> {
+    let outside =
+        || invalid(&format!("{} does not lie below a folder of dev.roots", path.display()));
+    // Without links: a link within a root must not lead out of it.
+    let folder = std::fs::canonicalize(path);
+    let roots: Vec<PathBuf> =
+        roots.iter().filter_map(|root| std::fs::canonicalize(root).ok()).collect();
+    match folder {
+        Ok(folder) if !roots.iter().any(|root| folder.starts_with(root)) => Err(outside()),
+        Ok(folder) if folder.is_dir() => Ok(folder),
+        Ok(_) => Err(invalid(&format!("{} is not a folder", path.display()))),
+        Err(_) if !roots.iter().any(|root| path.starts_with(root)) => Err(outside()),
+        Err(error) => Err(invalid(&format!("{} cannot be opened: {error}", path.display()))),
+    }
+}
+
+async fn draft_folder(supervisor: &Supervisor, id: &FormationId) -> Result<PathBuf, Failure> {
+    let (drafts, id) = (supervisor.context().draft_files.clone(), id.clone());
+    let folder = tokio::task::spawn_blocking(move || drafts.folder(&id)).await;
+    folder.expect("looking at a draft does not panic").map_err(|error| match error {
+        DraftError::NotFound => Failure::new(ProblemKind::NotFound, error.to_string()),
+        error => Failure::internal(&error),
+    })
+}
+
+/// Packed as for a deploy: what runs does not change under the process, and is fenced as everywhere.
+async fn prepare(
+    supervisor: &Supervisor,
+    folder: PathBuf,
+    id: FormationId,
+) -> Result<Prepared, Failure> {
+    let context = supervisor.context();
+    context.disk.check()?;
+    let (layout, limits) = (context.layout.clone(), context.config.limits);
+    let permit = context.deploys.acquire().await.expect("the semaphore is never closed");
+    let prepared = tokio::task::spawn_blocking(move || {
+        let packed = bundles::from_folder(&folder, &id, &layout);
+        let upload = packed.map_err(|error| invalid(&error.to_string()))?;
+        bundles::prepare(upload, &layout, &limits).map_err(Failure::from)
+    });
+    let prepared = prepared.await.expect("preparing a bundle does not panic");
+    drop(permit);
+    prepared
+}
+
+async fn running_already(supervisor: &Supervisor, id: &FormationId) -> Failure {
+    let draft = id.draft();
+    let found = supervisor.context().store.read(move |db| formations::get(db, &draft)).await;
+    let port = found.ok().flatten().map_or_else(String::new, |it| format!(" on port {}", it.port));
+    Failure::new(ProblemKind::Conflict, format!("already running{port}"))
+}
+
+async fn load(folder: PathBuf) -> Result<Loaded, Failure> {
+    let loaded = tokio::task::spawn_blocking(move || muxi_formation::load(&folder, Resolve::Keep));
+    loaded.await.expect("loading a bundle does not panic").map_err(|faults| {
+        let details = faults.iter().map(ToString::to_string).collect();
+        Failure { details, ..Failure::new(ProblemKind::BundleInvalid, "The formation has faults") }
+    })
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|error| invalid(&format!("Invalid request body: {error}")))
+}
+
+fn parse_id(text: &str) -> Result<FormationId, Failure> {
+    text.parse().map_err(|error| invalid(&format!("Invalid formation_id: {error}")))
+}
+
+fn invalid(message: &str) -> Failure {
+    Failure::new(ProblemKind::ValidationError, message)
+}
+
+/// All that went wrong in one text, for the shape has no other place.
+fn told(failure: Failure) -> (StatusCode, String) {
+    let status = StatusCode::from_u16(failure.kind.status());
+    let mut lines = vec![failure.message];
+    lines.extend(failure.details);
+    (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), lines.join("\n"))
+}

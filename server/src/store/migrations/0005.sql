@@ -1,0 +1,2 @@
+-- Set on drafts alone: the folder that they were taken from. Their ids end in `@draft`.
+ALTER TABLE formations ADD COLUMN source TEXT;
