@@ -43,6 +43,7 @@ impl Folders {
                 version: "1.2.3".to_owned(),
                 name: id.to_owned(),
             },
+            source: None,
         };
         store::formations::insert(db, &new, 1).unwrap();
         fs::write(self.layout.bundle(&new.bundle.bundle_sha256), id).unwrap();
