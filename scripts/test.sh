@@ -140,6 +140,7 @@ main() {
         step 'tests of the workspace' workspace_tests || true
         step 'tests in the documentation' cargo test --workspace --doc --locked || true
         step 'the published SDKs' env MUXI_BIN_DIR="$programs" tests/sdk/run.sh || true
+        step 'the API against its document' env MUXI_BIN_DIR="$programs" tests/contract/run.sh || true
         step 'quickstart' quickstart || true
     else
         summary+=('skipped          the tests: there is nothing to test without the build')

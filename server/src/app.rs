@@ -31,6 +31,7 @@ use crate::sandbox;
 use crate::store::{self, Store, StoreError, formations, generations};
 use crate::supervisor::process::Reaper;
 use crate::supervisor::{Context, Supervisor};
+use crate::traces::Traces;
 use crate::webhooks::{self, Webhooks};
 
 /// A manager that is bound and has opened its store, but has not begun to serve.
@@ -103,6 +104,7 @@ impl Manager {
         let context = Context {
             metrics: Metrics::new(store.metrics().clone()),
             ready: Ready::default(),
+            traces: Traces::new(&config.telemetry.otlp, &config.server_id, &clock)?,
             store,
             auth,
             audit,
@@ -175,6 +177,8 @@ impl Manager {
         };
         shutdown.run(signals, grace, drained).await;
         let left = tasks.drain(Duration::from_secs(1)).await;
+        let traces = context.traces.clone();
+        tokio::task::spawn_blocking(move || traces.shutdown()).await?;
         running::retract(&context.layout);
         if !left.is_empty() {
             tracing::warn!(tasks = left.join(", "), "did not finish in time");

@@ -37,7 +37,7 @@ pub use self::limits::Limits;
 pub use self::logs::ByteSize;
 pub use self::proxy::{BreakerConfig, CorsConfig, ProxyConfig, SdkConfig};
 pub use self::source::{Folders, Overrides, Source};
-pub use self::telemetry::MetricsConfig;
+pub use self::telemetry::{MetricsConfig, OtlpConfig, TelemetryConfig};
 pub use self::tls::{MinVersion, TlsConfig};
 pub use self::webhooks::WebhookConfig;
 use crate::client_address::TrustedProxies;
@@ -59,6 +59,7 @@ pub struct Config {
     pub runtime: RuntimeConfig,
     pub logging: LoggingConfig,
     pub metrics: MetricsConfig,
+    pub telemetry: TelemetryConfig,
     pub limits: Limits,
     pub webhooks: Vec<WebhookConfig>,
 }
@@ -268,6 +269,9 @@ impl Config {
             self.server.public_url.is_empty() || is_http_url(&self.server.public_url),
             "server.public_url must be a URL without a query, such as https://muxi.example.com",
         );
+        for fault in self.telemetry.otlp.faults() {
+            check(false, fault);
+        }
         for fault in self.server.tls.iter().flat_map(TlsConfig::faults) {
             check(false, &fault);
         }

@@ -39,6 +39,7 @@ pub mod service;
 pub mod store;
 pub mod supervisor;
 pub mod tls;
+pub mod traces;
 pub mod webhooks;
 
 /// What this program calls itself on the wire.

@@ -57,6 +57,7 @@ async fn metrics_count_what_happens_and_forget_what_is_deleted() {
         "muxi_proxy_received_bytes_total{formation=\"hello\"}",
         "muxi_proxy_sent_bytes_total{formation=\"hello\"}",
         "muxi_formation_resident_memory_bytes{formation=\"hello\"}",
+        "muxi_formation_start_duration_seconds_count{formation=\"hello\"}",
         "muxi_http_received_bytes_total",
         "muxi_store_command_duration_seconds_count{access=\"write\"}",
         "process_resident_memory_bytes",

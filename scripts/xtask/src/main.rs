@@ -1,23 +1,45 @@
-//! The project's own chores: `cargo xtask layers`.
+//! The project's own chores: `cargo xtask layers`, `cargo xtask openapi`.
 
 mod layers;
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 const USAGE: &str = "\
 Usage: cargo xtask layers
+       cargo xtask openapi [--check]
 
   layers   check what the compiler does not: which crate may depend on which, what the build may
-           contain, and how long a file may be";
+           contain, and how long a file may be
+  openapi  write server/openapi.json anew from the types of the wire; --check only compares";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["layers"] => report(layers::check(&root())),
+        ["openapi"] => openapi(Some(&root().join("server/openapi.json"))),
+        ["openapi", "--check"] => openapi(None),
         ["help" | "--help" | "-h"] => say(std::io::stdout(), USAGE, ExitCode::SUCCESS),
         _ => say(std::io::stderr(), USAGE, ExitCode::from(2)),
+    }
+}
+
+/// The generator is a part of the manager's tests, so that the manager itself carries none.
+fn openapi(write_to: Option<&Path>) -> ExitCode {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["test", "--quiet", "--locked", "--package", "muxi-server", "--lib"]);
+    cargo.arg("http::openapi").current_dir(root());
+    if let Some(path) = write_to {
+        cargo.env("MUXI_OPENAPI_WRITE_TO", path);
+    }
+    match cargo.status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            let text = format!("xtask: cargo could not be started: {error}");
+            say(std::io::stderr(), &text, ExitCode::from(2))
+        }
     }
 }
 

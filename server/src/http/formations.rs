@@ -7,10 +7,10 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use muxi_contract::FormationId;
+use muxi_contract::answers::{Deleted, FormationList};
 use muxi_contract::management::{
     FormationStatus, FormationView, GenerationRole, GenerationView, Success, VersionView,
 };
-use serde_json::{Value, json};
 
 use super::error::Failure;
 use super::operations::outcome;
@@ -26,10 +26,10 @@ pub(super) type IdInPath = Result<Path<FormationId>, PathRejection>;
 
 pub(super) async fn list(
     State(supervisor): State<Supervisor>,
-) -> Result<Json<Success<Value>>, Failure> {
+) -> Result<Json<Success<FormationList>>, Failure> {
     let stored = supervisor.context().store.read(formations::all).await?;
-    let views: Vec<FormationView> = stored.into_iter().map(|it| view(&supervisor, it)).collect();
-    let data = json!({ "total": views.len(), "formations": views });
+    let formations: Vec<_> = stored.into_iter().map(|it| view(&supervisor, it)).collect();
+    let data = FormationList { total: formations.len(), formations };
     Ok(Json(Success { success: true, data }))
 }
 
@@ -65,12 +65,12 @@ pub(super) async fn one(
 pub(super) async fn delete(
     State(supervisor): State<Supervisor>,
     id: IdInPath,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Success<Deleted>>, Failure> {
     let id = known(id)?;
     let operation = supervisor.delete(&id).await?;
     outcome(&supervisor, operation).await?;
-    let data = json!({ "id": id, "message": "Formation deleted successfully" });
-    Ok(Json(json!({ "success": true, "data": data })))
+    let data = Deleted { id, message: "Formation deleted successfully".to_owned() };
+    Ok(Json(Success { success: true, data }))
 }
 
 /// An id that cannot be one is simply not found.

@@ -13,6 +13,7 @@ mod keys;
 mod logs;
 mod metrics;
 mod observe;
+mod openapi;
 mod operations;
 mod replay;
 mod rollouts;
@@ -97,6 +98,8 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .route("/health", get(server::health))
         .route("/ping", get(server::ping))
         .route("/ready", get(server::ready))
+        .route("/openapi.json", get(openapi::openapi))
+        .route("/docs", get(openapi::docs))
         .route(
             "/metrics",
             get(metrics::metrics).route_layer(axum::middleware::from_fn_with_state(

@@ -1,15 +1,18 @@
 //! Around every request: what is counted of it, and its one line in the log.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use muxi_contract::FormationId;
+use muxi_contract::{FormationId, RequestId};
+use opentelemetry::KeyValue;
 use tracing::Span;
 
 use crate::metrics::{Counted, Watch, method_label};
 use crate::supervisor::Supervisor;
+use crate::traces;
 
 /// Routes that are asked every few seconds, by machines; their lines would drown the others.
 const PROBED: [&str; 4] = ["/health", "/ping", "/ready", "/metrics"];
@@ -23,23 +26,24 @@ pub(super) async fn managed(
 ) -> Response {
     let began = Instant::now();
     let (method, route) = (method_label(request.method()), route_of(&request));
+    let traced = trace(&supervisor, method, &route, &request).map(Arc::new);
     let received = Received(supervisor.clone());
     let request = request.map(|body| Counted::wrap(body, received));
-    let response = next.run(request).await;
+    let response = traces::Request::answering(traced.clone(), next.run(request)).await;
     let context = supervisor.context();
     let status = response.status().as_u16();
     context.metrics.answered(method, &route, status, began.elapsed());
-    if !context.live().logging.access {
-        return response;
+    if let Some(traced) = &traced {
+        traced.answered(status);
     }
-    let line = Line { span: Span::current(), began, method, route, status, bytes: 0 };
-    response.map(|body| Counted::wrap(body, line))
+    let line = || Line { span: Span::current(), began, method, route, status, bytes: 0 };
+    watch(&supervisor, response, line, traced)
 }
 
 /// Logs what is passed on to formations; the proxy counts it itself.
 pub(super) async fn proxied(
     State(supervisor): State<Supervisor>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let began = Instant::now();
@@ -51,13 +55,59 @@ pub(super) async fn proxied(
     if !known {
         context.metrics.unrouted();
     }
+    let traced = trace(&supervisor, method, &route, &request).map(Arc::new);
+    if let Some(traced) = &traced {
+        context.traces.pass_on(traced, request.headers_mut());
+    }
     let response = next.run(request).await;
-    if !context.live().logging.access {
+    let status = response.status().as_u16();
+    if let Some(traced) = &traced {
+        traced.answered(status);
+    }
+    let line = || Line { span: Span::current(), began, method, route, status, bytes: 0 };
+    watch(&supervisor, response, line, traced)
+}
+
+/// Follows an answer to its end if somebody wants to know of it.
+fn watch(
+    supervisor: &Supervisor,
+    response: Response,
+    line: impl FnOnce() -> Line,
+    traced: Option<Arc<traces::Request>>,
+) -> Response {
+    let access = supervisor.context().live().logging.access;
+    if !access && traced.is_none() {
         return response;
     }
-    let status = response.status().as_u16();
-    let line = Line { span: Span::current(), began, method, route, status, bytes: 0 };
-    response.map(|body| Counted::wrap(body, line))
+    let line = access.then(line);
+    response.map(|body| Counted::wrap(body, Answer { line, _traced: traced }))
+}
+
+/// The span of a request; those that machines ask every few seconds get none.
+fn trace(
+    supervisor: &Supervisor,
+    method: &'static str,
+    route: &str,
+    request: &Request,
+) -> Option<traces::Request> {
+    if PROBED.contains(&route) {
+        return None;
+    }
+    let id = request.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default();
+    let attributes = vec![
+        KeyValue::new("http.request.method", method),
+        KeyValue::new("http.route", route.to_owned()),
+        KeyValue::new("url.path", request.uri().path().to_owned()),
+        KeyValue::new("muxi.request.id", id),
+    ];
+    let traces = &supervisor.context().traces;
+    traces.request(format!("{method} {route}"), request.headers(), attributes)
+}
+
+/// An answer on its way; its span and its line end with it.
+struct Answer {
+    line: Option<Line>,
+    _traced: Option<Arc<traces::Request>>,
 }
 
 /// Logs one request when its answer has ended, however it ended.
@@ -83,13 +133,17 @@ fn formation_of(path: &str) -> Option<FormationId> {
     path.split('/').nth(2)?.parse().ok()
 }
 
-// === impl Line ===
+// === impl Answer ===
 
-impl Watch for Line {
+impl Watch for Answer {
     fn passed(&mut self, bytes: u64) {
-        self.bytes += bytes;
+        if let Some(line) = &mut self.line {
+            line.bytes += bytes;
+        }
     }
 }
+
+// === impl Line ===
 
 impl Drop for Line {
     fn drop(&mut self) {

@@ -106,6 +106,7 @@ pub(super) fn frames_after(
 ) -> impl Stream<Item = Bytes> + Send + use<> {
     replay::note_operation(supervisor, &operation);
     let context = supervisor.context();
+    context.traces.awaited(&operation);
     let stopping = context.shutdown.stopping.clone();
     let told = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&told);
@@ -159,6 +160,7 @@ pub(super) async fn outcome(
 ) -> Result<Completed, Failure> {
     replay::note_operation(supervisor, &operation);
     let context = supervisor.context();
+    context.traces.awaited(&operation);
     let mut events = pin!(
         acts::follow(&context.store, operation, 0)
             .take_until(context.shutdown.stopping.clone().cancelled_owned())

@@ -5,11 +5,11 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
+use muxi_contract::answers::{Started, Stopped};
 use muxi_contract::management::{
     FormationStatus, ProblemKind, RollbackRequest, Success, UpdateCancelled, Updated,
 };
 use muxi_service::sse;
-use serde_json::{Value, json};
 
 use super::error::Failure;
 use super::formations::{IdInPath, known};
@@ -27,13 +27,13 @@ enum Told {
 pub(super) async fn stop(
     State(supervisor): State<Supervisor>,
     id: IdInPath,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<Success<Stopped>>, Failure> {
     let id = known(id)?;
     let operation = supervisor.stop(&id).await?;
     outcome(&supervisor, operation).await?;
-    let message = "Formation stopped successfully";
-    let data = json!({ "id": id, "status": "stopped", "message": message });
-    Ok(Json(json!({ "success": true, "data": data })))
+    let message = "Formation stopped successfully".to_owned();
+    let data = Stopped { id, status: "stopped".to_owned(), message };
+    Ok(Json(Success { success: true, data }))
 }
 
 pub(super) async fn start(
@@ -149,13 +149,13 @@ async fn tell(
         Told::Start => "Formation started",
         Told::Restart => "Formation restarted",
     };
-    let data = json!({
-        "id": completed.formation_id,
-        "status": completed.status,
-        "message": message,
-        "restart_count": completed.restart_count,
-        "port": completed.port,
-        "pid": completed.pid,
-    });
-    Ok(Json(json!({ "success": true, "data": data })).into_response())
+    let data = Started {
+        id: completed.formation_id,
+        status: completed.status,
+        message: message.to_owned(),
+        restart_count: completed.restart_count,
+        port: completed.port,
+        pid: completed.pid,
+    };
+    Ok(Json(Success { success: true, data }).into_response())
 }

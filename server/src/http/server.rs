@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use muxi_contract::management::Success;
+use muxi_contract::management::{ConfigView, Success};
 use muxi_contract::readiness::Readiness;
-use serde_json::{Value, json};
+use muxi_contract::server::{Health, PortPoolView, RuntimeView, ServerIdentity, ServerStatus};
 
 use super::error::Failure;
 use crate::ready;
@@ -13,8 +13,9 @@ use crate::store::formations;
 use crate::supervisor::Supervisor;
 
 /// Flat and cheap: it says that the manager answers, not that all is well.
-pub(super) async fn health() -> Json<Value> {
-    Json(json!({ "success": true, "status": "ok", "version": crate::VERSION }))
+pub(super) async fn health() -> Json<Health> {
+    let (status, version) = ("ok".to_owned(), crate::VERSION.to_owned());
+    Json(Health { success: true, status, version })
 }
 
 pub(super) async fn ping() -> &'static str {
@@ -30,26 +31,26 @@ pub(super) async fn ready(State(supervisor): State<Supervisor>) -> (StatusCode, 
 
 pub(super) async fn status(
     State(supervisor): State<Supervisor>,
-) -> Result<Json<Success<Value>>, Failure> {
+) -> Result<Json<Success<ServerStatus>>, Failure> {
     let context = supervisor.context();
-    let allocated = context.store.read(formations::leased_ports).await?.len();
-    let total = context.ports.total();
+    let allocated = context.store.read(formations::leased_ports).await?.len() as u64;
+    let total = context.ports.total() as u64;
     let uptime = context.clock.now().duration_since(supervisor.started_at());
-    let data = json!({
-        "server": {
-            "id": context.config.server_id,
-            "version": crate::VERSION,
-            "uptime": uptime.as_secs(),
+    let version = crate::VERSION.to_owned();
+    let data = ServerStatus {
+        server: ServerIdentity {
+            id: context.config.server_id.clone(),
+            version: version.clone(),
+            uptime: uptime.as_secs(),
         },
-        "formations": ready::counts(context),
-        "port_pool": {
-            "total": total,
-            "available": total.saturating_sub(allocated),
-            "allocated": allocated,
+        formations: ready::counts(context),
+        port_pool: PortPoolView { total, available: total.saturating_sub(allocated), allocated },
+        config: ConfigView::clone(&context.live.view()),
+        runtime: RuntimeView {
+            goroutines: 0,
+            go_version: "none: written in Rust".to_owned(),
+            version,
         },
-        "config": *context.live.view(),
-        // The original's clients decode this object; its values are about our own runtime.
-        "runtime": { "goroutines": 0, "go_version": "none: written in Rust", "version": crate::VERSION },
-    });
+    };
     Ok(Json(Success { success: true, data }))
 }

@@ -96,6 +96,26 @@ impl Collector for Formations {
             "proxy_head_duration_seconds",
             "From a proxied request to the head of the formation's answer.",
             |it| it.gate.traffic.head_seconds(),
+        )?;
+        families.borrowed(
+            "formation_start_duration_seconds",
+            "From the start of an instance's process, or its adoption, to its first healthy answer.",
+            |it| &it.gate.supervised.start_seconds,
+        )?;
+        families.borrowed(
+            "formation_probe_duration_seconds",
+            "How long liveness probes took, failed ones included.",
+            |it| &it.gate.supervised.probe_seconds,
+        )?;
+        families.borrowed(
+            "formation_probe_failures",
+            "Liveness probes without a good answer.",
+            |it| &it.gate.supervised.probe_failures,
+        )?;
+        families.borrowed(
+            "formation_crash_loops",
+            "Times that the formation was given up after too many deaths.",
+            |it| &it.gate.supervised.crash_loops,
         )
     }
 }

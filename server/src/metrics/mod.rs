@@ -7,6 +7,7 @@ mod body;
 mod formation;
 mod operations;
 mod scrape;
+mod supervised;
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ use prometheus_client::registry::Registry;
 pub(crate) use self::body::{Counted, Watch};
 pub(crate) use self::operations::observe as observe_operations;
 pub(crate) use self::scrape::{Format, scrape};
+pub use self::supervised::Supervised;
+pub(crate) use self::supervised::{given_up, probed, started};
 
 /// All counters of one manager. What can be looked up is not kept here but read at each scrape.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::broadcast::error::RecvError;
 
@@ -39,6 +39,10 @@ pub(crate) async fn observe(context: Arc<Context>) {
         let Ok(Some(ended)) = ended else { continue };
         let took = u64::try_from(ended.finished_at_ms - ended.started_at_ms).unwrap_or(0);
         let result = if ended.succeeded { "succeeded" } else { "failed" };
+        let at =
+            |ms| SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+        let times = (at(ended.started_at_ms), at(ended.finished_at_ms));
+        context.traces.operation(&operation, &ended.kind, times, ended.succeeded);
         context.metrics.operation_ended(&ended.kind, result, Duration::from_millis(took));
         if counted.len() == REMEMBERED_MAX {
             counted.pop_front();

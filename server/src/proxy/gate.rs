@@ -7,10 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::watch;
 
 use super::observe::Traffic;
+use crate::metrics::Supervised;
 
 #[derive(Debug, Default)]
 pub struct Gate {
     pub traffic: Traffic,
+    /// What its actor saw of it.
+    pub supervised: Supervised,
     news: watch::Sender<()>,
     pub(super) active: Counted,
     pub(super) held: Counted,

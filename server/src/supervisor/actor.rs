@@ -37,6 +37,7 @@ use super::record::Record;
 use super::{Context, Nudge};
 use crate::acts;
 use crate::config::OnManagerStop;
+use crate::metrics;
 use crate::ports::Lease;
 use crate::sandbox;
 use crate::store::events;
@@ -55,7 +56,7 @@ enum Seen {
 }
 
 /// Whether an instance answered its last probe.
-type Probed = (InstanceNumber, bool);
+type Probed = (InstanceNumber, bool, Duration);
 
 /// The process of an instance.
 struct Living {
@@ -130,7 +131,7 @@ pub(super) async fn run(
                 None => return,
             },
             Some(attempt) = actor.attempts.1.recv() => { actor.report_attempt(attempt).await; None }
-            Some((instance, healthy)) = actor.probes.1.recv() => { actor.probed(instance, healthy); None }
+            Some(probed) = actor.probes.1.recv() => { actor.probed(probed); None }
             () = sleep_until(&actor.context, actor.life.wake_at()) => Some(Event::TimePassed),
         };
         if let Some(event) = event {
@@ -229,7 +230,8 @@ impl Actor {
             .await;
     }
 
-    fn probed(&mut self, instance: InstanceNumber, healthy: bool) {
+    fn probed(&mut self, (instance, healthy, took): Probed) {
+        metrics::probed(&self.context, &self.id, took, healthy);
         if self.life.serving().is_some_and(|(serving, _)| serving.number == instance) {
             self.healthy = Some(healthy);
             self.publish();
@@ -392,7 +394,13 @@ impl Actor {
     fn await_health(&mut self, number: InstanceNumber) {
         let socket = self.context.layout.private_socket(&self.id, number);
         let healthy = instance::until_healthy(socket, self.attempts.0.clone());
-        self.watch_while_living(number, healthy.map(move |()| Some(Seen::Healthy(number))));
+        let (context, id) = (Arc::clone(&self.context), self.id.clone());
+        let began = tokio::time::Instant::now();
+        let started = healthy.map(move |()| {
+            metrics::started(&context, &id, began.elapsed());
+            Some(Seen::Healthy(number))
+        });
+        self.watch_while_living(number, started);
     }
 
     /// Gives the instance the formation's port and begins to watch its liveness; the proxy's route

@@ -201,11 +201,12 @@ pub(super) async fn until_unresponsive(
     interval: Duration,
     patience: Duration,
     failures_max: u32,
-    (instance, seen): (InstanceNumber, mpsc::Sender<(InstanceNumber, bool)>),
+    (instance, seen): (InstanceNumber, mpsc::Sender<(InstanceNumber, bool, Duration)>),
 ) {
     let mut failures = 0;
     while failures < failures_max {
         tokio::time::sleep(interval).await;
+        let asked = tokio::time::Instant::now();
         let answer = probe::ask(&socket, Method::GET, HEALTH_ROUTE, patience).await;
         if answer.as_ref().is_err_and(ProbeError::is_ours) {
             tracing::warn!("a probe could not be made: the manager has no free descriptor");
@@ -213,7 +214,7 @@ pub(super) async fn until_unresponsive(
         }
         failures = if answer.is_ok() { 0 } else { failures + 1 };
         // A full queue only delays what `healthy` says.
-        let _full = seen.try_send((instance, answer.is_ok()));
+        let _full = seen.try_send((instance, answer.is_ok(), asked.elapsed()));
     }
 }
 

@@ -39,6 +39,7 @@ use crate::reload::Live;
 use crate::sandbox;
 use crate::store::operations::OperationKind;
 use crate::store::{Store, StoreError, formations};
+use crate::traces::Traces;
 use crate::webhooks::Webhooks;
 
 /// What every actor needs.
@@ -63,6 +64,7 @@ pub struct Context {
     pub webhooks: Webhooks,
     pub metrics: Metrics,
     pub ready: Ready,
+    pub traces: Traces,
     pub reaper: Reaper,
     /// Uploads and their unpacking, which take disk and memory.
     pub deploys: Semaphore,

@@ -2,9 +2,10 @@
 //! manager. Everything here is what was really applied, never what was wished for.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The limits of one formation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LimitsView {
     pub memory_bytes: LimitView,
     /// Share of one processor; 200 is two of them.
@@ -19,7 +20,7 @@ pub struct LimitsView {
 }
 
 /// One limit and what holds it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LimitView {
     /// Null means that there is no limit.
     pub value: Option<u64>,
@@ -31,7 +32,7 @@ pub struct LimitView {
 }
 
 /// What holds a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Enforcer {
     /// A control group of the kernel, over all processes of the instance.
@@ -45,7 +46,7 @@ pub enum Enforcer {
 }
 
 /// What an instance cannot touch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SandboxView {
     pub landlock: LandlockView,
     pub seccomp: SeccompView,
@@ -57,7 +58,7 @@ pub struct SandboxView {
 }
 
 /// The kernel's fence around files, signals and abstract sockets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LandlockView {
     pub state: LandlockState,
     /// The version of the fence that the kernel and this program have in common.
@@ -67,7 +68,7 @@ pub struct LandlockView {
     pub reason: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LandlockState {
     /// Files, signals and abstract sockets are fenced.
@@ -81,7 +82,7 @@ pub enum LandlockState {
 }
 
 /// The filter that refuses system calls no formation needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SeccompView {
     pub enforced: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,7 +90,7 @@ pub struct SeccompView {
 }
 
 /// Whose processes they are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UserView {
     /// Whether this user id belongs to this formation alone.
     pub isolated: bool,
@@ -99,7 +100,7 @@ pub struct UserView {
 }
 
 /// What the launcher applied; written before it became the program.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Confinement {
     pub limits: LimitsView,
     pub sandbox: SandboxView,

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use utoipa::ToSchema;
 
 use crate::ids::FormationId;
 
@@ -22,7 +23,7 @@ pub const EVENT_HEADER: &str = "x-muxi-event";
 pub const DELIVERY_HEADER: &str = "x-muxi-delivery";
 
 /// One event: the body of a webhook, and what `GET /rpc/events` lists. Every key is always there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// `evt_…`; the same however often the event is delivered.
     pub id: String,
@@ -45,7 +46,7 @@ pub struct Event {
 }
 
 /// The formation as it was after the event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EventFormation {
     pub id: FormationId,
     pub generation: u64,
@@ -55,7 +56,9 @@ pub struct EventFormation {
 }
 
 /// What can happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
+)]
 pub enum EventKind {
     /// A first deploy serves.
     #[serde(rename = "formation.deployed")]
@@ -93,7 +96,7 @@ pub enum EventKind {
 }
 
 /// `GET /rpc/events`, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EventPage {
     pub events: Vec<Event>,
     /// Asks for older ones; null at the end.
@@ -101,13 +104,13 @@ pub struct EventPage {
 }
 
 /// `GET /rpc/webhooks`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WebhookList {
     pub webhooks: Vec<WebhookView>,
 }
 
 /// One webhook as it is configured, without its secret, and what became of its deliveries.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WebhookView {
     pub id: String,
     /// Scheme and host; paths of webhooks are often secrets.
@@ -122,7 +125,7 @@ pub struct WebhookView {
 }
 
 /// Deliveries that the log still has, by state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryCounts {
     pub pending: u64,
     pub delivered: u64,
@@ -130,7 +133,7 @@ pub struct DeliveryCounts {
 }
 
 /// `GET /rpc/webhooks/deliveries`, newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DeliveryPage {
     pub deliveries: Vec<Delivery>,
     /// Asks for older ones; null at the end.
@@ -138,7 +141,7 @@ pub struct DeliveryPage {
 }
 
 /// One event on its way to one webhook.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Delivery {
     /// `dlv_…`.
     pub id: String,
@@ -160,7 +163,7 @@ pub struct Delivery {
     pub delivered_at: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
     /// Waits for its first or next attempt.

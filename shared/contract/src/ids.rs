@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Ids that would collide with the manager's own paths (server-side rule of the protocol).
 pub const RESERVED_FORMATION_IDS: [&str; 7] =
@@ -18,8 +19,15 @@ const NANOID_ALPHABET: &[u8; 63] =
     b"_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 /// The address of a formation: 3–50 of `[a-z0-9-]`, first and last alphanumeric, not reserved.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(
+    value_type = String,
+    min_length = 3,
+    max_length = 50,
+    pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$",
+    example = "hello"
+)]
 pub struct FormationId(String);
 
 /// Why a text cannot be a formation's id.

@@ -3,6 +3,7 @@
 //! Invariants: no runtime and no server library is used here, so that a client, a test and both
 //! binaries share one truth; nothing here does I/O or reads a clock.
 
+pub mod answers;
 pub mod audit;
 pub mod chat;
 pub mod confinement;
@@ -16,6 +17,7 @@ pub mod logs;
 pub mod management;
 pub mod proxy;
 pub mod readiness;
+pub mod server;
 pub mod signature;
 
 pub use envelope::{Envelope, ErrorBody, ErrorCode};

@@ -5,11 +5,14 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ids::FormationId;
 
 /// Where a process wrote a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum LogStream {
     Stdout,
@@ -34,7 +37,7 @@ pub struct LogCursor {
 pub struct InvalidLogCursor(String);
 
 /// One line of a formation's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogEntry {
     /// RFC 3339 with microseconds.
     pub at: String,
@@ -43,11 +46,12 @@ pub struct LogEntry {
     pub instance: u64,
     pub line: String,
     /// The place right after it.
+    #[schema(value_type = String)]
     pub cursor: LogCursor,
 }
 
 /// `data` of `GET …/logs`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogsAnswer {
     pub formation_id: FormationId,
     /// The last lines of each stream that was asked for; null when nothing was ever logged.
@@ -65,7 +69,7 @@ pub struct LogsAnswer {
 }
 
 /// `data` of the first event of a follower, `connected`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogConnected {
     pub formation_id: FormationId,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -73,7 +77,7 @@ pub struct LogConnected {
 }
 
 /// `data` of a `log` event; the event's id is the cursor after the line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogEvent {
     pub formation_id: FormationId,
     pub line: String,
@@ -83,21 +87,21 @@ pub struct LogEvent {
 }
 
 /// `data` of a `gap` event: lines were deleted by rotation before they could be sent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogGap {
     pub formation_id: FormationId,
     pub message: String,
 }
 
 /// `data` of the last event, `end`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LogEnd {
     pub formation_id: FormationId,
     pub reason: LogEndReason,
 }
 
 /// Why a follower gets no more lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogEndReason {
     /// The formation was deleted.

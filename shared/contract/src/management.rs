@@ -1,19 +1,20 @@
 //! The management API: envelopes, errors, progress and the shapes of its answers.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::confinement::{LimitsView, SandboxView};
 use crate::ids::FormationId;
 
 /// `{"success": true, "data": …}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Success<T> {
     pub success: bool,
     pub data: T,
 }
 
 /// The body of every failed management call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     pub success: bool,
     /// A stable name; see [`ProblemKind`].
@@ -28,7 +29,7 @@ pub struct Problem {
 }
 
 /// The stable names of management failures, which are also the codes of SSE `error` frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub enum ProblemKind {
     /// The signature is missing, malformed, expired or wrong.
     Unauthorized,
@@ -84,7 +85,7 @@ pub enum ProblemKind {
 }
 
 /// `data` of a progress frame. Absent fields are left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Progress {
     pub stage: Stage,
     pub message: String,
@@ -100,7 +101,7 @@ pub struct Progress {
 }
 
 /// The documented stages of an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     Extracting,
@@ -117,7 +118,7 @@ pub enum Stage {
 }
 
 /// `data` of an SSE `complete` frame, and of the JSON answer to a deploy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Completed {
     pub formation_id: FormationId,
     pub port: u16,
@@ -137,7 +138,7 @@ pub struct Completed {
 }
 
 /// `data` of an SSE `error` frame.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failed {
     pub error: ProblemKind,
     pub message: String,
@@ -160,7 +161,7 @@ impl Progress {
 }
 
 /// What a client sees of a formation's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FormationStatus {
     Starting,
@@ -174,7 +175,7 @@ pub enum FormationStatus {
 }
 
 /// One formation, in the list and alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FormationView {
     pub id: FormationId,
     pub name: String,
@@ -209,7 +210,7 @@ pub struct FormationView {
 }
 
 /// Which bundle a formation serves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VersionView {
     /// SHA-256 of the uploaded bundle.
     pub current: String,
@@ -222,7 +223,7 @@ pub struct VersionView {
 }
 
 /// Which configuration is in effect.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConfigView {
     /// When the configuration in effect was read.
     pub loaded_at: String,
@@ -235,7 +236,7 @@ pub struct ConfigView {
 }
 
 /// One deployed bundle of a formation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GenerationView {
     pub generation: u64,
     pub role: GenerationRole,
@@ -245,7 +246,7 @@ pub struct GenerationView {
 }
 
 /// What a generation is to its formation now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GenerationRole {
     /// It serves, or should.
@@ -258,7 +259,7 @@ pub enum GenerationRole {
 }
 
 /// How far the replacement of an instance is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RolloutView {
     pub phase: RolloutPhase,
     /// The generation whose instance is new.
@@ -268,7 +269,7 @@ pub struct RolloutView {
     pub from_generation: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RolloutPhase {
     /// The new instance is not healthy yet; the old one serves.
@@ -278,7 +279,7 @@ pub enum RolloutPhase {
 }
 
 /// `GET /rpc/operations/{id}`: one act of an operator, under way or done.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OperationView {
     pub id: String,
     /// `deploy`, `update`, `rollback`, `start`, `stop`, `restart` or `delete`.
@@ -293,7 +294,7 @@ pub struct OperationView {
     pub events: Vec<OperationEventView>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationState {
     Running,
@@ -302,13 +303,13 @@ pub enum OperationState {
 }
 
 /// `GET /rpc/operations`, newest first.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OperationList {
     pub operations: Vec<OperationView>,
 }
 
 /// One stored step, as the stream of the operation sends it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct OperationEventView {
     pub seq: u64,
     /// `progress`, `complete` or `error`.
@@ -317,7 +318,7 @@ pub struct OperationEventView {
 }
 
 /// `data` of the answer to an update.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Updated {
     pub id: FormationId,
     pub status: String,
@@ -333,7 +334,7 @@ pub struct Updated {
 }
 
 /// `POST …/cancel-update`, which has no envelope.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UpdateCancelled {
     pub message: String,
     pub formation_id: FormationId,
@@ -344,7 +345,7 @@ pub struct UpdateCancelled {
 }
 
 /// The body of a rollback; without one, the previous generation is meant.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RollbackRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,

@@ -1,9 +1,10 @@
 //! The manager's answer to `GET /ready`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// 200 with `ready: true`, or 503 with what keeps the manager from its work.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Readiness {
     /// The same as `ready`, for clients that read this field in every answer.
     pub success: bool,
@@ -14,7 +15,7 @@ pub struct Readiness {
 }
 
 /// One thing that the manager needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ReadinessCheck {
     pub name: CheckName,
     pub ok: bool,
@@ -23,7 +24,7 @@ pub struct ReadinessCheck {
     pub message: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckName {
     /// The manager is not on its way to its end.
@@ -37,7 +38,7 @@ pub enum CheckName {
 }
 
 /// How many formations there are, by what they are doing. Those in between count only in `total`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FormationCounts {
     pub total: u64,
     pub running: u64,

@@ -3,6 +3,7 @@
 use muxi_contract::management::{FormationStatus, RolloutPhase, RolloutView};
 
 use super::Actor;
+use crate::metrics;
 use crate::proxy::routes::{Published, Upstream};
 use crate::supervisor::closed_sign::ClosedSign;
 use crate::supervisor::lifecycle::Phase;
@@ -40,6 +41,7 @@ impl Actor {
             let kept = before.as_ref().and_then(|it| it.upstream.clone());
             kept.filter(|upstream| upstream.is_to(&socket)).unwrap_or_else(|| Upstream::new(socket))
         });
+        let was = before.as_ref().map(|it| it.status);
         let down = matches!(
             status,
             FormationStatus::Crashed | FormationStatus::CrashLoop | FormationStatus::Starting
@@ -56,6 +58,9 @@ impl Actor {
                 upstream,
             },
         );
+        if status == FormationStatus::CrashLoop && was != Some(status) {
+            metrics::given_up(&self.context, &self.id);
+        }
     }
 
     /// The process that serves, or the newest there is.

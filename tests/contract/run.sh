@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# schemathesis reads openapi.json from a running manager and tries to prove it wrong: answers that are not
+# documented, bodies that are not as described, failures of the server. `N passed, N failed` at the end.
+# MUXI_BIN_DIR names the folder of the built programs; without it they are built into target/debug.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$here/../.." && pwd)
+formation_id=contract
+seconds_max=120
+examples_max=8
+ports_needed=16
+fake_pid='' server_pid='' work=''
+checks=not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance
+checks+=,response_schema_conformance,unsupported_method,allow_header_conformance,ignored_auth
+
+die() {
+    echo "tests/contract: $*" >&2
+    exit 1
+}
+
+finish() {
+    local status=$?
+    trap - EXIT INT TERM
+    for pid in $server_pid $fake_pid; do
+        kill -TERM "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    if [[ -n $work ]]; then rm -rf "$work"; fi
+    exit "$status"
+}
+
+# Sets `tools` to a folder with schemathesis.
+prepare_schemathesis() {
+    local venv=$root/tests/.tools/schemathesis requirements=$here/requirements.txt wanted
+    tools=$venv/bin
+    wanted="$(python3 -V) $(sha256sum <"$requirements")"
+    if [[ $(cat "$venv/installed" 2>/dev/null) == "$wanted" ]]; then return; fi
+    rm -rf "$venv"
+    python3 -m venv "$venv" || die "failed to make a virtual environment in $venv (is python3-venv installed?)"
+    "$tools/python" -m pip install -q --disable-pip-version-check --no-deps -r "$requirements" ||
+        die "failed to install schemathesis of $requirements (is the Python package index reachable?)"
+    echo "$wanted" >"$venv/installed"
+}
+
+# Sets `bin`. Without a folder given, programs are built anew, so that no stale one is tested.
+prepare_programs() {
+    if [[ -z ${MUXI_BIN_DIR:-} ]]; then
+        bin=${CARGO_TARGET_DIR:-$root/target}/debug
+        (cd "$root" && cargo build -q --locked -p muxi-server -p formation-runtime -p muxi-testkit) ||
+            die "failed to build the programs"
+        return
+    fi
+    bin=$(cd "$MUXI_BIN_DIR" && pwd) || die "MUXI_BIN_DIR names no folder"
+}
+
+# await_line FILE PID PATTERN: prints the first match once the process has written it.
+await_line() {
+    timeout 60 grep -m1 -oE "$3" <(tail -n +1 -F --pid="$2" "$1" 2>/dev/null) || {
+        cat "$1" "${1%.out}.err" >&2
+        die "no line like '$3' came from the process above"
+    }
+}
+
+# Prints the first of $ports_needed neighbouring ports that are free, below those the system hands out.
+free_port_block() {
+    python3 - "$ports_needed" <<'PYTHON'
+import random, socket, sys
+
+needed = int(sys.argv[1])
+
+def free(port):
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+starts = range(10_000, 30_000, needed)
+print(next(s for s in random.sample(starts, len(starts)) if all(map(free, range(s, s + needed)))))
+PYTHON
+}
+
+start_server() {
+    export MUXI_CONFIG_DIR=$work/config MUXI_DATA_DIR=$work/data
+    local init first
+    init=$("$bin/muxi-server" init --non-interactive)
+    CONTRACT_KEY_ID=$(sed -n 's/^Key ID: *//p' <<<"$init")
+    CONTRACT_SECRET=$(sed -n 's/^Secret key: *//p' <<<"$init")
+    export CONTRACT_KEY_ID CONTRACT_SECRET
+    first=$(free_port_block)
+    sed -i -E "s/^( *port_range_start:).*/\1 $first/; s/^( *port_range_end:).*/\1 $((first + ports_needed - 1))/" \
+        "$MUXI_CONFIG_DIR/config.yaml"
+    "$bin/muxi-server" start --port 0 >"$work/server.out" 2>"$work/server.err" &
+    server_pid=$!
+    server_url=$(await_line "$work/server.out" "$server_pid" 'http://[0-9.]+:[0-9]+')
+}
+
+# The formation of the SDK tests, on a fake model.
+pack_bundle() {
+    "$bin/fake-llm" --script "$root/tests/sdk/script.json" >"$work/fake.out" 2>"$work/fake.err" &
+    fake_pid=$!
+    local fake_url
+    fake_url=$(await_line "$work/fake.out" "$fake_pid" 'http://127\.0\.0\.1:[0-9]+' | head -n1)
+    cp -r "$root/tests/sdk/formation" "$work/$formation_id"
+    sed -i -E "s|^( *fake:).*|\1 $fake_url/v1|; s|^id:.*|id: $formation_id|" "$work/$formation_id/formation.afs"
+    tar -C "$work" -czf "$work/bundle.tar.gz" "$formation_id"
+    export CONTRACT_BUNDLE=$work/bundle.tar.gz CONTRACT_FORMATION_ID=$formation_id
+}
+
+deploy() {
+    local path=/rpc/formations timestamp signature
+    timestamp=$(date +%s)
+    signature=$(printf '%s;POST;%s' "$timestamp" "$path" |
+        openssl dgst -sha256 -hmac "$CONTRACT_SECRET" -binary | base64 -w0)
+    curl -sSf --max-time 60 -o "$work/deploy.json" "$server_url$path" \
+        -H "Authorization: MUXI-HMAC key=$CONTRACT_KEY_ID, timestamp=$timestamp, signature=$signature" \
+        -H 'Content-Type: application/gzip' --data-binary "@$CONTRACT_BUNDLE" || { tail -n 60 "$work/server.err" >&2; die "the formation was not deployed"; }
+}
+
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+prepare_programs
+prepare_schemathesis
+work=$(mktemp -d)
+pack_bundle
+start_server
+deploy
+
+# Following a log has no end on purpose: a fuzzer would only wait for it.
+status=0
+(
+    cd "$work"
+    SCHEMATHESIS_HOOKS="$here/hooks.py" NO_COLOR=1 timeout "$seconds_max" \
+        "$tools/schemathesis" --config-file "$here/schemathesis.toml" run "$server_url/openapi.json" \
+        --phases examples,coverage,fuzzing --checks "$checks" --max-examples "$examples_max" \
+        --exclude-path '/rpc/formations/{id}/logs/stream' --generation-deterministic --request-timeout 30 --suppress-health-check all --warnings off
+) | tee "$work/tested.out" || status=$?
+if ! kill -0 "$server_pid" 2>/dev/null; then
+    tail -n 20 "$work/server.err" >&2
+    echo "FAILED the manager ended while it was tested"
+    status=1
+fi
+# A run that fails says what and where; one that does not has tried this many operations.
+operations=$(sed -n 's/^ *Tested: *//p' "$work/tested.out")
+if ((status == 0)) && ((${operations:-0} > 0)); then
+    echo "$operations passed, 0 failed"
+else
+    echo "0 passed, 1 failed"
+    status=1
+fi
+exit "$status"
