@@ -6,6 +6,9 @@ returns after an await must be the same.
 """
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import inspect
 import json
 import os
@@ -17,6 +20,7 @@ import urllib.request
 from contextlib import contextmanager
 from unittest import mock
 
+from fault_proxy import FaultProxy
 from muxi import (
     AsyncFormationClient,
     AsyncServerClient,
@@ -63,6 +67,7 @@ async def drive(server_class, formation_class):
     server = server_class(url=SERVER_URL, key_id=KEY_ID, secret_key=SECRET)
     await check_server(server)
     await check_signatures(server_class)
+    await check_retries(server_class)
     port = (await result(server.get_formation(FORMATION_ID)))["port"]
     proxied = {"server_url": SERVER_URL, "formation_id": FORMATION_ID}
     direct = {"base_url": f"http://127.0.0.1:{port}/v1"}
@@ -124,6 +129,23 @@ async def check_signatures(server_class):
                     error = await refused(errors.AuthenticationError, getattr(client, method))
                 equal(error.status_code, 401)
                 assert error.message.startswith(message), error.message
+
+
+async def check_retries(server_class):
+    """The SDK's own retry sends the same signature and idempotency key again: the act is done once."""
+    with check("restart_formation, two answers are lost: done once"), FaultProxy(SERVER_URL, 2) as proxy:
+        before = ended_operations("restart")
+        client = server_class(url=proxy.url, key_id=KEY_ID, secret_key=SECRET, max_retries=2)
+        restarted = await result(client.restart_formation(FORMATION_ID))
+        equal((len(proxy.posts), len(set(proxy.posts))), (3, 1))
+        equal(ended_operations("restart"), before + 1)
+        equal((await result(client.get_formation(FORMATION_ID)))["pid"], restarted["pid"])
+    with check("stop_formation, an answer is lost: a success, not `already stopped`"):
+        with FaultProxy(SERVER_URL, 1) as proxy:
+            client = server_class(url=proxy.url, key_id=KEY_ID, secret_key=SECRET, max_retries=2)
+            equal((await result(client.stop_formation(FORMATION_ID)))["status"], "stopped")
+            equal(len(proxy.posts), 2)
+            await result(client.start_formation(FORMATION_ID))
 
 
 async def check_lifecycle(server, proxied, direct):
@@ -374,6 +396,17 @@ async def refused(wanted, call):
 def tokens(frames):
     """The events of a stream's frames without a name."""
     return [json.loads(it["data"])["token"] for it in frames if it["event"] == "message"]
+
+
+def ended_operations(kind):
+    """How many operations of a kind the audit log knows; no SDK reads it."""
+    path, now = "/rpc/audit", str(int(time.time()))
+    signature = hmac.digest(SECRET.encode(), f"{now};GET;{path}".encode(), hashlib.sha256)
+    header = f"MUXI-HMAC key={KEY_ID}, timestamp={now}, signature={base64.b64encode(signature).decode()}"
+    url = f"{SERVER_URL}{path}?action=operations.{kind}.ended"
+    request = urllib.request.Request(url, headers={"Authorization": header})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return len(json.load(answer)["data"]["entries"])
 
 
 def open_gate(name):
