@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use axum::extract::rejection::QueryRejection;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use muxi_contract::RequestId;
@@ -86,11 +86,6 @@ impl Failure {
     /// A query that is not understood.
     pub(super) fn query(rejected: &QueryRejection) -> Self {
         Self::new(ProblemKind::ValidationError, rejected.body_text())
-    }
-
-    pub(super) fn not_implemented(method: &Method, path: &str) -> Self {
-        let message = format!("{method} {path} is documented but not built in this version");
-        Self::new(ProblemKind::NotImplemented, message)
     }
 
     pub(super) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {

@@ -27,11 +27,10 @@ mod webhooks;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::routing::{any, delete, get, post, put};
+use axum::routing::{delete, get, post, put};
 use muxi_service::request_id;
 
 use self::auth::discard;
-use self::error::Failure;
 use crate::client_address;
 use crate::proxy;
 use crate::supervisor::Supervisor;
@@ -124,9 +123,4 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .layer(axum::middleware::from_fn_with_state(supervisor.clone(), address))
         // Outermost, so that every answer and every log line has the request's id.
         .layer(axum::middleware::from_fn(request_id::layer))
-}
-
-/// Documented, but not there yet: refused by name.
-async fn unbuilt(request: axum::extract::Request) -> Failure {
-    Failure::not_implemented(request.method(), request.uri().path())
 }

@@ -1,12 +1,13 @@
 //! The audit log: one entry for every management call.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::management::ProblemKind;
 
 /// One entry. Its canonical form, which is what the chain of hashes covers, is its compact JSON with
 /// the fields in this order; so fields may be added at the end, but not moved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntry {
     /// Counts up by one; the first entry is 1.
     pub seq: u64,
@@ -37,7 +38,7 @@ pub struct AuditEntry {
     pub count: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     Success,
@@ -50,7 +51,7 @@ pub enum Outcome {
 }
 
 /// `data` of `GET /rpc/audit`: newest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditPage {
     pub entries: Vec<AuditEntry>,
     /// Give it as `cursor` to go on to older entries; null at the oldest. A page may have fewer

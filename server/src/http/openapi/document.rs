@@ -3,9 +3,13 @@
 //! `cargo xtask openapi` writes it to `server/openapi.json`.
 
 #[expect(dead_code, reason = "only their attributes count")]
+mod audit;
+#[expect(dead_code, reason = "only their attributes count")]
 mod events;
 #[expect(dead_code, reason = "only their attributes count")]
 mod formations;
+#[expect(dead_code, reason = "only their attributes count")]
+mod keys;
 #[expect(dead_code, reason = "only their attributes count")]
 mod logs;
 #[expect(dead_code, reason = "only their attributes count")]
@@ -35,6 +39,8 @@ use utoipa::OpenApi;
         (name = "operations", description = "Acts on formations, under way and done"),
         (name = "logs", description = "What formations wrote, and their files"),
         (name = "events", description = "What happened, and who is told"),
+        (name = "keys", description = "Who may manage"),
+        (name = "audit", description = "What was asked of the manager"),
         (name = "unbuilt", description = "Documented for other versions; 501 in this one"),
     ),
     components(schemas(
@@ -72,6 +78,12 @@ use utoipa::OpenApi;
         events::test_webhook,
         events::deliveries,
         events::retry_delivery,
+        keys::list,
+        keys::add,
+        keys::revoke,
+        keys::rotate,
+        audit::list,
+        audit::logs,
     )
 )]
 struct Described;
@@ -83,12 +95,11 @@ const UNBUILT: &[(&str, &str)] = &[
     ("post", "/rpc/formations/{id}/deploy/stream"),
     ("post", "/rpc/formations/{id}/update"),
     ("post", "/rpc/formations/{id}/update/stream"),
-    ("get", "/rpc/server/logs"),
     ("post", "/rpc/dev/run"),
     ("post", "/rpc/dev/stop"),
 ];
 /// What every signed call may be answered with; further ones by what it does.
-const SIGNED: [u16; 3] = [401, 500, 503];
+const SIGNED: [u16; 5] = [401, 403, 429, 500, 503];
 const WITH_PARAMETERS: [u16; 1] = [400];
 const OF_ONE: [u16; 1] = [404];
 const WITH_BODY: [u16; 4] = [400, 408, 413, 507];

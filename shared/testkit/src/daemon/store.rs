@@ -22,10 +22,6 @@ impl Daemon {
 
     /// The number that a query of the manager's store gives.
     pub fn count(&self, sql: &str) -> i64 {
-        let path = self.data_dir().join("manager.db");
-        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
-        let db = rusqlite::Connection::open_with_flags(path, flags).expect("the manager's store");
-        db.busy_timeout(PATIENCE).expect("a timeout");
-        db.query_row(sql, [], |row| row.get(0)).expect("a number")
+        self.database().query_row(sql, [], |row| row.get(0)).expect("a number")
     }
 }
