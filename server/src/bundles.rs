@@ -223,6 +223,12 @@ pub fn sweep(layout: &Layout, stored: &[Kept], used: &[String]) {
 // === impl Prepared ===
 
 impl Prepared {
+    /// A formation's own limit can be lower than that of all uploads, and its id is known only now.
+    pub fn fits(&self, bytes_max: u64) -> Result<(), ReceiveError> {
+        let bytes = fs::metadata(&self.upload.path).map_err(ReceiveError::Store)?.len();
+        if bytes > bytes_max { Err(ReceiveError::TooLarge { bytes_max }) } else { Ok(()) }
+    }
+
     pub fn sha256(&self) -> &str {
         &self.upload.sha256
     }

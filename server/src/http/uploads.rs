@@ -17,6 +17,7 @@ use super::operations::{failure_frame, frame, frames_after, outcome, stream as e
 use crate::acts::Expected;
 use crate::bundles::{self, Upload};
 use crate::drafts::Deploying;
+use crate::sandbox;
 use crate::store::operations::OperationEvent;
 use crate::store::{StoreError, formations};
 use crate::supervisor::Supervisor;
@@ -173,6 +174,8 @@ async fn prepare_and_begin(
         .await
         .expect("preparing a bundle does not panic")?;
     drop(permit);
+    let bytes_max = sandbox::bundle_bytes_max(&context.live(), &prepared.loaded.manifest.id);
+    prepared.fits(bytes_max)?;
     for warning in &prepared.loaded.warnings {
         tracing::warn!(formation = %prepared.loaded.manifest.id, "{warning}");
     }
