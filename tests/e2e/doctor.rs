@@ -88,10 +88,14 @@ async fn what_is_wrong_is_named_with_its_mend() {
         assert!(check["mend"].as_str().is_some_and(|it| it.contains(mend)), "{check}");
     }
 
-    fs::write(other.config_file(), "auth: {keys: []}\nlimits: {entries: 0}").expect("our file");
+    fs::write(
+        other.config_file(),
+        "formations: {max_restarts: 1, unhealthy_threshold: 0}\nlimits: {entries: 0}",
+    )
+    .expect("our file");
     let (code, said) = run(other.command(), &["doctor"]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("auth.keys is empty") && said.contains("limits.entries"), "{said}");
+    assert!(said.contains("unhealthy_threshold") && said.contains("limits.entries"), "{said}");
     assert!(!said.contains('\x1b'), "no colour without a terminal: {said}");
 
     // The same faults, alone.

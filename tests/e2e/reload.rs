@@ -10,6 +10,8 @@ use muxi_testkit::fake_llm::FakeLlm;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+const NEW_SECRET: &str = "muxi_sk_new_0123456789abcdef0123456789abcdef";
+
 /// Changes the configuration's file.
 fn edit(daemon: &Daemon, change: impl FnOnce(&mut Value)) {
     let text = fs::read_to_string(daemon.config_file()).expect("the configuration");
@@ -32,14 +34,14 @@ async fn status_with(daemon: &Daemon, key: &str, secret: &str) -> Answer {
 async fn a_new_key_counts_at_once_and_a_removed_one_no_longer() {
     let daemon = Daemon::start().await;
     edit(&daemon, |config| {
-        config["auth"]["keys"] = json!([{"id": "muxi_pk_new", "secret": "muxi_sk_new"}]);
+        config["auth"]["keys"] = json!([{"id": "muxi_pk_new", "secret": NEW_SECRET}]);
         config["logging"] = json!({"level": "debug"});
         config["server"]["port"] = json!(1);
     });
     assert_eq!(status_with(&daemon, KEY, SECRET).await.status, 200, "not before the signal");
     signal(daemon.pid(), Signal::HUP);
     let answer = wait_until(PATIENCE, "the new key is let in", async || {
-        let answer = status_with(&daemon, "muxi_pk_new", "muxi_sk_new").await;
+        let answer = status_with(&daemon, "muxi_pk_new", NEW_SECRET).await;
         (answer.status == 200).then_some(answer)
     })
     .await;
@@ -56,7 +58,7 @@ async fn a_new_key_counts_at_once_and_a_removed_one_no_longer() {
         said.then_some(())
     })
     .await;
-    assert!(!daemon.log().contains("muxi_sk_new"));
+    assert!(!daemon.log().contains(NEW_SECRET));
 }
 
 #[tokio::test]

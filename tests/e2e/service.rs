@@ -119,9 +119,9 @@ fn what_is_not_ours_or_cannot_be_is_left_alone() {
     assert!(!output.status.success() && said.contains("not run by systemd"), "{said}");
     assert!(!unit(&daemon, "x").exists());
 
-    fs::write(daemon.config_file(), "auth: {keys: []}").expect("our own file");
+    fs::write(daemon.config_file(), "limits: {entries: 0}").expect("our own file");
     let (code, said) = service(&["install", "--user", "--name", "y"]);
-    assert!(code == Some(1) && said.contains("auth.keys is empty"), "{said}");
+    assert!(code == Some(1) && said.contains("limits.entries must be"), "{said}");
     assert!(!unit(&daemon, "y").exists());
 }
 

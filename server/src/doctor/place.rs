@@ -33,7 +33,8 @@ pub(super) fn configuration(
     }
 }
 
-/// A folder that only its owner, who is the caller, can look into.
+/// A folder that only its owner, who is the caller, can look into. Formations with users of their own
+/// must pass through the data folder, which shows them nothing.
 pub(super) fn private(name: &str, path: &Path) -> Check {
     let shown = path.display();
     let found = match std::fs::metadata(path) {
@@ -55,7 +56,7 @@ pub(super) fn private(name: &str, path: &Path) -> Check {
         let mend = format!("give its owner the right to read and write: `chmod u+rwx {shown}`");
         return Check::fail(name, format!("{shown}: {error}"), mend);
     }
-    if found.mode() & 0o077 != 0 {
+    if found.mode() & 0o066 != 0 {
         return Check::warn(
             name,
             format!("other users can look into {shown} (mode {:o})", found.mode() & 0o777),
