@@ -39,7 +39,6 @@ async fn all_running(daemon: &Daemon) -> BTreeMap<String, u64> {
     .await
 }
 
-#[expect(clippy::print_stderr, reason = "the figure is worth reading")]
 #[tokio::test]
 async fn a_hundred_formations_are_adopted_or_started_without_a_stampede() {
     let mut daemon = builder().fake_formation_switched().start().await;

@@ -59,7 +59,7 @@ async fn a_folder_runs_beside_its_formation_until_it_is_stopped() {
         json!({"success": true, "formation_id": "hello", "port": port, "status": "running"});
     assert_eq!(ran.body, wanted);
     assert_ne!(port, u64::from(live.port));
-    assert_eq!(daemon.processes().len(), 2);
+    assert_eq!(daemon.instances().len(), 2);
 
     // Both are reached by their keys alone, and neither counts as the other.
     assert_eq!(chat(&daemon, "draft", CLIENT_KEY).await, 200);
@@ -88,7 +88,7 @@ async fn a_folder_runs_beside_its_formation_until_it_is_stopped() {
     assert_eq!(chat(&daemon, "api", CLIENT_KEY).await, 200);
     assert_eq!(stop(&daemon, "hello").await.status, 200);
     assert_eq!(stop(&daemon, "hello").await.status, 404);
-    assert_eq!(daemon.processes().len(), 1);
+    assert_eq!(daemon.instances().len(), 1);
     assert_eq!(daemon.leased_ports().len(), 1);
 }
 
@@ -98,24 +98,24 @@ async fn a_draft_outlives_a_manager_that_is_killed() {
     let folder = sources(&daemon, "hello", &llm);
     let ran = run(&daemon, json!({"path": folder})).await;
     assert_eq!(ran.status, 200, "{ran:?}");
-    let processes = daemon.processes();
+    let processes = daemon.instances();
     daemon.kill9();
     daemon.start_again().await;
     wait_until(PATIENCE, "the draft is reached again", async || {
         (chat(&daemon, "draft", CLIENT_KEY).await == 200).then_some(())
     })
     .await;
-    assert_eq!(daemon.processes(), processes);
+    assert_eq!(daemon.instances(), processes);
     assert_eq!(run(&daemon, json!({"path": folder})).await.status, 409);
     // Restarted like any other.
     muxi_testkit::daemon::signal(processes[0], rustix::process::Signal::KILL);
     wait_until(PATIENCE, "another process serves the draft", async || {
-        let now = daemon.processes();
+        let now = daemon.instances();
         (now.len() == 1 && now != processes).then_some(())
     })
     .await;
     assert_eq!(stop(&daemon, "hello").await.status, 200);
-    assert_eq!((daemon.processes().len(), daemon.leased_ports().len()), (0, 0));
+    assert_eq!((daemon.instances().len(), daemon.leased_ports().len()), (0, 0));
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn the_draft_of_the_api_runs_by_its_id_and_ends_with_its_deploy() {
     let listed = files(json!({"action": "list"})).await;
     assert_eq!(listed.body["draft"]["status"], "running");
     assert_eq!(files(json!({"action": "deploy"})).await.status, 201);
-    assert_eq!((daemon.processes().len(), daemon.leased_ports().len()), (1, 1));
+    assert_eq!((daemon.instances().len(), daemon.leased_ports().len()), (1, 1));
     assert_eq!(chat(&daemon, "api", CLIENT_KEY).await, 200);
     let left = daemon.files_left();
     assert!(!left.iter().any(|path| path.starts_with("drafts")), "{left:?}");

@@ -69,7 +69,7 @@ async fn nothing_new_is_taken_and_what_runs_goes_on() {
     assert_eq!(formation.get("/health").await.status, 200);
     assert_eq!(formation.transcript().await, ["one", "fake model: one", "two", "fake model: two"]);
     // A conversation that cannot be kept is not begun, and says so.
-    let unkept = formation.say(&"three ".repeat(1_000)).await;
+    let unkept = formation.say(&"three ".repeat(5_000)).await;
     assert_eq!(unkept.status, 500, "{unkept:?}");
     assert!(unkept.text.contains("could not be written down"), "{unkept:?}");
     let pid = daemon.instance_pid("hello").await;

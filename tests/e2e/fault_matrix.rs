@@ -100,7 +100,8 @@ async fn whatever_breaks_the_formation_is_whole_or_gone() {
         let cells = FAULTS.map(|fault| async move {
             if applies(act, stage, fault) { Some(play(act, stage, fault).await) } else { None }
         });
-        let outcomes: Vec<Option<String>> = stream::iter(cells).buffered(3).collect().await;
+        let outcomes: Vec<Option<String>> =
+            Box::pin(stream::iter(cells).buffered(3).collect()).await;
         rows.push((act, stage, outcomes));
     }
     print_matrix(&rows);
@@ -464,13 +465,14 @@ fn names(folder: &std::path::Path) -> BTreeSet<String> {
 #[expect(clippy::print_stderr, reason = "the matrix is the result")]
 fn print_matrix(rows: &[(Act, Stage, Vec<Option<String>>)]) {
     let cell = |text: &dyn fmt::Debug| format!("{:14}", format!("{text:?}"));
-    let head: String = FAULTS.iter().map(|fault| cell(fault)).collect();
+    let head = FAULTS.map(|fault| cell(&fault)).concat();
     eprintln!("{:10}{:10}{head}", "", "");
     for (act, stage, outcomes) in rows {
-        let line: String = outcomes
+        let cells: Vec<String> = outcomes
             .iter()
             .map(|outcome| format!("{:14}", outcome.as_deref().unwrap_or("–")))
             .collect();
+        let line = cells.concat();
         eprintln!("{:10}{:10}{line}", format!("{act:?}"), format!("{stage:?}"));
     }
 }

@@ -189,9 +189,9 @@ impl Drafts {
             let files = folder.open_dir(FILES)?;
             Ok((folder, files))
         };
-        open().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => DraftError::NotFound,
-            _ => DraftError::Read(error),
+        open().map_err(|error| {
+            let absent = error.kind() == io::ErrorKind::NotFound;
+            if absent { DraftError::NotFound } else { DraftError::Read(error) }
         })
     }
 

@@ -139,9 +139,12 @@ fn resolve(path: &Path, roots: &[String]) -> Result<PathBuf, Failure> {
 async fn draft_folder(supervisor: &Supervisor, id: &FormationId) -> Result<PathBuf, Failure> {
     let (drafts, id) = (supervisor.context().draft_files.clone(), id.clone());
     let folder = tokio::task::spawn_blocking(move || drafts.folder(&id)).await;
-    folder.expect("looking at a draft does not panic").map_err(|error| match error {
-        DraftError::NotFound => Failure::new(ProblemKind::NotFound, error.to_string()),
-        error => Failure::internal(&error),
+    folder.expect("looking at a draft does not panic").map_err(|error| {
+        if matches!(error, DraftError::NotFound) {
+            Failure::new(ProblemKind::NotFound, error.to_string())
+        } else {
+            Failure::internal(&error)
+        }
     })
 }
 

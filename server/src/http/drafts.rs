@@ -102,9 +102,9 @@ async fn perform(
             Ok(DraftData::Entries { path, entries })
         }
         DraftAction::Read => {
-            let (path, content) = on(supervisor, id, move |it, id| it.read(id, &path)).await?;
-            let encoding = content.encoding.to_owned();
-            Ok(DraftData::Content { path, content: content.text, encoding })
+            let (path, found) = on(supervisor, id, move |it, id| it.read(id, &path)).await?;
+            let encoding = found.encoding.to_owned();
+            Ok(DraftData::Content { path, content: found.text, encoding })
         }
         DraftAction::Write => {
             context.disk.check().map_err(Failure::from)?;

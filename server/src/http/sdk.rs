@@ -175,7 +175,9 @@ fn parse(json: &[u8], id: &FormationId) -> Result<BundleReference, Failure> {
         match value {
             Value::Null => {}
             Value::String(text) => *field = Some(text),
-            _ => faults.push(format!("{name}: must be a text")),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                faults.push(format!("{name}: must be a text"));
+            }
         }
     }
     if let Some(other) = reference.id.as_ref().filter(|other| *other != id.as_str()) {
