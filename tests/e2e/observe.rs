@@ -50,6 +50,7 @@ async fn metrics_count_what_happens_and_forget_what_is_deleted() {
         ("muxi_http_requests_total{method=\"POST\",route=\"/rpc/formations\",status=\"2xx\"}", 1.0),
         ("muxi_http_requests_total{method=\"GET\",route=\"/rpc/formations\",status=\"4xx\"}", 1.0),
         ("muxi_store_failures_total", 0.0),
+        ("muxi_auth_failures_total{reason=\"unauthorized\"}", 1.0),
     ] {
         assert_eq!(samples.get(name), Some(&expected), "{name} of {samples:#?}");
     }
@@ -59,6 +60,7 @@ async fn metrics_count_what_happens_and_forget_what_is_deleted() {
         "muxi_formation_resident_memory_bytes{formation=\"hello\"}",
         "muxi_formation_start_duration_seconds_count{formation=\"hello\"}",
         "muxi_http_received_bytes_total",
+        "muxi_audit_entries_total",
         "muxi_store_command_duration_seconds_count{access=\"write\"}",
         "process_resident_memory_bytes",
         "process_open_fds",

@@ -33,6 +33,7 @@ pub struct Metrics {
     request_seconds: Family<RouteLabels, Histogram, fn() -> Histogram>,
     unrouted: Counter,
     received_bytes: Counter,
+    auth_failures: Family<ReasonLabels, Counter>,
     operations: Family<OperationLabels, Counter>,
     operation_seconds: Family<KindLabels, Histogram, fn() -> Histogram>,
 }
@@ -65,6 +66,11 @@ struct RequestLabels {
 struct RouteLabels {
     method: &'static str,
     route: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -121,6 +127,7 @@ impl Metrics {
             request_seconds: Family::new_with_constructor(requests),
             unrouted: Counter::default(),
             received_bytes: Counter::default(),
+            auth_failures: Family::default(),
             operations: Family::default(),
             operation_seconds: Family::new_with_constructor(long),
         };
@@ -151,6 +158,11 @@ impl Metrics {
             self.received_bytes.clone(),
         );
         registry.register(
+            "auth_failures",
+            "Management calls that were not let in, by reason",
+            self.auth_failures.clone(),
+        );
+        registry.register(
             "operations",
             "Deploys, updates and other acts on formations that ended, by kind and result",
             self.operations.clone(),
@@ -179,6 +191,12 @@ impl Metrics {
 
     /// A management request that was answered.
     pub(crate) fn answered(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        match status {
+            401 => self.not_let_in("unauthorized"),
+            403 => self.not_let_in("forbidden"),
+            429 => self.not_let_in("too_many_requests"),
+            _ => {}
+        }
         let route = route.to_owned();
         let labels = RouteLabels { method, route: route.clone() };
         self.request_seconds.get_or_create(&labels).observe(took.as_secs_f64());
@@ -189,6 +207,11 @@ impl Metrics {
     /// A request to a formation that nobody knows.
     pub(crate) fn unrouted(&self) {
         self.unrouted.inc();
+    }
+
+    /// A management call that was not let in.
+    fn not_let_in(&self, reason: &'static str) {
+        self.auth_failures.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// Bytes of a management request's body.

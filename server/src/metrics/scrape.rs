@@ -15,7 +15,7 @@ use prometheus_client::registry::Registry;
 
 use super::formation::Formations;
 use crate::proxy::routes::Published;
-use crate::store::{StoreError, formations};
+use crate::store::{StoreError, audit, formations};
 use crate::supervisor::Context;
 use crate::supervisor::usage::{self, Usage};
 
@@ -44,14 +44,16 @@ type FloatGauge = Gauge<f64, AtomicU64>;
 struct Seen {
     restarts: Vec<(FormationId, u32)>,
     ports_leased: usize,
+    audit_entries: u64,
     published: Arc<std::collections::BTreeMap<FormationId, Arc<Published>>>,
     instances: Vec<(FormationId, Usage)>,
 }
 
 /// Everything in the format that was asked for.
 pub(crate) async fn scrape(context: &Context, format: Format) -> Result<String, StoreError> {
-    let read = |db: &_| Ok((formations::all(db)?, formations::leased_ports(db)?));
-    let (stored, leased) = context.store.read(read).await?;
+    let read =
+        |db: &_| Ok((formations::all(db)?, formations::leased_ports(db)?, audit::last(db)?.seq));
+    let (stored, leased, audit_entries) = context.store.read(read).await?;
     let published = context.routes.all();
     let pids: Vec<(FormationId, u32)> =
         published.iter().filter_map(|(id, it)| Some((id.clone(), it.pid?))).collect();
@@ -64,6 +66,7 @@ pub(crate) async fn scrape(context: &Context, format: Format) -> Result<String, 
     let seen = Seen {
         restarts: stored.into_iter().map(|it| (it.id, it.restart_count)).collect(),
         ports_leased: leased.len(),
+        audit_entries,
         published,
         instances,
     };
@@ -127,6 +130,10 @@ fn looked_up(context: &Context, seen: &Seen) -> Registry {
     registry.register("formation_threads", format!("Threads {what}"), threads);
 
     registry.register_collector(Box::new(Formations::look(&context.routes.gates())));
+
+    let audit = Counter::<u64>::default();
+    audit.inc_by(seen.audit_entries);
+    registry.register("audit_entries", "Entries of the audit log since it began", audit);
 
     let total = context.ports.total();
     let ports = [

@@ -1,9 +1,10 @@
 //! Drafts: formations that are edited on the manager and tried before they are deployed.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The body of `POST /rpc/formations/{id}/draft/files`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct DraftRequest {
     /// One of [`DraftAction`].
@@ -18,7 +19,7 @@ pub struct DraftRequest {
     pub encoding: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DraftAction {
     Init,
@@ -31,7 +32,7 @@ pub enum DraftAction {
     Discard,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DraftMode {
     /// A small formation that can be deployed as it is.
@@ -41,7 +42,7 @@ pub enum DraftMode {
 }
 
 /// Every JSON answer of the route, but those of deploys that have begun.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DraftReply {
     pub success: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +59,7 @@ pub struct DraftReply {
 }
 
 /// What an action came to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum DraftData {
     Made { action: DraftAction, mode: DraftMode },
@@ -69,7 +70,7 @@ pub enum DraftData {
     Discarded { discarded: bool },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DraftEntry {
     /// Of a folder with a slash at its end.
     pub name: String,
@@ -80,7 +81,7 @@ pub struct DraftEntry {
     pub size: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DraftEntryKind {
     File,
@@ -88,7 +89,7 @@ pub enum DraftEntryKind {
 }
 
 /// The draft after the action.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DraftState {
     pub exists: bool,
     /// The version of the formation that it is a copy of.
@@ -102,7 +103,7 @@ pub struct DraftState {
 }
 
 /// The formation beside the draft.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LiveState {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
@@ -110,7 +111,7 @@ pub struct LiveState {
     pub status: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum DraftErrorCode {
     InvalidFormationID,
     InvalidJSON,
@@ -137,7 +138,7 @@ pub enum DraftErrorCode {
 }
 
 /// The body of `POST /rpc/dev/run`: one of the two.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct DevRunRequest {
     /// A folder on the manager's machine.
@@ -149,14 +150,14 @@ pub struct DevRunRequest {
 }
 
 /// The body of `POST /rpc/dev/stop`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct DevStopRequest {
     pub formation_id: String,
 }
 
 /// The answer to `POST /rpc/dev/run`, which has no envelope.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DevRun {
     pub success: bool,
     pub formation_id: String,
@@ -168,7 +169,7 @@ pub struct DevRun {
 }
 
 /// The answer to `POST /rpc/dev/stop`, which has no envelope.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DevStop {
     pub success: bool,
     pub formation_id: String,
@@ -178,7 +179,7 @@ pub struct DevStop {
 }
 
 /// The JSON body of `POST …/{id}/deploy` and `…/{id}/update`, and of their streams.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BundleReference {
     /// If it is there, it must be that of the path.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,8 @@
 #[expect(dead_code, reason = "only their attributes count")]
 mod audit;
 #[expect(dead_code, reason = "only their attributes count")]
+mod drafts;
+#[expect(dead_code, reason = "only their attributes count")]
 mod events;
 #[expect(dead_code, reason = "only their attributes count")]
 mod formations;
@@ -41,7 +43,7 @@ use utoipa::OpenApi;
         (name = "events", description = "What happened, and who is told"),
         (name = "keys", description = "Who may manage"),
         (name = "audit", description = "What was asked of the manager"),
-        (name = "unbuilt", description = "Documented for other versions; 501 in this one"),
+        (name = "drafts", description = "Formations that are made and tried on the manager"),
     ),
     components(schemas(
         Problem, Progress, Completed, Failed, Event, LogConnected, LogEvent, LogGap, LogEnd
@@ -78,6 +80,13 @@ use utoipa::OpenApi;
         events::test_webhook,
         events::deliveries,
         events::retry_delivery,
+        drafts::files,
+        drafts::run,
+        drafts::stop,
+        drafts::deploy,
+        drafts::deploy_stream,
+        drafts::update,
+        drafts::update_stream,
         keys::list,
         keys::add,
         keys::revoke,
@@ -88,15 +97,11 @@ use utoipa::OpenApi;
 )]
 struct Described;
 
-/// Routes that are documented elsewhere but answer 501 in this version.
-const UNBUILT: &[(&str, &str)] = &[
-    ("post", "/rpc/formations/{id}/draft/files"),
-    ("post", "/rpc/formations/{id}/deploy"),
-    ("post", "/rpc/formations/{id}/deploy/stream"),
-    ("post", "/rpc/formations/{id}/update"),
-    ("post", "/rpc/formations/{id}/update/stream"),
-    ("post", "/rpc/dev/run"),
-    ("post", "/rpc/dev/stop"),
+/// Routes whose failures may have a form of their own.
+const OWN_FAILURES: [(&str, &str); 3] = [
+    ("/rpc/formations/{id}/draft/files", "DraftReply"),
+    ("/rpc/dev/run", "DevRun"),
+    ("/rpc/dev/stop", "DevStop"),
 ];
 /// What every signed call may be answered with; further ones by what it does.
 const SIGNED: [u16; 5] = [401, 403, 429, 500, 503];
@@ -123,9 +128,6 @@ fn complete(document: &mut Value) {
         "name": "Authorization",
         "description": include_str!("document/signature.md"),
     }});
-    for (method, path) in UNBUILT {
-        document["paths"][path][method] = unbuilt(method, path);
-    }
     let names = problems(document);
     let responses: BTreeMap<String, Value> =
         names.iter().map(|(status, names)| (reference(*status), problem(*status, names))).collect();
@@ -136,25 +138,13 @@ fn complete(document: &mut Value) {
                 operation["security"] = json!([{ "signature": [] }]);
                 tidy(operation, path);
                 answer(operation, &statuses(path, method, operation));
+                let own = OWN_FAILURES.iter().find(|(own, _)| own == path);
+                if let Some((_, schema)) = own {
+                    describe_failures(operation, schema);
+                }
             }
         }
     }
-}
-
-fn unbuilt(method: &str, path: &str) -> Value {
-    let id =
-        json!([{ "name": "id", "in": "path", "required": true, "schema": { "type": "string" } }]);
-    let mut operation = json!({
-        "operationId": format!("unbuilt_{method}_{}", path.replace(['/', '{', '}', '-'], "_")),
-        "summary": "Not built in this version",
-        "tags": ["unbuilt"],
-        "responses": {},
-    });
-    if path.contains("{id}") {
-        operation["parameters"] = id;
-    }
-    answer(&mut operation, &BTreeSet::from([501]));
-    operation
 }
 
 /// Which problems a call may be answered with, besides those that it names itself.
@@ -255,6 +245,20 @@ fn answer(operation: &mut Value, statuses: &BTreeSet<u16>) {
         responses.entry(status.to_string()).or_insert_with(
             || json!({ "$ref": format!("#/components/responses/{}", reference(*status)) }),
         );
+    }
+}
+
+/// What the route itself refuses looks like its answers; what comes before it is a problem.
+fn describe_failures(operation: &mut Value, own: &str) {
+    let own = json!({ "$ref": format!("#/components/schemas/{own}") });
+    let problem = json!({ "$ref": "#/components/schemas/Problem" });
+    for response in operation["responses"].as_object_mut().expect("responses").values_mut() {
+        if response.get("$ref").is_some() {
+            *response = json!({
+                "description": "The reason, in the route's own form or as a problem",
+                "content": { "application/json": { "schema": { "anyOf": [own, problem] } } },
+            });
+        }
     }
 }
 
