@@ -11,7 +11,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use muxi_contract::events::sign;
 use muxi_testkit::daemon::{
-    Answer, Builder, Daemon, Frames, PATIENCE, bundle, now_s, signal, wait_until,
+    Answer, Builder, Daemon, Frames, PATIENCE, bundle, bundle_with, manifest, now_s, signal,
+    wait_until,
 };
 use muxi_testkit::fake_llm::FakeLlm;
 use rustix::process::Signal;
@@ -197,6 +198,36 @@ async fn every_turn_of_a_formations_life_is_told_in_order() {
     receiver.wait_types("other", &["formation.deploy_failed"]).await;
     let failed = receiver.hits().pop().expect("a hit").event;
     assert!(failed["log"].to_string().contains("cannot begin"), "{failed}");
+}
+
+#[tokio::test]
+async fn rollouts_are_told_with_the_generation_that_serves_afterwards() {
+    let (receiver, llm) = (Receiver::start().await, FakeLlm::start().await);
+    let window = json!({"formations": {"deployment": {"watch_window": 1}}});
+    let daemon = with_webhook(&receiver, &json!({})).config(window).switched().start().await;
+    daemon.deploy_formation("hello", &llm.base_url()).await;
+    let next = manifest("hello", &llm.base_url()).replace("2.1.0", "2.2.0");
+    let updated = daemon.update("hello", bundle_with("hello", &next)).await;
+    assert_eq!(updated.status, 200, "{updated:?}");
+    let back = daemon.post("/rpc/formations/hello/rollback").await;
+    assert_eq!(back.status, 200, "{back:?}");
+    daemon.runtime().break_down("not this one");
+    let bad = next.replace("2.2.0", "2.3.0");
+    assert_eq!(daemon.update("hello", bundle_with("hello", &bad)).await.status, 400);
+    let told = ["deployed", "updated", "rolled_back", "update_failed"];
+    let told: Vec<String> = told.iter().map(|it| format!("formation.{it}")).collect();
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    receiver.wait_types("hello", &told).await;
+    let events: Vec<Value> = receiver.hits().into_iter().map(|it| it.event).collect();
+    let after = |at: usize| {
+        let formation = &events[at]["formation"];
+        (formation["generation"].clone(), formation["version"].clone())
+    };
+    assert_eq!(after(1), (json!(2), json!("2.2.0")));
+    assert_eq!(after(2), (json!(1), json!("2.1.0")));
+    assert_eq!(after(3), (json!(1), json!("2.1.0")), "what served before goes on");
+    assert!(events[3]["log"].to_string().contains("not this one"), "{}", events[3]);
+    assert!(events[3]["reason"].as_str().is_some_and(|it| it.contains("New version")));
 }
 
 #[tokio::test]
