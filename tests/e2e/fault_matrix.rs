@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -380,6 +381,7 @@ impl Cell {
 
     /// The rows, the processes, the folders, the archives and the sockets tell the same story.
     async fn store_agrees(&self, what: &str) {
+        let began = Instant::now();
         wait_until(PATIENCE, &format!("store and world agree after {what}"), async || {
             let stored = Stored::read(&self.daemon);
             let folder = self.daemon.data_dir();
@@ -390,8 +392,24 @@ impl Cell {
                 && names(&folder.join("bundles")).len() == stored.archives
                 && names(&folder.join("tmp")).is_empty()
                 && stored.instances.iter().all(|it| sockets.contains(&format!("hello.{it}.sock")))
-                && sockets.iter().filter(|it| it.starts_with("hello.")).count()
+                && sockets
+                    .iter()
+                    .filter(|it| it.starts_with("hello.") && !it.ends_with(".json"))
+                    .count()
                     == 2 * stored.instances.len();
+            if !agree && began.elapsed() > PATIENCE / 2 {
+                panic!(
+                    "{what}: pids {:?} {:?}, generations {generations:?} {:?}, sockets {sockets:?} \
+                     {:?}, archives {:?} {}, tmp {:?}",
+                    stored.pids,
+                    self.daemon.instances(),
+                    stored.generations,
+                    stored.instances,
+                    names(&folder.join("bundles")),
+                    stored.archives,
+                    names(&folder.join("tmp")),
+                );
+            }
             agree.then_some(())
         })
         .await;

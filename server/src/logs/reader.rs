@@ -190,6 +190,9 @@ fn lines_backwards(
     Ok(ControlFlow::Continue(()))
 }
 
+/// File times may be behind the times of the lines by a tick of the kernel.
+const FILE_TIME_SLACK: jiff::SignedDuration = jiff::SignedDuration::from_secs(1);
+
 // === impl Selection ===
 
 impl Selection {
@@ -204,7 +207,10 @@ impl Selection {
         self.stream.is_none_or(|wanted| wanted == stream)
     }
 
+    /// Whether a segment that was last written `at` ends before the wanted time. File times come from
+    /// a coarser clock than lines, so they get some slack.
     fn is_before_all(&self, at: Timestamp) -> bool {
+        let at = at.saturating_add(FILE_TIME_SLACK).unwrap_or(at);
         self.since.as_deref().is_some_and(|since| stamp(at).as_str() < since)
     }
 }
