@@ -68,6 +68,19 @@ async fn nothing_new_is_taken_and_what_runs_goes_on() {
     assert_eq!(daemon.get("/api/hello/health").await.status, 200);
     assert_eq!(formation.get("/health").await.status, 200);
     assert_eq!(formation.transcript().await, ["one", "fake model: one", "two", "fake model: two"]);
+    // A conversation that cannot be kept is not begun, and says so; until then the blocks that the
+    // memory's log has are written again.
+    let mut said = 0;
+    let unkept = loop {
+        let answer = formation.say_in("long", &"three ".repeat(1_000)).await;
+        said += 1;
+        assert!(said < 500, "a full disk took {said} long conversations");
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_eq!(unkept.status, 500, "{unkept:?}");
+    assert!(unkept.text.contains("could not be written down"), "{unkept:?}");
     let pid = daemon.instance_pid("hello").await;
 
     // Acts are written down into what the reserve gives back, however often the disk is filled.

@@ -196,13 +196,13 @@ mod tests {
     #[test]
     fn the_modes_are_words() {
         let text =
-            "{sandbox: off, user_isolation: required, overrides: {a: {limits: {disk_bytes: 0}}}}";
+            "{sandbox: off, user_isolation: required, overrides: {abc: {limits: {disk_bytes: 0}}}}";
         let read: FormationsConfig = serde_yaml::from_str(text).unwrap();
         assert_eq!(
             (read.sandbox, read.user_isolation),
             (SandboxMode::Off, UserIsolation::Required)
         );
         assert_eq!(read.overrides.values().next().unwrap().limits.disk_bytes, Some(0));
-        assert!(serde_yaml::from_str::<FormationsConfig>("{overrides: {A_B: {}}}").is_err());
+        assert!(serde_yaml::from_str::<FormationsConfig>("{overrides: {A_BC: {}}}").is_err());
     }
 }

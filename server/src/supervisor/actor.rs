@@ -322,7 +322,7 @@ impl Actor {
         self.record.report(stage, format!("Starting a process of generation {generation}")).await;
         let plan = Plan { formation: self.id.clone(), instance: number, generation };
         let log_from = instance::log_end(&self.context, &self.id);
-        self.take_port();
+        self.take_port().await;
         let started = match &self.lease {
             Some(lease) => instance::start(&self.context, &plan, lease).await,
             None => Err(StartError::NoPort(self.formation.port)),

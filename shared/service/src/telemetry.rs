@@ -63,8 +63,10 @@ impl LevelHandle {
 
 fn filter(level: &str) -> Result<EnvFilter, InvalidLevel> {
     let invalid = || InvalidLevel { level: level.to_owned() };
-    // The filter itself would take a misspelt level for the name of a module.
-    let known = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
+    // The filter itself would take a misspelt level for the name of a module, and nothing for `error`.
+    let known = |part: &str| {
+        part.contains('=') || (!part.is_empty() && part.parse::<LevelFilter>().is_ok())
+    };
     if !level.split(',').all(|part| known(part.trim())) {
         return Err(invalid());
     }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,7 +78,7 @@ impl Actor {
             }
         }
         if actor.living.is_empty() {
-            actor.take_port();
+            actor.take_port().await;
         } else {
             actor.take_up(&living).await;
         }
@@ -191,9 +192,7 @@ impl Actor {
         let path = self.context.layout.handoff_socket(&self.id, number);
         self.watch_while_living(number, async move {
             tokio::time::sleep(after).await;
-            let take = move || muxi_service::handoff::take(&path).and_then(Lease::from_listener);
-            let taken = tokio::task::spawn_blocking(take).await;
-            Some(Seen::Handed(number, taken.expect("taking a listener does not panic")))
+            Some(Seen::Handed(number, take_listener(path).await))
         });
     }
 
@@ -217,7 +216,16 @@ impl Actor {
 
     /// Binds the leased port if it is not held yet. A port that another program took is a reason
     /// not to start, and the wait for the next start is the wait for the port.
-    pub(super) fn take_port(&mut self) {
+    pub(super) async fn take_port(&mut self) {
+        // An adopted instance holds it, and may not have handed it over yet.
+        let holders: Vec<InstanceNumber> = self.living.keys().copied().collect();
+        for number in holders {
+            if self.lease.is_some() {
+                return;
+            }
+            let path = self.context.layout.handoff_socket(&self.id, number);
+            self.handed(number, take_listener(path).await);
+        }
         if self.lease.is_some() {
             return;
         }
@@ -231,6 +239,11 @@ impl Actor {
             }
         }
     }
+}
+
+async fn take_listener(handoff: PathBuf) -> io::Result<Lease> {
+    let take = move || muxi_service::handoff::take(&handoff).and_then(Lease::from_listener);
+    tokio::task::spawn_blocking(take).await.expect("taking a listener does not panic")
 }
 
 /// What rows say of processes that live.
