@@ -81,13 +81,16 @@ pub fn begin(connection: &Connection, new: &Running, now_ms: i64) -> Result<(), 
     Ok(())
 }
 
-/// Adds a step; the last one (`Complete` or `Error`) ends the act.
+/// Adds a step; the last one (`Complete` or `Error`) ends the act. Nothing follows an end.
 pub fn append(
     connection: &Connection,
     operation: &str,
     event: &OperationEvent,
     now_ms: i64,
 ) -> Result<(), StoreError> {
+    if !is_running(connection, operation)? {
+        return Ok(());
+    }
     let (name, data) = event.to_wire();
     connection.execute(
         "INSERT INTO operation_events (operation, seq, event, data)
@@ -126,6 +129,13 @@ pub fn running(connection: &Connection, formation: &str) -> Result<Option<Runnin
         Ok(Ok(Running { id, kind, formation, epoch, request_id: row.get(4)? }))
     });
     row.optional()?.transpose()
+}
+
+/// Whether the act has not ended.
+pub fn is_running(connection: &Connection, id: &str) -> Result<bool, StoreError> {
+    let mut statement = connection
+        .prepare_cached("SELECT 1 FROM operations WHERE id = ?1 AND state = 'running'")?;
+    Ok(statement.exists([id])?)
 }
 
 /// One act that is kept.
@@ -193,6 +203,14 @@ fn from_row(row: &Row<'_>) -> rusqlite::Result<Operation> {
 // === impl OperationKind ===
 
 impl OperationKind {
+    /// Whether it wishes for an instance, so that one that fails is its failure.
+    pub const fn starts(self) -> bool {
+        match self {
+            Self::Deploy | Self::Update | Self::Rollback | Self::Start | Self::Restart => true,
+            Self::Stop | Self::Delete => false,
+        }
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Deploy => "deploy",

@@ -18,7 +18,6 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use jiff::Timestamp;
 use muxi_contract::FormationId;
-use muxi_contract::launch::{ACCEPT_ROUTE, RETIRE_ROUTE};
 use muxi_contract::logs::LogCursor;
 use muxi_contract::management::{Failed, Progress, Stage};
 use muxi_service::TaskKind;
@@ -32,6 +31,7 @@ use super::lifecycle::{
     Desired, DesiredState, Effect, Event, Instance, InstanceNumber, Lifecycle, Moment, Phase,
     Policy, Target,
 };
+use super::port_teller::{PortTeller, PortWish};
 use super::process::{self, Exit};
 use super::record::Record;
 use super::{Context, Nudge};
@@ -65,6 +65,8 @@ struct Living {
     log_from: LogCursor,
     /// The wish that the store knows it to stand for.
     noted_epoch: u64,
+    /// What it is to do about the formation's port, and what it has heard of that.
+    port: PortTeller,
     /// Cancelled with the instance, which ends its watchers.
     ended: CancellationToken,
     _guard: DropGuard,
@@ -107,7 +109,7 @@ pub(super) async fn run(
     lease: Option<Lease>,
     mut mailbox: mpsc::Receiver<Nudge>,
 ) {
-    let Some(mut actor) = Actor::load(context, id, lease).await else { return };
+    let Some(mut actor) = Actor::load(context, id, lease, &mut mailbox).await else { return };
     let mut stopping = false;
     loop {
         let event = tokio::select! {
@@ -188,6 +190,9 @@ impl Actor {
 
     async fn note_exit(&mut self, instance: InstanceNumber, Exit(exit): &Exit) {
         let mut crash = None;
+        if self.life.serving().is_some_and(|(serving, _)| serving.number == instance) {
+            self.withdraw();
+        }
         if let Some(living) = self.living.remove(&instance) {
             living.process.sweep_group();
             if self.life.leaving.contains_key(&instance) {
@@ -268,7 +273,10 @@ impl Actor {
         match effect {
             Effect::Spawn { instance } => return self.spawn(instance).await,
             Effect::Route { instance } => self.route(instance).await,
-            Effect::Unroute => self.healthy = None,
+            Effect::Unroute => {
+                self.healthy = None;
+                self.withdraw();
+            }
             Effect::Retire { instance } => self.retire(instance),
             Effect::Drain { instance } => self.drain(instance).await,
             Effect::Terminate { instance } => {
@@ -378,15 +386,18 @@ impl Actor {
     fn watch(&mut self, instance: Instance, process: process::Process, log_from: LogCursor) {
         let ended = CancellationToken::new();
         let guard = ended.clone().drop_guard();
+        let number = instance.number;
+        let (port, telling) = PortTeller::new(self.context.layout.private_socket(&self.id, number));
         let living = Living {
             process: process.handle,
             log_from,
             noted_epoch: instance.target.epoch,
+            port,
             ended,
             _guard: guard,
         };
-        let number = instance.number;
         self.living.insert(number, living);
+        self.watch_while_living(number, telling.map(|()| None));
         let wait = process.wait;
         self.watchers.push(Box::pin(async move { Some(Seen::Exited(number, wait.await)) }));
     }
@@ -411,8 +422,9 @@ impl Actor {
         self.reached(number, Milestone::Routed).await;
         let socket = self.context.layout.private_socket(&self.id, number);
         // One that had retired, or that an earlier manager did not get to tell, accepts again.
-        let told = instance::until_told(socket.clone(), ACCEPT_ROUTE);
-        self.watch_while_living(number, told.map(|()| None));
+        if let Some(living) = self.living.get(&number) {
+            living.port.tell(PortWish::Accept);
+        }
         let config = &self.context.live().formations;
         let seconds = |count: u32| Duration::from_secs(count.into());
         let unresponsive = instance::until_unresponsive(
@@ -431,22 +443,23 @@ impl Actor {
         self.report_switch(number).await;
     }
 
-    /// Keeps telling it to leave the port to others, until it knows.
+    /// It leaves the port to others.
     fn retire(&mut self, number: InstanceNumber) {
-        let socket = self.context.layout.private_socket(&self.id, number);
-        let told = instance::until_told(socket, RETIRE_ROUTE);
-        self.watch_while_living(number, told.map(|()| None));
+        if let Some(living) = self.living.get(&number) {
+            living.port.tell(PortWish::Retire);
+        }
     }
 
     async fn drain(&mut self, number: InstanceNumber) {
         self.reached(number, Milestone::Leaving).await;
+        let Some(living) = self.living.get(&number) else { return };
+        let retired = living.port.retired();
         let socket = self.context.layout.private_socket(&self.id, number);
-        let idle = async move {
-            instance::until_told(socket.clone(), RETIRE_ROUTE).await;
+        self.watch_while_living(number, async move {
+            retired.await;
             instance::until_idle(socket).await;
             Some(Seen::Drained(number))
-        };
-        self.watch_while_living(number, idle);
+        });
     }
 
     /// A watcher that ends with the instance it watches.

@@ -53,9 +53,8 @@ pub(super) enum StartError {
 const START_PROBE: Duration = Duration::from_secs(1);
 /// Between a refused question and the next.
 const START_PAUSE: Duration = Duration::from_millis(10);
-/// An instance that is told something has this long to hear it, and is told again after a pause.
-const TOLD_PATIENCE: Duration = Duration::from_secs(2);
-const TOLD_PAUSE: Duration = Duration::from_millis(50);
+/// How long a draining instance may take to say how many requests it has.
+const ACTIVITY_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a retired instance serves connections that were idle when it retired.
 const LINGER: Duration = Duration::from_secs(1);
 /// Between two questions whether a draining instance is idle.
@@ -169,24 +168,12 @@ pub(super) async fn until_healthy(socket: PathBuf, attempts: mpsc::Sender<u32>) 
     }
 }
 
-/// Resolves once the instance has heard what the route tells it. One that does not know the route
-/// has nothing to be told.
-pub(super) async fn until_told(socket: PathBuf, route: &'static str) {
-    loop {
-        match probe::ask(&socket, Method::POST, route, TOLD_PATIENCE).await {
-            Ok(()) | Err(ProbeError::Status(_)) => return,
-            Err(error) => tracing::debug!(%error, route, "told again"),
-        }
-        tokio::time::sleep(TOLD_PAUSE).await;
-    }
-}
-
 /// Resolves once a retired instance has no open request left. Connections that were idle when it
 /// retired get a while to be used once more, for a client cannot know that they end.
 pub(super) async fn until_idle(socket: PathBuf) {
     tokio::time::sleep(LINGER).await;
     loop {
-        match probe::open_requests(&socket, TOLD_PATIENCE).await {
+        match probe::open_requests(&socket, ACTIVITY_PATIENCE).await {
             Ok(0) | Err(ProbeError::Status(_)) => return,
             Ok(_) => {}
             Err(error) => tracing::debug!(%error, "asked again whether it is idle"),

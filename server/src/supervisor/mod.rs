@@ -9,6 +9,7 @@ mod closed_sign;
 mod instance;
 pub mod lifecycle;
 mod model_host;
+mod port_teller;
 mod probe;
 pub mod process;
 mod record;

@@ -70,7 +70,8 @@ fn filter(level: &str) -> Result<EnvFilter, InvalidLevel> {
     if !level.split(',').all(|part| known(part.trim())) {
         return Err(invalid());
     }
-    EnvFilter::try_new(level).map_err(|_| invalid())
+    let parts: Vec<&str> = level.split(',').map(str::trim).collect();
+    EnvFilter::try_new(parts.join(",")).map_err(|_| invalid())
 }
 
 #[cfg(test)]

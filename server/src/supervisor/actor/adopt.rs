@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::supervisor::lifecycle::{
     Desired, DesiredState, Event, InstanceNumber, Leaving, Lifecycle, Phase, Policy, Target,
 };
 use crate::supervisor::record::Record;
-use crate::supervisor::{Context, instance, process};
+use crate::supervisor::{Context, Nudge, instance, process};
 
 /// What did not succeed at once is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
@@ -34,6 +35,7 @@ impl Actor {
         context: Arc<Context>,
         id: FormationId,
         lease: Option<Lease>,
+        mailbox: &mut mpsc::Receiver<Nudge>,
     ) -> Option<Self> {
         let record = Record::new(Arc::clone(&context), id.clone());
         let read = id.clone();
@@ -84,26 +86,43 @@ impl Actor {
         }
         let mut desired = desired;
         if actor.living.is_empty() && !is_new && desired.state == DesiredState::Running {
-            actor.wait_for_turn().await?;
-            // What was wished meanwhile counts.
-            if let Some(Event::Desired(newest)) = actor.reload().await {
-                desired = newest;
-            }
+            // What is wished meanwhile counts.
+            desired = actor.wait_for_turn(mailbox).await?;
         }
         actor.play(Event::Desired(desired)).await;
         Some(actor)
     }
 
-    /// Formations that come back with their manager do not start all at once. `None` when the
-    /// manager stops first.
-    async fn wait_for_turn(&mut self) -> Option<()> {
+    /// Formations that come back with their manager do not start all at once. Answers the newest
+    /// wish, at once if it is no longer to run; `None` when the manager stops first.
+    async fn wait_for_turn(&mut self, mailbox: &mut mpsc::Receiver<Nudge>) -> Option<Desired> {
         self.queued = true;
         self.publish();
-        let turn = Arc::clone(&self.context.starts).acquire_owned();
-        let turn = self.context.shutdown.stopping.run_until_cancelled(turn).await?;
+        let stopping = self.context.shutdown.stopping.clone();
+        let mut turn = pin!(Arc::clone(&self.context.starts).acquire_owned());
+        let desired = loop {
+            let nudge = tokio::select! {
+                biased;
+                // The stop first, so that nothing starts then. All arms are cancel-safe.
+                () = stopping.cancelled() => return None,
+                nudge = mailbox.recv() => nudge,
+                turn = turn.as_mut() => {
+                    self.start_permit = Some(turn.expect("the semaphore is never closed"));
+                    None
+                }
+            };
+            let has_turn = self.start_permit.is_some();
+            if nudge.is_none() && !has_turn {
+                return None;
+            }
+            self.reload().await;
+            let desired = self.formation.desired;
+            if has_turn || desired.state != DesiredState::Running {
+                break desired;
+            }
+        };
         self.queued = false;
-        self.start_permit = Some(turn.expect("the semaphore is never closed"));
-        Some(())
+        Some(desired)
     }
 
     /// Watches a process of an earlier manager, if it lives.
@@ -274,7 +293,8 @@ fn take_up(living: &[InstanceRow], on_trial: bool, policy: &Policy, now: &Now) -
         Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
     };
     let phase = match (serving, new) {
-        (None, None) => Phase::Stopping,
+        // Who only drains keeps nobody from starting.
+        (None, None) => Phase::Stopped,
         (None, Some(new)) => Phase::Starting { instance: new.instance, deadline },
         (Some(serving), Some(new)) => Phase::Replacing {
             serving: serving.instance,

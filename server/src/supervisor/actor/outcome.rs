@@ -19,7 +19,8 @@ impl Actor {
         kept: Option<Instance>,
     ) -> Option<Event> {
         let epoch = failed.target.epoch;
-        let operation = self.record.running_operation().await.filter(|it| it.epoch == epoch)?;
+        let operation = self.record.running_operation().await;
+        let operation = operation.filter(|it| it.epoch == epoch && it.kind.starts())?;
         self.untidy = true;
         let verdict = self.describe(operation.kind, failed, fault, kept);
         tracing::warn!(formation = %self.id, operation = operation.id, message = verdict.message, "failed");
@@ -28,7 +29,10 @@ impl Actor {
             let (id, now_ms) = (self.id.clone(), self.context.clock.now_ms());
             self.record
                 .write(move |tx| {
-                    formations::set_desired(tx, &id, DesiredState::Removed, false, now_ms)
+                    if operations::is_running(tx, &operation.id)? {
+                        formations::set_desired(tx, &id, DesiredState::Removed, false, now_ms)?;
+                    }
+                    Ok(())
                 })
                 .await;
             return self.reload().await;
@@ -38,9 +42,13 @@ impl Actor {
         let named = operation.id.clone();
         self.record
             .write(move |tx| {
-                // In one transaction: the caller is told what the store says.
-                formations::go_back(tx, &id, now_ms)?;
-                operations::append(tx, &named, &event, now_ms)
+                // In one transaction: the caller is told what the store says. A stop or a delete that
+                // came in between has ended the operation, and its wish stands.
+                if operations::is_running(tx, &named)? {
+                    formations::go_back(tx, &id, now_ms)?;
+                    operations::append(tx, &named, &event, now_ms)?;
+                }
+                Ok(())
             })
             .await;
         self.context.store.announce(&operation.id);
@@ -168,11 +176,14 @@ impl Actor {
         self.formation = self
             .record
             .write(move |tx| {
-                if !stopped {
-                    generations::settle(tx, &id, now_ms)?;
-                    formations::settle_trial(tx, &id, now_ms)?;
+                // Another act may have ended this one since it was read.
+                if operations::is_running(tx, &named)? {
+                    if !stopped {
+                        generations::settle(tx, &id, now_ms)?;
+                        formations::settle_trial(tx, &id, now_ms)?;
+                    }
+                    operations::append(tx, &named, &complete, now_ms)?;
                 }
-                operations::append(tx, &named, &complete, now_ms)?;
                 formations::get(tx, &id)?
                     .ok_or_else(|| StoreError::UnknownFormation(id.to_string()))
             })

@@ -63,6 +63,16 @@ impl Actor {
         }
     }
 
+    /// Sends nobody to the instance any more, before anything else is done about its end: requests
+    /// wait for the next one meanwhile.
+    pub(super) fn withdraw(&self) {
+        let (routes, name) = (self.context.routes_of(&self.id), self.id.formation());
+        if let Some(before) = routes.get(&name) {
+            let without = Published { upstream: None, healthy: None, ..(*before).clone() };
+            routes.publish(&name, without);
+        }
+    }
+
     /// The process that serves, or the newest there is.
     fn shown_pid(&self) -> Option<u32> {
         let serving = self.life.serving().map(|(instance, _)| instance.number);
