@@ -52,6 +52,7 @@ pub struct Live {
     cors: ArcSwap<CorsPolicy>,
 }
 
+const MIXED: &str = "with what keeps its value until a restart, the configuration has faults:";
 const REFUSED: &str = "the last reload was refused and changed nothing; the log says why";
 
 // === impl Reloader ===
@@ -111,7 +112,7 @@ impl Reloader {
                 // Stop first, so that signals cannot delay it. Cancel-safe.
                 () = context.shutdown.stopping.cancelled() => return,
                 // Cancel-safe: signals that come together count as one.
-                _ = hangup.recv() => self.reload(&context),
+                _ = hangup.recv() => self.reload(&context).await,
                 // Cancel-safe: a look that comes later sees the same files.
                 tls = next_look(&context), if self.pair.is_some() => {
                     if let (Some(pair), Some(tls)) = (&self.pair, tls) {
@@ -122,9 +123,9 @@ impl Reloader {
         }
     }
 
-    fn reload(&mut self, context: &Context) {
+    async fn reload(&mut self, context: &Context) {
         let reloads = context.live.view().reloads + 1;
-        let done = match self.read(context) {
+        let done = match self.read(context).await {
             Ok(read) => self.apply(context, read, reloads),
             Err(fault) => {
                 tracing::error!("the configuration stays as it was: {fault}");
@@ -140,13 +141,19 @@ impl Reloader {
     }
 
     /// Everything that can go wrong, before anything changes.
-    fn read(&self, context: &Context) -> Result<Read, String> {
+    async fn read(&self, context: &Context) -> Result<Read, String> {
         let (config, warnings) = self.source.read().map_err(|error| error.to_string())?;
         let faults = webhooks::faults(&config);
         if !faults.is_empty() {
             return Err(faults.join("\n"));
         }
         let effective = diff::overlay(&context.live(), &config);
+        // Each may be fine alone, and what comes of both must be, too.
+        let faults = effective.faults();
+        if !faults.is_empty() {
+            return Err(format!("{MIXED}\n{}", faults.join("\n")));
+        }
+        context.auth.judge(&effective).await.map_err(|error| error.to_string())?;
         let load = |tls: &TlsConfig| Ok((tls.clone(), Pair::load(tls, context.clock.now())?));
         let pair = effective.server.tls.as_ref().map(load).transpose();
         let pair = pair.map_err(|error: TlsError| error.to_string())?;

@@ -94,6 +94,38 @@ async fn a_faulty_configuration_changes_nothing_and_all_its_faults_are_named() {
 }
 
 #[tokio::test]
+async fn a_reload_neither_opens_the_manager_to_the_network_nor_locks_everybody_out() {
+    let config = json!({"server": {"host": "0.0.0.0"}});
+    let daemon = Daemon::builder().config(config).start().await;
+    for (host, auth, fault) in [
+        // Fine as a file, but the socket stays where it is.
+        ("127.0.0.1", json!({"enabled": false}), "auth.enabled is false, but server.host can be"),
+        ("0.0.0.0", json!({"keys": []}), "no key is usable"),
+        (
+            "0.0.0.0",
+            json!({"keys": [{"id": "old", "secret": SECRET, "expires": "2020-01-01T00:00:00Z"}]}),
+            "no key is usable",
+        ),
+    ] {
+        edit(&daemon, |config| {
+            config["server"]["host"] = json!(host);
+            config["auth"] = auth;
+        });
+        let (output, said) = run(&daemon, &["reload"]);
+        assert!(output.status.code() == Some(1) && said.contains(fault), "{said}");
+        let unsigned = Answer::of(daemon.unsigned("GET", "/rpc/server/status")).await;
+        assert_eq!(unsigned.status, 401);
+        assert_eq!(daemon.get("/rpc/server/status").await.status, 200);
+    }
+    // A key that is stored is one, too.
+    let (output, said) = run(&daemon, &["keys", "add", "--role", "admin"]);
+    assert!(output.status.success(), "{said}");
+    let (output, said) = run(&daemon, &["reload"]);
+    assert!(output.status.success() && said.contains("`auth.keys` changed"), "{said}");
+    assert_eq!(daemon.get("/rpc/server/status").await.status, 401);
+}
+
+#[tokio::test]
 async fn limits_and_defaults_of_formations_count_from_the_next_use() {
     let config = json!({"limits": {"formations": 1}});
     let (daemon, llm) = (Daemon::builder().config(config).start().await, FakeLlm::start().await);

@@ -177,10 +177,7 @@ impl Auth {
             Err(error) => return Err(error.into()),
         };
         let known = Known::read(connection, config, master.as_ref(), None)?;
-        let now_ms = clock.now_ms();
-        if config.auth.enabled && !known.keys.values().any(|key| key.is_usable(now_ms)) {
-            return Err(AuthError::NoUsableKey);
-        }
+        known.ensure_usable(clock.now_ms())?;
         Ok(Self {
             calls: Calls::new(store.clone(), master.clone()),
             master,
@@ -190,6 +187,13 @@ impl Auth {
             store,
             clock,
         })
+    }
+
+    /// Refuses a configuration with which nobody could manage any more.
+    pub async fn judge(&self, config: &Config) -> Result<(), AuthError> {
+        let (config, master) = (Arc::new(config.clone()), self.master.clone());
+        let read = move |db: &Connection| Known::read(db, &config, master.as_ref(), None);
+        self.store.read(read).await?.ensure_usable(self.clock.now_ms())
     }
 
     pub fn master(&self) -> Option<&MasterKey> {
@@ -401,6 +405,11 @@ impl Known {
             |before| Arc::clone(&before.failures),
         );
         Ok(Self { revision, config: Arc::clone(config), failures, keys })
+    }
+
+    fn ensure_usable(&self, now_ms: i64) -> Result<(), AuthError> {
+        let any = self.keys.values().any(|key| key.is_usable(now_ms));
+        if any || !self.config.auth.enabled { Ok(()) } else { Err(AuthError::NoUsableKey) }
     }
 
     fn find(&self, id: &str) -> Option<&Key> {

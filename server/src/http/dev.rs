@@ -156,7 +156,7 @@ async fn prepare(
 ) -> Result<Prepared, Failure> {
     let context = supervisor.context();
     context.disk.check()?;
-    let (layout, limits) = (context.layout.clone(), context.config.limits);
+    let (layout, limits) = (context.layout.clone(), context.live().limits);
     let permit = context.deploys.acquire().await.expect("the semaphore is never closed");
     let prepared = tokio::task::spawn_blocking(move || {
         let packed = bundles::from_folder(&folder, &id, &layout);

@@ -57,6 +57,14 @@ const RELOADABLE: &[&str] = &[
     "server.trusted_proxies",
     "webhooks",
 ];
+/// Of those, what a formation is given when it starts: one that runs keeps what it has.
+const FROM_NEXT_START: &[&str] = &[
+    "formations.log_max_age_hours",
+    "formations.log_max_files",
+    "formations.log_max_size",
+    "formations.log_rotation_enabled",
+    "formations.pass_environment",
+];
 /// Whether there is such a section at all needs a restart.
 const SWITCHED_AT_START: &[&str] = &["server.tls"];
 
@@ -174,9 +182,14 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { path, old, new } = self;
         if old == new {
-            return write!(f, "`{path}` changed");
+            write!(f, "`{path}` changed")?;
+        } else {
+            write!(f, "`{path}` changed from {old} to {new}")?;
         }
-        write!(f, "`{path}` changed from {old} to {new}")
+        if FROM_NEXT_START.iter().any(|prefix| covers(prefix, path)) {
+            f.write_str(": counts for each formation from its next start")?;
+        }
+        Ok(())
     }
 }
 
@@ -205,11 +218,18 @@ mod tests {
             role: muxi_contract::keys::Role::Admin,
             expires: None,
         };
-        let cases: [(Edit, &[&str], &[&str]); 6] = [
+        let cases: [(Edit, &[&str], &[&str]); 7] = [
             (|_| {}, &[], &[]),
             (
                 |it| it.logging.level = "debug".into(),
                 &["`logging.level` changed from \"info\" to \"debug\""],
+                &[],
+            ),
+            (
+                |it| it.formations.log_max_files = 3,
+                &[
+                    "`formations.log_max_files` changed from 10 to 3: counts for each formation from its next start",
+                ],
                 &[],
             ),
             (|it| it.server.port = 7891, &[], &["`server.port` changed from 7890 to 7891"]),
@@ -277,6 +297,9 @@ mod tests {
         config.server.tls = Some(tls(60));
         for path in RELOADABLE {
             assert!(has(&value(&config), path), "`{path}` is no key");
+        }
+        for path in FROM_NEXT_START {
+            assert!(RELOADABLE.contains(path), "`{path}` needs a restart");
         }
     }
 }
