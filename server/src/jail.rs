@@ -61,6 +61,19 @@ pub struct KernelSupport {
     pub seccomp: Result<(), String>,
 }
 
+impl KernelSupport {
+    /// The version of landlock, if it is one that can be required as a whole.
+    pub fn whole_fence(&self) -> Result<u32, String> {
+        let needed = fence::ABI_TESTED as u32;
+        match &self.landlock_abi {
+            Ok(abi) if *abi < needed => Err(format!(
+                "this kernel has landlock version {abi} of {needed}, which fences a part of it"
+            )),
+            found => found.clone(),
+        }
+    }
+}
+
 /// The spec as an open, unlinked file: it has no path and appears in no process list.
 pub fn spec_file(spec: &LaunchSpec) -> std::io::Result<File> {
     let mut file = tempfile::tempfile()?;
@@ -216,4 +229,21 @@ fn read_spec() -> Result<LaunchSpec, LaunchError> {
         .read_to_string(&mut text)
         .map_err(LaunchError::Spec)?;
     serde_json::from_str(&text).map_err(LaunchError::Json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_fence_can_be_required() {
+        let with = |landlock_abi| KernelSupport { landlock_abi, seccomp: Ok(()) }.whole_fence();
+        assert_eq!((with(Ok(6)), with(Ok(7))), (Ok(6), Ok(7)));
+        let old = with(Ok(5)).unwrap_err();
+        assert!(old.contains("version 5 of 6"), "{old}");
+        assert_eq!(with(Err("none".into())), Err("none".into()));
+        // What the launcher makes of this very kernel agrees.
+        let fence = muxi_contract::launch::Fence { required: true, ..Default::default() };
+        assert_eq!(fence::rules(&fence).is_ok(), probe().whole_fence().is_ok());
+    }
 }

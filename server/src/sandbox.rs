@@ -6,7 +6,7 @@
 
 mod cgroup;
 mod limits;
-mod ownership;
+pub(crate) mod ownership;
 mod paths;
 mod usage;
 mod users;
@@ -233,7 +233,7 @@ impl Host {
         hidden: &[PathBuf],
     ) -> Result<Self, SandboxError> {
         if config.sandbox == SandboxMode::Required {
-            jail::probe().landlock_abi.map_err(SandboxError::NoFence)?;
+            jail::probe().whole_fence().map_err(SandboxError::NoFence)?;
         }
         let facts = Facts::gather(config.uid_range_start, layout.root(), program);
         let users = users::decide(config.user_isolation, config.uid_range_start, &facts)

@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::{Check, Patient};
 use crate::app;
 use crate::config::SandboxMode;
-use crate::sandbox;
+use crate::sandbox::{self, SandboxSupport};
 use crate::tls::Pair;
 
 /// Each connection through the proxy takes two descriptors.
@@ -20,23 +20,28 @@ const EXPIRY_WARNING: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// Whether the kernel can keep formations from each other and from the manager.
 pub(super) fn isolation(patient: &Patient) -> Check {
-    const NAME: &str = "isolation";
     let formations = &patient.config.formations;
     // Without a runtime its own check fails; the kernel can be asked all the same.
     let program = app::runtime_program(&patient.config.runtime.program).unwrap_or_default();
     let support = sandbox::probe(formations, &patient.layout, &program);
+    judge(&support, formations.sandbox)
+}
+
+fn judge(support: &SandboxSupport, mode: SandboxMode) -> Check {
+    const NAME: &str = "isolation";
     let users = match &support.own_users {
         Ok(()) => "a user id for each formation".to_owned(),
         Err(reason) => format!("formations run as the manager's user: {reason}"),
     };
-    let faults: Vec<&str> =
-        [support.kernel.landlock_abi.as_ref().err(), support.kernel.seccomp.as_ref().err()]
-            .into_iter()
-            .flatten()
-            .map(String::as_str)
-            .collect();
-    let mend = "run it on Linux 5.13 or newer with landlock, and seccomp allowed by the container";
-    match (&support.kernel.landlock_abi, faults.is_empty(), formations.sandbox) {
+    let (fence, seccomp) = (support.kernel.whole_fence(), &support.kernel.seccomp);
+    let faults: Vec<&str> = [fence.as_ref().err(), seccomp.as_ref().err()]
+        .into_iter()
+        .flatten()
+        .map(|it| &**it)
+        .collect();
+    let mend = "run it on Linux 6.12 or newer with landlock (a part of the fence holds from 5.13), and \
+                seccomp allowed by the container";
+    match (&fence, faults.is_empty(), mode) {
         (Ok(version), true, _) => Check::ok(NAME, format!("landlock version {version}; {users}")),
         (_, _, SandboxMode::Required) => Check::fail(
             NAME,
@@ -146,4 +151,22 @@ pub(super) fn certificate(patient: &Patient) -> Option<Check> {
         None => Check::ok(NAME, "its end is in a form that is not understood"),
     };
     Some(check)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Verdict;
+    use crate::jail::KernelSupport;
+
+    #[test]
+    fn a_fence_that_is_required_must_be_whole() {
+        let verdict = |abi, mode| {
+            let kernel = KernelSupport { landlock_abi: Ok(abi), seccomp: Ok(()) };
+            judge(&SandboxSupport { kernel, own_users: Ok(()) }, mode).status
+        };
+        assert_eq!(verdict(6, SandboxMode::Required), Verdict::Ok);
+        assert_eq!(verdict(5, SandboxMode::Required), Verdict::Fail);
+        assert_eq!(verdict(5, SandboxMode::On), Verdict::Warn);
+    }
 }

@@ -13,7 +13,7 @@ use muxi_contract::confinement::{LandlockState, LandlockView};
 use muxi_contract::launch::Fence;
 
 /// The newest version whose every restriction is tested here; older kernels enforce what they know.
-const ABI_TESTED: ABI = ABI::V6;
+pub(super) const ABI_TESTED: ABI = ABI::V6;
 
 /// The rules, ready to be applied.
 pub(super) struct Rules(RulesetCreated);
