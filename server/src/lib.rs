@@ -28,6 +28,7 @@ pub mod local;
 pub mod logs;
 pub mod metrics;
 mod notify;
+pub mod owner;
 mod percent;
 pub mod ports;
 pub mod proxy;

@@ -12,6 +12,7 @@ use crate::auth::keys::{self, KeyError, KeyRules};
 use crate::auth::master::{MasterKey, MasterKeyError};
 use crate::config::{Config, ConfigError, Folders};
 use crate::layout::Layout;
+use crate::owner::{self, OwnerError};
 use crate::running::{self, Holder};
 use crate::store::{self, StoreError, audit};
 
@@ -27,6 +28,8 @@ pub enum LocalError {
     #[error("failed to use the data folder {folder}")]
     Folder { folder: String, source: io::Error },
     #[error(transparent)]
+    Owner(#[from] OwnerError),
+    #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(transparent)]
     MasterKey(#[from] MasterKeyError),
@@ -39,6 +42,7 @@ pub enum LocalError {
 // === impl Local ===
 
 impl Local {
+    /// Root becomes the data's owner by it, for the rest of the process.
     pub fn open(folders: &Folders) -> Result<Self, LocalError> {
         let layout = folders.layout().map_err(|source| LocalError::Folder {
             folder: folders.data.display().to_string(),
@@ -46,6 +50,7 @@ impl Local {
         })?;
         let folder =
             |source| LocalError::Folder { folder: layout.root().display().to_string(), source };
+        owner::become_owner(&layout)?;
         layout.create().map_err(folder)?;
         // The manager that runs may have been given another file.
         let config = match running::holder(&layout).map_err(folder)? {

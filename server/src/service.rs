@@ -10,6 +10,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use self::install::{Before, Installed, State, install, state, uninstall};
+use crate::auth::master::MasterKeyError;
 use crate::config::Folders;
 
 /// One service, installed or to be.
@@ -77,6 +78,8 @@ pub enum ServiceError {
          Run `chown -R {user}: {path}`, or install it with --run-as"
     )]
     Owner { path: PathBuf, owner: u32, user: String },
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
     #[error("failed to {act} {path}: {source}")]
     File { act: &'static str, path: PathBuf, source: io::Error },
 }

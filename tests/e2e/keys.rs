@@ -2,7 +2,7 @@
 //! on the disk.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
@@ -262,4 +262,40 @@ fn assert_nowhere(folder: &Path, needle: &[u8]) -> usize {
         }
     }
     count
+}
+
+/// As `sudo muxi-server keys add` beside a service that runs as a user of its own.
+#[test]
+fn what_root_makes_in_another_users_folders_is_that_users() {
+    const OTHER: u32 = 65_534;
+    let daemon = Daemon::builder().install();
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (data, config) = (daemon.data_dir(), daemon.scratch().join("config"));
+    fs::create_dir(&data).expect("a fresh folder");
+    for path in [&data, &config, &daemon.config_file()] {
+        chown(path, Some(OTHER), Some(OTHER)).expect("root may");
+    }
+    let (_, secret) = add(&daemon, "admin");
+    assert!(secret.starts_with("muxi_sk_"));
+    for path in [data.join("manager.db"), data.join("manager.lock"), config.join("manager.key")] {
+        assert_eq!(path.metadata().expect("it was made").uid(), OTHER, "{}", path.display());
+    }
+    // A link that this user put there leads root nowhere.
+    let outside = daemon.scratch().join("of-root");
+    fs::write(&outside, "precious").expect("our own folder");
+    fs::set_permissions(&outside, fs::Permissions::from_mode(0o600)).expect("our own file");
+    fs::remove_file(data.join("manager.lock")).expect("it is there");
+    symlink(&outside, data.join("manager.lock")).expect("a link");
+    let said = refused(&daemon, &["keys", "list"]);
+    assert!(said.contains("data folder"), "{said}");
+    assert_eq!(fs::read_to_string(&outside).expect("our own file"), "precious");
+    fs::remove_file(data.join("manager.lock")).expect("it is there");
+
+    // So is what it restores; the archive may be root's alone.
+    done(&daemon, &["backup", "--output", &daemon.scratch().join("b.tar.gz").to_string_lossy()]);
+    let file = daemon.scratch().join("b.tar.gz");
+    done(&daemon, &["restore", "--force", &file.to_string_lossy()]);
+    assert_eq!(data.join("manager.db").metadata().expect("restored").uid(), OTHER);
 }

@@ -10,6 +10,7 @@ use clap::Args as ClapArgs;
 use muxi_contract::FormationId;
 use muxi_server::backup::{self, BackedUp, BackupOptions, Progress, RestoreOptions, Restored};
 use muxi_server::config::Folders;
+use muxi_server::running::{self, Holder};
 
 use super::print;
 
@@ -20,7 +21,8 @@ what is deployed or deleted while the backup is taken does no harm.
 
 The file holds the bundles with their secrets and the keys that open them, and every conversation. It
 is written so that only you can read it; keep it as safe as the data folder. Sockets, uploads on their
-way in and, unless asked for, logs and config.yaml are left out.
+way in and, unless asked for, logs and config.yaml are left out; so is what of a formation's files cannot
+be read, which is told.
 
 Examples:
   muxi-server backup --output /backups/muxi.tar.gz
@@ -68,6 +70,8 @@ pub(crate) struct RestoreArgs {
     json: bool,
 }
 
+/// For databases that formations have locked.
+const PATIENCE: Duration = Duration::from_secs(30);
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
 // === impl BackupArgs ===
@@ -77,14 +81,23 @@ impl BackupArgs {
         let output = self.output.unwrap_or_else(|| {
             jiff::Zoned::now().strftime("muxi-backup-%Y%m%d-%H%M%S.tar.gz").to_string().into()
         });
+        let layout = folders.layout()?;
+        // The manager that runs may have been given another file.
+        let config_file = match running::holder(&layout)? {
+            Holder::Manager(running) => running.config_file,
+            Holder::Starting { .. } | Holder::Nobody => folders.config_file(),
+        };
         let options = BackupOptions {
             output,
             include_logs: self.include_logs,
-            include_config: self.include_config.then(|| folders.config_file()),
+            include_config: self.include_config,
+            config_file,
+            config_dir: folders.config.clone(),
             formation: self.formation,
+            patience: PATIENCE,
         };
         let mut meter = Meter::new();
-        let done = backup::create(&folders.layout()?, &options, &mut |it| meter.tell(it));
+        let done = backup::create(&layout, &options, &mut |it| meter.tell(it));
         meter.end();
         let done = done?;
         Ok(print(&if self.json { json(&done)? } else { tell_backup(&done)? }))

@@ -32,7 +32,10 @@ pub struct MasterKey {
 pub enum MasterKeyError {
     #[error("failed to read the master key {path}")]
     Read { path: PathBuf, source: io::Error },
-    #[error("failed to make the master key {path}; the folder must be writable once")]
+    #[error(
+        "failed to make the master key {path}; the folder must be writable once, and `muxi-server service \
+         install` makes it for a service of the machine"
+    )]
     Make { path: PathBuf, source: io::Error },
     #[error("other users can read the master key {0}; run `chmod 600 {0}`")]
     Open(PathBuf),

@@ -75,18 +75,33 @@ impl<'a> Archive<'a> {
     }
 
     /// A file that nobody changes any more.
-    pub(super) fn steady_file(&mut self, path: &str, from: &Path) -> Result<(), BackupError> {
-        let file = File::open(from).map_err(read_failed(from))?;
+    pub(super) fn steady_file(
+        &mut self,
+        path: &str,
+        from: &Path,
+        file: File,
+    ) -> Result<(), BackupError> {
         let metadata = file.metadata().map_err(read_failed(from))?;
         self.append(path, from, file, metadata.len(), &metadata)
     }
 
-    /// A file that may be written to at this moment: what it holds when its end is reached.
-    pub(super) fn changing_file(&mut self, path: &str, from: &Path) -> Result<(), BackupError> {
-        let mut file = File::open(from).map_err(read_failed(from))?;
+    /// A file that this process made.
+    pub(super) fn own_file(&mut self, path: &str, from: &Path) -> Result<(), BackupError> {
+        let file = File::open(from).map_err(read_failed(from))?;
+        self.steady_file(path, from, file)
+    }
+
+    /// A file that may be written to at this moment: as much as it held when it was opened, or less.
+    pub(super) fn changing_file(
+        &mut self,
+        path: &str,
+        from: &Path,
+        file: File,
+    ) -> Result<(), BackupError> {
         let metadata = file.metadata().map_err(read_failed(from))?;
         let mut held = SpooledTempFile::new(HELD_BYTES_MAX);
-        let bytes = io::copy(&mut file, &mut held).map_err(read_failed(from))?;
+        let bytes =
+            io::copy(&mut file.take(metadata.len()), &mut held).map_err(read_failed(from))?;
         held.rewind().map_err(read_failed(from))?;
         self.append(path, from, held, bytes, &metadata)
     }

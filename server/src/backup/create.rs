@@ -6,21 +6,26 @@
 //! because it was deleted meanwhile, is swept away by the next start.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Metadata};
-use std::io::ErrorKind::NotFound;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind::NotFound};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use muxi_contract::FormationId;
+use rusqlite::ErrorCode;
+use rustix::fs::FileType;
 use tempfile::TempDir;
 
 use super::archive::Archive;
 use super::database::{self, Named};
+use super::source::{Folder, Found};
 use super::{
     ASIDE, BackedUp, BackupError, BackupOptions, CONFIG, CONTENTS, Contents, DATA, DATABASE,
-    DEPTH_MAX, FORMAT, LeftOut, PATH_BYTES_MAX, Progress, STAGING, read_failed, write_failed,
+    DEPTH_MAX, FORMAT, LeftOut, PATH_BYTES_MAX, Progress, STAGING, entry_above, read_failed,
+    write_failed,
 };
 use crate::layout::Layout;
 
@@ -44,22 +49,29 @@ const ROUNDS_MAX: usize = 50;
 /// Rounds in which the same was missing before it is taken for lost.
 const IN_VAIN_MAX: usize = 5;
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long one database may be busy.
+const BUSY_MAX: Duration = Duration::from_secs(10);
 
-/// How a file may be read.
+/// Whose a file is, and thereby how it may be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// Written once, before anything spoke of it.
+    /// Written once, before anything spoke of it; without it there is no backup.
     Steady,
-    /// Somebody may be writing to it.
+    /// Somebody may be writing to it, and it may be in any state: what cannot be copied is told.
     Changing,
 }
 
 struct Copying<'a> {
     layout: &'a Layout,
+    root: Folder,
     archive: Archive<'a>,
     scratch: TempDir,
     scratch_files: usize,
     left_out: Vec<LeftOut>,
+    /// How much longer formations' databases may be busy.
+    patience: Duration,
+    /// Of formations, and dealt with together with what `SQLite` has beside them.
+    databases: BTreeSet<PathBuf>,
     /// What the archive has, whole.
     formations: BTreeSet<FormationId>,
     generations: BTreeSet<(FormationId, u64)>,
@@ -81,17 +93,20 @@ pub fn create(
         .map_err(write_failed(folder))?;
     let mut copying = Copying {
         layout,
+        root: Folder::open(layout.root()).map_err(read_failed(layout.root()))?,
         archive: Archive::create(&output, tell)?,
         scratch,
         scratch_files: 0,
         left_out: Vec::new(),
+        patience: options.patience,
+        databases: BTreeSet::new(),
         formations: BTreeSet::new(),
         generations: BTreeSet::new(),
         bundles: BTreeSet::new(),
     };
     let database = copying.everything(options)?;
     let named = database::named(&database)?;
-    copying.archive.steady_file(&format!("{DATA}/{DATABASE}"), &database)?;
+    copying.archive.own_file(&format!("{DATA}/{DATABASE}"), &database)?;
     let contents = Contents {
         format: FORMAT,
         version: crate::VERSION.to_owned(),
@@ -135,11 +150,12 @@ fn check(layout: &Layout, output: &Path) -> Result<(), BackupError> {
 impl Copying<'_> {
     /// Copies all files; answers where the copy of the manager's database is that they fit to.
     fn everything(&mut self, options: &BackupOptions) -> Result<PathBuf, BackupError> {
-        let root = self.layout.root().to_owned();
-        let metadata = root.metadata().map_err(read_failed(&root))?;
-        self.archive.folder(DATA, metadata.mode())?;
-        for folder in [self.layout.formations(), self.layout.bundles()] {
-            self.enter(&folder)?;
+        let mode = self.root.mode().map_err(read_failed(&self.root.path))?;
+        self.archive.folder(DATA, mode)?;
+        for path in [self.layout.formations(), self.layout.bundles()] {
+            if let Some(folder) = self.folder(&path)? {
+                self.enter(&folder)?;
+            }
         }
         let mut was_missing = Named::default();
         let mut in_vain = 0;
@@ -169,7 +185,10 @@ impl Copying<'_> {
     /// A copy of the manager's database as it is now.
     fn database(&mut self, only: Option<&FormationId>) -> Result<PathBuf, BackupError> {
         let whole = self.scratch_file();
-        database::copy(&self.layout.database(), &whole)?;
+        let path = self.layout.database();
+        let real = self.root.real_path().map_err(read_failed(&path))?.join(DATABASE);
+        database::copy(&real, &whole, BUSY_MAX)
+            .map_err(|source| BackupError::Database { path, source })?;
         let Some(id) = only else { return Ok(whole) };
         if !database::named(&whole)?.generations.contains_key(id) {
             return Err(BackupError::UnknownFormation(id.clone()));
@@ -204,8 +223,7 @@ impl Copying<'_> {
     /// whether it still matters.
     fn copy(&mut self, missing: &Named) -> Result<(), BackupError> {
         for sha256 in &missing.bundles {
-            let from = self.layout.bundle(sha256);
-            if self.file(&from, Kind::Steady)? {
+            if self.at(&self.layout.bundle(sha256), Kind::Steady)? {
                 self.bundles.insert(sha256.clone());
             }
         }
@@ -214,8 +232,7 @@ impl Copying<'_> {
                 self.formation(id)?;
             }
             for generation in generations {
-                let folder = self.layout.generation(id, *generation);
-                if self.tree(&folder, Kind::Steady)? {
+                if self.at(&self.layout.generation(id, *generation), Kind::Steady)? {
                     self.generations.insert((id.clone(), *generation));
                 }
             }
@@ -225,15 +242,12 @@ impl Copying<'_> {
 
     /// Everything of a formation but its generations.
     fn formation(&mut self, id: &FormationId) -> Result<(), BackupError> {
-        let folder = self.layout.formation(id);
-        let Some(names) = self.enter(&folder)? else { return Ok(()) };
-        for name in names {
-            let path = folder.join(&name);
-            if name == "generations" {
-                self.enter(&path)?;
-            } else {
-                self.any(&path, Kind::Changing)?;
-            }
+        let Some(folder) = self.folder(&self.layout.formation(id))? else { return Ok(()) };
+        let Some(mut names) = self.enter(&folder)? else { return Ok(()) };
+        names.retain(|name| name != "generations");
+        self.each(&folder, &names, Kind::Changing)?;
+        if let Some(generations) = self.folder(&self.layout.generations(id))? {
+            self.enter(&generations)?;
         }
         self.formations.insert(id.clone());
         Ok(())
@@ -241,138 +255,182 @@ impl Copying<'_> {
 
     /// What lies beside bundles and formations.
     fn rest(&mut self, options: &BackupOptions) -> Result<(), BackupError> {
-        if let Some(path) = &options.include_config
-            && !self.archive_file(CONFIG, path, Kind::Changing)?
-        {
-            return Err(BackupError::Missing(path.clone()));
+        if options.include_config {
+            let path = &options.config_file;
+            let file = unless_gone(File::open(path), path)?;
+            let file = file.ok_or_else(|| BackupError::Missing(path.clone()))?;
+            self.archive.changing_file(CONFIG, path, file)?;
         }
-        if options.formation.is_some() && !options.include_logs {
-            return Ok(());
+        if let Some(id) = &options.formation {
+            return if options.include_logs { self.logs_of(id) } else { Ok(()) };
         }
-        let root = self.layout.root().to_owned();
-        for name in self.names(&root)?.unwrap_or_default() {
-            let is_ours = !NOT_COPIED.contains(&name.as_str())
-                && !name.starts_with(ASIDE)
-                && !name.starts_with(STAGING)
-                && !name.starts_with("config.yaml")
-                && database::owner(&name) != Some(DATABASE);
-            let wanted = match &options.formation {
-                Some(_) => false,
-                None => is_ours && (name != LOGS || options.include_logs),
-            };
-            if wanted {
-                self.any(&root.join(name), Kind::Changing)?;
-            }
-        }
-        if let Some(id) = options.formation.as_ref().filter(|_| options.include_logs) {
-            self.logs_of(id)?;
-        }
-        Ok(())
+        let Some(root) = self.folder(self.layout.root())? else { return Ok(()) };
+        // The configuration and the master key, wherever below the data they lie.
+        let apart = [&options.config_dir, &options.config_file];
+        let apart = apart.map(|path| entry_above(self.layout.root(), path));
+        let mut names = root.names().map_err(read_failed(&root.path))?;
+        names.retain(|name| {
+            let text = name.to_string_lossy();
+            !NOT_COPIED.contains(&text.as_ref())
+                && !text.starts_with(ASIDE)
+                && !text.starts_with(STAGING)
+                && !text.starts_with("config.yaml")
+                && !apart.iter().flatten().any(|it| it == name)
+                && database::owner(&text) != Some(DATABASE)
+                && (text != LOGS || options.include_logs)
+        });
+        self.each(&root, &names, Kind::Changing).map(drop)
     }
 
     fn logs_of(&mut self, id: &FormationId) -> Result<(), BackupError> {
-        let logs = self.layout.root().join(LOGS);
+        let Some(logs) = self.folder(&self.layout.logs())? else { return Ok(()) };
         let starts = [format!("{id}-out.log"), format!("{id}-err.log")];
-        for name in self.names(&logs)?.unwrap_or_default() {
-            if name == id.as_str() || starts.iter().any(|start| name.starts_with(start)) {
-                self.any(&logs.join(name), Kind::Changing)?;
-            }
+        let mut names = logs.names().map_err(read_failed(&logs.path))?;
+        names.retain(|name| {
+            let text = name.to_string_lossy();
+            text == id.as_str() || starts.iter().any(|start| text.starts_with(start))
+        });
+        self.each(&logs, &names, Kind::Changing).map(drop)
+    }
+
+    /// A folder of the layout, `None` if it is gone.
+    fn folder(&self, path: &Path) -> Result<Option<Folder>, BackupError> {
+        let below = path.strip_prefix(self.layout.root()).expect("it is one of the layout");
+        unless_gone(self.root.descend(below), path)
+    }
+
+    /// Adds a folder and answers the names in it, `None` if no archive can carry its own.
+    fn enter(&mut self, folder: &Folder) -> Result<Option<Vec<OsString>>, BackupError> {
+        let Some(path) = self.path_in_archive(&folder.path) else { return Ok(None) };
+        self.archive.folder(&path, folder.mode().map_err(read_failed(&folder.path))?)?;
+        folder.names().map(Some).map_err(read_failed(&folder.path))
+    }
+
+    /// Whatever lies at a path of the layout; whether it was there to the end.
+    fn at(&mut self, path: &Path, kind: Kind) -> Result<bool, BackupError> {
+        let (folder, name) = (path.parent(), path.file_name());
+        let (folder, name) = folder.zip(name).expect("it lies below the root");
+        match self.folder(folder)? {
+            Some(folder) => self.any(&folder, name, kind),
+            None => Ok(false),
         }
-        Ok(())
     }
 
-    /// Adds a folder and answers the names in it, `None` if it is gone.
-    fn enter(&mut self, folder: &Path) -> Result<Option<Vec<String>>, BackupError> {
-        let metadata = match folder.symlink_metadata() {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == NotFound => return Ok(None),
-            Err(source) => return Err(BackupError::Read { path: folder.to_owned(), source }),
-        };
-        let Some(path) = self.path_in_archive(folder) else { return Ok(None) };
-        self.archive.folder(&path, metadata.mode())?;
-        self.names(folder)
-    }
-
-    /// In the order of their bytes; `None` if the folder is gone.
-    fn names(&mut self, folder: &Path) -> Result<Option<Vec<String>>, BackupError> {
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == NotFound => return Ok(None),
-            Err(source) => return Err(BackupError::Read { path: folder.to_owned(), source }),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            match entry.map_err(read_failed(folder))?.file_name().into_string() {
-                Ok(name) => names.push(name),
-                Err(name) => drop(self.path_in_archive(&folder.join(name))),
-            }
-        }
-        names.sort();
-        Ok(Some(names))
-    }
-
-    /// A folder with everything in it. Whether it was there to the end.
-    fn tree(&mut self, folder: &Path, kind: Kind) -> Result<bool, BackupError> {
-        let Some(names) = self.enter(folder)? else { return Ok(false) };
+    fn each(
+        &mut self,
+        folder: &Folder,
+        names: &[OsString],
+        kind: Kind,
+    ) -> Result<bool, BackupError> {
         let mut whole = true;
-        for name in &names {
-            // Copied with its database, if that is one.
-            let of_database = database::owner(name).filter(|_| kind == Kind::Changing);
-            if of_database.is_some_and(|owner| is_database(&folder.join(owner))) {
+        for name in names {
+            let of_database = name.to_str().and_then(database::owner);
+            if of_database.is_some_and(|it| self.databases.contains(&folder.path.join(it))) {
                 continue;
             }
-            whole &= self.any(&folder.join(name), kind)?;
+            whole &= self.any(folder, name, kind)?;
         }
-        Ok(whole && folder.is_dir())
+        Ok(whole)
     }
 
-    fn any(&mut self, path: &Path, kind: Kind) -> Result<bool, BackupError> {
-        let metadata = match path.symlink_metadata() {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == NotFound => return Ok(false),
-            Err(source) => return Err(BackupError::Read { path: path.to_owned(), source }),
-        };
-        if metadata.is_dir() {
-            self.tree(path, kind)
-        } else if metadata.is_file() {
-            self.file(path, kind)
-        } else {
-            self.leave_out(path, &metadata);
-            Ok(true)
-        }
-    }
-
-    /// Whether it was there.
-    fn file(&mut self, from: &Path, kind: Kind) -> Result<bool, BackupError> {
-        // What cannot be named in an archive was told; it is not missing.
-        let Some(path) = self.path_in_archive(from) else { return Ok(true) };
-        self.archive_file(&path, from, kind)
-    }
-
-    fn archive_file(&mut self, path: &str, from: &Path, kind: Kind) -> Result<bool, BackupError> {
-        let added = match kind {
-            Kind::Steady => self.archive.steady_file(path, from),
-            Kind::Changing if is_database(from) => {
-                let copy = self.scratch_file();
-                database::copy(from, &copy)?;
-                let mode = from.metadata().map_err(read_failed(from))?.permissions();
-                fs::set_permissions(&copy, mode).map_err(write_failed(&copy))?;
-                self.archive.steady_file(path, &copy)?;
-                fs::remove_file(&copy).map_err(write_failed(&copy))?;
-                return Ok(true);
+    /// Whether it was there to the end, or can never be in an archive, which is told.
+    fn any(&mut self, folder: &Folder, name: &OsStr, kind: Kind) -> Result<bool, BackupError> {
+        let path = folder.path.join(name);
+        let added = match folder.find(name) {
+            Ok(Found::Folder(inner)) => self.tree(&inner, kind),
+            Ok(Found::File(file)) => self.file(folder, name, file, kind),
+            Ok(Found::Other(kind)) => {
+                self.leave_out_by_type(&path, kind);
+                Ok(true)
             }
-            Kind::Changing => self.archive.changing_file(path, from),
+            Err(error) if error.kind() == NotFound => Ok(false),
+            Err(source) => Err(BackupError::Read { path, source }),
         };
         match added {
-            Err(BackupError::Read { source, .. }) if source.kind() == NotFound => Ok(false),
-            added => added.map(|()| true),
+            // Nothing of it is in the archive yet: what changes is held whole before it is added.
+            Err(BackupError::Read { path, source })
+                if kind == Kind::Changing && path.starts_with(self.layout.root()) =>
+            {
+                self.leave_out(&path, &format!("it cannot be read: {source}"));
+                Ok(true)
+            }
+            added => added,
         }
+    }
+
+    fn tree(&mut self, folder: &Folder, kind: Kind) -> Result<bool, BackupError> {
+        let Some(names) = self.enter(folder)? else { return Ok(true) };
+        Ok(self.each(folder, &names, kind)? && folder.path.is_dir())
+    }
+
+    fn file(
+        &mut self,
+        folder: &Folder,
+        name: &OsStr,
+        file: File,
+        kind: Kind,
+    ) -> Result<bool, BackupError> {
+        let from = folder.path.join(name);
+        // What cannot be named in an archive was told; it is not missing.
+        let Some(path) = self.path_in_archive(&from) else { return Ok(true) };
+        match kind {
+            Kind::Steady => self.archive.steady_file(&path, &from, file)?,
+            Kind::Changing => {
+                let is_database = database::is_one(&file).map_err(read_failed(&from))?;
+                if !is_database || !self.through_sqlite(folder, name, &file, &path)? {
+                    self.archive.changing_file(&path, &from, file)?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Copies a database of a formation as it is at one moment; false if it only looks like one.
+    fn through_sqlite(
+        &mut self,
+        folder: &Folder,
+        name: &OsStr,
+        file: &File,
+        path: &str,
+    ) -> Result<bool, BackupError> {
+        let from = folder.path.join(name);
+        // Those SQLite would open by their names, too, and wait where they are pipes.
+        let mut companions = name.to_str().into_iter().flat_map(database::companions);
+        if !companions.all(|it| folder.is_file_or_absent(OsStr::new(&it))) {
+            return Ok(false);
+        }
+        let mode = file.metadata().map_err(read_failed(&from))?.permissions().mode() & 0o777;
+        let real = folder.real_path().map_err(read_failed(&from))?.join(name);
+        let (copy, begun) = (self.scratch_file(), Instant::now());
+        match database::copy(&real, &copy, self.patience.min(BUSY_MAX)) {
+            Ok(()) => {
+                fs::set_permissions(&copy, Permissions::from_mode(mode | 0o400))
+                    .map_err(write_failed(&copy))?;
+                self.archive.own_file(path, &copy)?;
+                fs::remove_file(&copy).map_err(write_failed(&copy))?;
+            }
+            Err(error) => match error.sqlite_error_code() {
+                Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => return Ok(false),
+                Some(ErrorCode::DiskFull) => {
+                    return Err(BackupError::Database { path: from, source: error });
+                }
+                // It is gone, and with it what there was to copy.
+                _ if matches!(folder.find(name), Err(error) if error.kind() == NotFound) => {}
+                code => {
+                    if code == Some(ErrorCode::DatabaseBusy) {
+                        self.patience = self.patience.saturating_sub(begun.elapsed());
+                    }
+                    self.leave_out(&from, &format!("the database cannot be copied: {error}"));
+                }
+            },
+        }
+        self.databases.insert(from);
+        Ok(true)
     }
 
     /// The path within the archive; what a restore would not take is left out and told.
     fn path_in_archive(&mut self, path: &Path) -> Option<String> {
         let below = path.strip_prefix(self.layout.root()).unwrap_or(path);
-        let shown = below.display().to_string();
         let text = below.to_str().filter(|it| !it.contains(|c: char| c.is_control() || c == '\\'));
         let reason = match text {
             None => "its name has a character that archives cannot carry",
@@ -380,24 +438,30 @@ impl Copying<'_> {
             Some(text) if text.split('/').count() >= DEPTH_MAX => "it lies too deep",
             Some(text) => return Some(format!("{DATA}/{text}")),
         };
-        self.left_out.push(LeftOut { path: shown, reason: reason.to_owned() });
+        self.leave_out(path, reason);
         None
     }
 
-    fn leave_out(&mut self, path: &Path, metadata: &Metadata) {
-        let kind = metadata.file_type();
-        // Sockets and pipes mean nothing without the processes at their ends.
-        if kind.is_socket() || kind.is_fifo() {
-            return;
+    fn leave_out_by_type(&mut self, path: &Path, kind: FileType) {
+        match kind {
+            // They mean nothing without the processes at their ends.
+            FileType::Socket | FileType::Fifo => {}
+            FileType::Symlink => self.leave_out(path, "it is a symbolic link"),
+            _ => self.leave_out(path, "it is a device"),
         }
-        let reason = if kind.is_symlink() { "it is a symbolic link" } else { "it is a device" };
+    }
+
+    fn leave_out(&mut self, path: &Path, reason: &str) {
         let below = path.strip_prefix(self.layout.root()).unwrap_or(path);
         let path = below.display().to_string();
         self.left_out.push(LeftOut { path, reason: reason.to_owned() });
     }
 }
 
-/// A file that cannot be read is found out when it is copied.
-fn is_database(path: &Path) -> bool {
-    database::is_one(path).unwrap_or(false)
+fn unless_gone<T>(done: io::Result<T>, path: &Path) -> Result<Option<T>, BackupError> {
+    match done {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.kind() == NotFound => Ok(None),
+        Err(source) => Err(BackupError::Read { path: path.to_owned(), source }),
+    }
 }

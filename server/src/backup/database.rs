@@ -1,13 +1,14 @@
 //! Databases within a backup: found by their first bytes, copied whole while others write.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use muxi_contract::FormationId;
-use rusqlite::backup::Backup;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::backup::{Backup, StepResult::Done};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::BackupError;
 use crate::store;
@@ -22,15 +23,13 @@ pub(super) struct Named {
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// What `SQLite` puts beside a database; it means nothing without its database's moment.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
-const BUSY: Duration = Duration::from_secs(10);
-/// A database that is busy longer is not copied.
-const BUSY_STEPS_MAX: u32 = 100;
+/// Between two tries to copy a database that is busy.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Whether a file begins like a database.
-pub(super) fn is_one(path: &Path) -> std::io::Result<bool> {
+pub(super) fn is_one(file: &File) -> std::io::Result<bool> {
     let mut start = [0; MAGIC.len()];
-    let mut file = std::fs::File::open(path)?;
-    match file.read_exact(&mut start) {
+    match file.read_exact_at(&mut start, 0) {
         Ok(()) => Ok(&start == MAGIC),
         Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
@@ -42,28 +41,37 @@ pub(super) fn owner(name: &str) -> Option<&str> {
     COMPANIONS.iter().find_map(|end| name.strip_suffix(end))
 }
 
-/// Copies a database as it is at one moment. Writers go on meanwhile.
-pub(super) fn copy(from: &Path, to: &Path) -> Result<(), BackupError> {
-    let failed = |source| BackupError::Database { path: from.to_owned(), source };
-    let copy = || -> rusqlite::Result<()> {
-        let source = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-        source.busy_timeout(BUSY)?;
-        let mut target = Connection::open(to)?;
-        let backup = Backup::new(&source, &mut target)?;
-        for _ in 0..BUSY_STEPS_MAX {
-            use rusqlite::backup::StepResult::{Busy, Done, Locked, More};
-            // All pages in one step are those of one moment, and hold nobody up.
-            match backup.step(-1)? {
-                Done => return Ok(()),
-                Busy | Locked => std::thread::sleep(BUSY / BUSY_STEPS_MAX),
-                More => {}
-                _ => break,
+/// The names of what may lie beside a database.
+pub(super) fn companions(name: &str) -> [String; 3] {
+    COMPANIONS.map(|end| format!("{name}{end}"))
+}
+
+/// Copies a database as it is at one moment, if it is not busy all the time. Writers go on meanwhile.
+/// No part of the path may be a link.
+pub(super) fn copy(from: &Path, to: &Path, patience: Duration) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let source = Connection::open_with_flags(from, flags)?;
+    // It is waited for here, once.
+    source.busy_timeout(Duration::ZERO)?;
+    let mut target = Connection::open(to)?;
+    let begun = Instant::now();
+    loop {
+        // Begun anew, for some ways of being busy end a copy. All pages in one step are those of one
+        // moment, and hold nobody up.
+        let step = Backup::new(&source, &mut target)?.step(-1);
+        match step {
+            Ok(Done) => return Ok(()),
+            Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
+                return Err(error);
+            }
+            _ if begun.elapsed() < patience => std::thread::sleep(PAUSE),
+            _ => {
+                let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+                let said = "another program has it locked".to_owned();
+                return Err(rusqlite::Error::SqliteFailure(busy, Some(said)));
             }
         }
-        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-        Err(rusqlite::Error::SqliteFailure(busy, Some("it is busy all the time".to_owned())))
-    };
-    copy().map_err(failed)
+    }
 }
 
 /// What a copy of the manager's database speaks of.

@@ -8,8 +8,11 @@ mod archive;
 mod create;
 mod database;
 mod restore;
+mod source;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use muxi_contract::FormationId;
 use muxi_formation::UnpackError;
@@ -17,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::create::create;
 pub use self::restore::restore;
+use crate::owner::OwnerError;
 use crate::store::StoreError;
 
 /// What is taken, and where to.
@@ -25,10 +29,15 @@ pub struct BackupOptions {
     /// Must not exist.
     pub output: PathBuf,
     pub include_logs: bool,
-    /// `config.yaml`, which holds the secrets of keys.
-    pub include_config: Option<PathBuf>,
+    /// The configuration's file, which holds the secrets of keys.
+    pub include_config: bool,
+    /// Where the configuration and the master key lie; nothing of it is taken for data.
+    pub config_file: PathBuf,
+    pub config_dir: PathBuf,
     /// This formation alone.
     pub formation: Option<FormationId>,
+    /// How long databases of formations may be busy, all together, before they are left out.
+    pub patience: Duration,
 }
 
 /// A backup that is whole and on the disk.
@@ -132,6 +141,8 @@ pub enum RestoreError {
     Read { path: PathBuf, source: std::io::Error },
     #[error("failed to write {path}")]
     Write { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
     #[error("a manager works on {0}; end it with `muxi-server stop` first")]
     Held(PathBuf),
     #[error(
@@ -193,6 +204,13 @@ const STAGING: &str = ".restore-";
 /// Paths that the archive's reader takes.
 const PATH_BYTES_MAX: usize = 4_096;
 const DEPTH_MAX: usize = 64;
+
+/// The name at the top of a data folder below which something else lies, by their real paths.
+fn entry_above(root: &Path, path: &Path) -> Option<OsString> {
+    let (root, path) = (root.canonicalize().ok()?, path.canonicalize().ok()?);
+    let first = path.strip_prefix(root).ok()?.components().next()?;
+    Some(first.as_os_str().to_owned())
+}
 
 fn read_failed(path: &Path) -> impl FnOnce(std::io::Error) -> BackupError + use<> {
     let path = path.to_owned();

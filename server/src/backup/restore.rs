@@ -4,6 +4,7 @@
 //! there is moved into a folder within.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, TcpListener};
@@ -18,10 +19,11 @@ use tempfile::TempDir;
 
 use super::{
     ASIDE, CONFIG, CONTENTS, Contents, DATA, DATABASE, DEPTH_MAX, FORMAT, PATH_BYTES_MAX,
-    RestoreError, RestoreOptions, Restored, RestoredFormation, STAGING, database,
+    RestoreError, RestoreOptions, Restored, RestoredFormation, STAGING, database, entry_above,
 };
 use crate::disk;
 use crate::layout::Layout;
+use crate::owner;
 use crate::running;
 use crate::store;
 use crate::supervisor::process;
@@ -33,15 +35,18 @@ const CONTENTS_BYTES_MAX: u64 = 1 << 30;
 const NOT_DATA: [&str; 5] =
     ["manager.lock", "reserve", "restore-unfinished", "config.yaml", "manager.key"];
 
-/// Replaces what is in the data folder. It blocks.
+/// Replaces what is in the data folder. It blocks, and root becomes the data's owner by it.
 pub fn restore(layout: &Layout, options: &RestoreOptions) -> Result<Restored, RestoreError> {
     let root = layout.root();
     let archive = File::open(&options.archive).map_err(read_failed(&options.archive))?;
+    owner::become_owner(layout)?;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(write_failed(root))?;
     let lock = running::lock(layout).map_err(write_failed(&layout.lock()))?;
     let _lock = lock.ok_or_else(|| RestoreError::Held(root.to_owned()))?;
     let unfinished = layout.unfinished_restore();
-    let there = entries(root)?;
+    let config_dir = options.config_file.parent().unwrap_or(Path::new("/"));
+    let apart = entry_above(root, config_dir);
+    let there = entries(root, apart.as_deref())?;
     if !there.is_empty() && !options.force {
         return Err(RestoreError::NotEmpty(root.to_owned()));
     }
@@ -59,7 +64,7 @@ pub fn restore(layout: &Layout, options: &RestoreOptions) -> Result<Restored, Re
     // From here on names are changed; a manager does not start while the mark is there.
     File::create(&unfinished).and_then(|it| it.sync_all()).map_err(write_failed(&unfinished))?;
     let moved_aside = move_aside(root, &there)?;
-    for name in entries(&staging.path().join(DATA))? {
+    for name in entries(&staging.path().join(DATA), apart.as_deref())? {
         rename(&staging.path().join(DATA).join(&name), &root.join(&name))?;
     }
     sync(root)?;
@@ -215,13 +220,16 @@ fn put_config(from: &Path, to: &Path) -> Result<Option<PathBuf>, RestoreError> {
     Ok(Some(to))
 }
 
-/// What a manager has stored in a folder, or an earlier restore has left half done.
-fn entries(folder: &Path) -> Result<Vec<String>, RestoreError> {
+/// What a manager has stored in a folder, or an earlier restore has left half done; never the entry
+/// below which the configuration lies.
+fn entries(folder: &Path, apart: Option<&OsStr>) -> Result<Vec<String>, RestoreError> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(read_failed(folder))? {
         let name = entry.map_err(read_failed(folder))?.file_name();
+        let is_apart = apart == Some(&name);
         let name = name.to_string_lossy().into_owned();
-        if !NOT_DATA.contains(&name.as_str())
+        if !is_apart
+            && !NOT_DATA.contains(&name.as_str())
             && !name.starts_with("config.yaml.")
             && !name.starts_with(ASIDE)
             && !name.starts_with(STAGING)

@@ -62,8 +62,11 @@ impl Folders {
         BackupOptions {
             output: self.folder.path().join("backup.tar.gz"),
             include_logs: false,
-            include_config: None,
+            include_config: false,
+            config_file: self.folder.path().join("config/config.yaml"),
+            config_dir: self.folder.path().join("config"),
             formation: None,
+            patience: Duration::from_millis(100),
         }
     }
 
@@ -151,6 +154,78 @@ fn what_comes_back_is_what_there_was() {
     assert!(!target.unfinished_restore().exists());
 }
 
+/// Whatever a formation has made of its folder, it costs no other formation its backup.
+#[test]
+fn odd_files_of_a_formation_are_copied_as_they_are_or_told() {
+    let folders = Folders::new();
+    let data = folders.layout.formation_data(&"one-one".parse().unwrap());
+    let zeros = [&b"SQLite format 3\0"[..], &[0; 8_000]].concat();
+    fs::write(data.join("zeros.db"), &zeros).unwrap();
+    fs::write(data.join("zeros.db-wal"), "its own").unwrap();
+    let locked = Connection::open(data.join("locked.db")).unwrap();
+    locked.execute_batch("CREATE TABLE t (a); BEGIN EXCLUSIVE").unwrap();
+    let piped = Connection::open(data.join("piped.db")).unwrap();
+    piped.execute_batch("CREATE TABLE t (a)").unwrap();
+    let fifo = |name: &str| nix::unistd::mkfifo(&data.join(name), nix::sys::stat::Mode::S_IRWXU);
+    for name in ["pipe", "piped.db-journal"] {
+        fifo(name).unwrap();
+    }
+    symlink(data.join("piped.db"), data.join("link.db")).unwrap();
+
+    let done = folders.back_up(&folders.options()).unwrap();
+    assert_eq!(done.formations.len(), 2);
+    let told: Vec<_> = done.left_out.iter().map(|it| (&*it.path, &*it.reason)).collect();
+    let locked_out = "the database cannot be copied: another program has it locked";
+    assert_eq!(
+        told,
+        [
+            ("formations/one-one/data/link.db", "it is a symbolic link"),
+            ("formations/one-one/data/locked.db", locked_out)
+        ]
+    );
+    let target = folders.elsewhere();
+    restore(&target, &folders.restore_options()).unwrap();
+    let restored = target.formation_data(&"one-one".parse().unwrap());
+    assert_eq!(fs::read(restored.join("zeros.db")).unwrap(), zeros);
+    assert_eq!(fs::read_to_string(restored.join("zeros.db-wal")).unwrap(), "its own");
+    assert_eq!(
+        fs::read(restored.join("piped.db")).unwrap(),
+        fs::read(data.join("piped.db")).unwrap()
+    );
+    assert!(!restored.join("pipe").exists() && !restored.join("locked.db").exists());
+}
+
+#[test]
+fn a_configuration_below_the_data_is_neither_taken_along_nor_moved() {
+    let folders = Folders::new();
+    let root = folders.layout.root();
+    let config = root.join("etc/server");
+    fs::create_dir_all(&config).unwrap();
+    for name in ["config.yaml", "manager.key", "tls.key"] {
+        fs::write(config.join(name), "secret").unwrap();
+    }
+    // However it is named.
+    let linked = folders.folder.path().join("linked");
+    symlink(root, &linked).unwrap();
+    let options = BackupOptions {
+        config_file: linked.join("etc/server/config.yaml"),
+        config_dir: linked.join("etc/server"),
+        ..folders.options()
+    };
+    folders.back_up(&options).unwrap();
+    let target = folders.elsewhere();
+    restore(&target, &folders.restore_options()).unwrap();
+    assert!(!target.root().join("etc").exists());
+
+    let options = RestoreOptions {
+        force: true,
+        config_file: config.join("config.yaml"),
+        ..folders.restore_options()
+    };
+    restore(&folders.layout, &options).unwrap();
+    assert_eq!(fs::read_to_string(config.join("manager.key")).unwrap(), "secret");
+}
+
 #[test]
 fn one_formation_comes_alone() {
     let folders = Folders::new();
@@ -175,11 +250,7 @@ fn logs_and_configuration_come_when_they_are_asked_for() {
     let log = folders.layout.log("one-one");
     fs::create_dir_all(&log).unwrap();
     fs::write(log.join("000001.log"), "said").unwrap();
-    let options = BackupOptions {
-        include_logs: true,
-        include_config: Some(config.clone()),
-        ..folders.options()
-    };
+    let options = BackupOptions { include_logs: true, include_config: true, ..folders.options() };
     folders.back_up(&options).unwrap();
     let target = folders.elsewhere();
     let restored = restore(&target, &folders.restore_options()).unwrap();

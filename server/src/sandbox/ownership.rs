@@ -1,5 +1,5 @@
-//! Who owns the files of a formation. Root walks folders here that an instance can write to, so no
-//! link is ever followed: every step goes from an open folder to a name in it.
+//! Who owns the files of a formation, and the configuration of a service. Root walks folders here
+//! that others can write to, so no link is ever followed: every step goes from an open folder to a name in it.
 
 use std::ffi::CStr;
 use std::io;
@@ -28,6 +28,19 @@ pub(super) fn give(folder: &Path, uid: u32, gid: u32) -> io::Result<()> {
 /// Lets a group read a folder that no instance can write to, unless it may already.
 pub(super) fn share(folder: &Path, gid: u32) -> io::Result<()> {
     walk(folder, Gift::Share { gid })
+}
+
+/// Gives a folder and these of its files to a user, and leaves alone what else is in it.
+pub(crate) fn give_named(folder: &Path, names: &[&str], uid: u32, gid: u32) -> io::Result<()> {
+    let opened = open(CWD, folder)?;
+    let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    for name in names {
+        match rustix::fs::chownat(&opened, *name, owner, group, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(rustix::fs::fchown(&opened, owner, group)?)
 }
 
 fn walk(folder: &Path, gift: Gift) -> io::Result<()> {
@@ -162,5 +175,9 @@ mod tests {
         assert_eq!(modes(&folder.join("own")).0, 4_711);
         // The folder itself must not be one, either.
         assert!(give(&folder.join("folder-link"), 4_712, 4_712).is_err());
+        give_named(&folder, &["own", "file-link", "absent"], 4_713, 4_713).unwrap();
+        assert_eq!((modes(&outside), modes(root.path())), before);
+        assert_eq!((modes(&folder).0, modes(&folder.join("own")).0), (4_713, 4_713));
+        assert!(give_named(&folder.join("folder-link"), &[], 4_714, 4_714).is_err());
     }
 }

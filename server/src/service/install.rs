@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -11,6 +11,8 @@ use nix::unistd::User;
 
 use super::unit::MARK;
 use super::{OWN_USER, Scope, Service, ServiceError};
+use crate::auth::master::MasterKey;
+use crate::sandbox::ownership;
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,20 +136,20 @@ fn prepare(service: &Service, user: &str) -> Result<bool, ServiceError> {
     let owner = lookup(user).ok_or_else(|| ServiceError::NoUser(user.to_owned()))?;
     let data = &service.folders.data;
     if make_folder(data)? {
-        give(data, &owner)?;
+        ownership::give_named(data, &[], owner.uid.as_raw(), owner.gid.as_raw())
+            .map_err(|source| owner_failed(data, source))?;
     }
     let found = metadata(data)?.uid();
     if found != owner.uid.as_raw() {
         let (path, user) = (data.clone(), user.to_owned());
         return Err(ServiceError::Owner { path, owner: found, user });
     }
-    // The configuration holds secrets: it belongs to whoever runs the service, and to nobody else.
-    let file = service.folders.config_file();
-    for path in [&service.folders.config, &file] {
-        if path.exists() && metadata(path)?.uid() != owner.uid.as_raw() {
-            give(path, &owner)?;
-        }
-    }
+    // The service itself could not make it: to a unit of the machine this folder is read-only.
+    MasterKey::load_or_make(&service.folders.master_key())?;
+    // Both hold secrets: they belong to whoever runs the service, and to nobody else.
+    let (config, names) = (&service.folders.config, ["config.yaml", "manager.key"]);
+    ownership::give_named(config, &names, owner.uid.as_raw(), owner.gid.as_raw())
+        .map_err(|source| owner_failed(config, source))?;
     Ok(made)
 }
 
@@ -165,10 +167,8 @@ fn make_folder(path: &Path) -> Result<bool, ServiceError> {
     Ok(true)
 }
 
-fn give(path: &Path, owner: &User) -> Result<(), ServiceError> {
-    chown(path, Some(owner.uid.as_raw()), Some(owner.gid.as_raw())).map_err(|source| {
-        ServiceError::File { act: "change the owner of", path: path.to_owned(), source }
-    })
+fn owner_failed(path: &Path, source: io::Error) -> ServiceError {
+    ServiceError::File { act: "change the owner of", path: path.to_owned(), source }
 }
 
 fn metadata(path: &Path) -> Result<fs::Metadata, ServiceError> {
@@ -233,4 +233,46 @@ fn output(command: &mut Command) -> Result<(bool, String), ServiceError> {
     };
     let said = [&output.stdout[..], &output.stderr[..]].concat();
     Ok((output.status.success(), String::from_utf8_lossy(&said).trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::config::Folders;
+    use crate::service::Tools;
+
+    #[test]
+    fn a_service_of_the_machine_finds_its_master_key() {
+        // Only root can give files away.
+        let Some(nobody) = lookup("nobody").filter(|_| nix::unistd::geteuid().is_root()) else {
+            return;
+        };
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        let service = Service {
+            name: "muxi-server".into(),
+            scope: Scope::System { user: "nobody".into() },
+            program: "/usr/bin/muxi-server".into(),
+            folders: Folders { config: at("config"), data: at("data") },
+            low_port: false,
+            unit_folder: at("units"),
+            tools: Tools { systemctl: "true".into(), useradd: "false".into() },
+        };
+        let owner = |path: &Path| fs::symlink_metadata(path).unwrap().uid();
+        let file = service.folders.config_file();
+        fs::create_dir(at("config")).unwrap();
+        fs::write(&file, "").unwrap();
+        install(&service).unwrap();
+        for path in [at("config"), at("data"), file.clone(), service.folders.master_key()] {
+            assert_eq!(owner(&path), nobody.uid.as_raw(), "{}", path.display());
+        }
+        // What that user puts in the place of its file does not become its own.
+        fs::write(at("of root"), "").unwrap();
+        fs::remove_file(&file).unwrap();
+        symlink(at("of root"), &file).unwrap();
+        install(&service).unwrap();
+        assert_eq!(owner(&at("of root")), 0);
+    }
 }
