@@ -154,3 +154,15 @@ async fn no_secret_shows_in_any_process_or_log() {
     }
     assert_eq!(daemon.get("/rpc/formations").await.data()["total"], json!(1));
 }
+
+#[test]
+fn what_the_environment_sets_is_shown_and_checked_as_a_start_would() {
+    let open = Daemon::builder().environment("MUXI_PORT", "1234").environment("MUXI_HOST", "::");
+    let daemon = open.config(json!({"auth": {"enabled": false}})).install();
+    let said = refusal(&run(daemon.command(), &["config", "check"]));
+    assert!(said.contains("auth.enabled is false, but server.host"), "{said}");
+    let mut command = daemon.command();
+    command.env_remove("MUXI_HOST");
+    let shown = out(&run(command, &["config", "show"]));
+    assert!(shown.contains("port: 1234\n"), "{shown}");
+}

@@ -5,19 +5,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use muxi_server::config::{Config, Folders};
+use muxi_server::config::{Folders, Overrides, Source};
 
 use super::print;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Print every setting with its effective value, secrets masked.
+    /// Print every setting with its effective value, what the environment sets included, secrets
+    /// masked.
     Show {
         /// Another file than the usual config.yaml.
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
-    /// Name every fault of a configuration; exit code 0 if there is none.
+    /// Name every fault of a configuration with what the environment sets; exit code 0 if there is
+    /// none.
     Check {
         /// Another file than the usual config.yaml.
         #[arg(value_name = "FILE")]
@@ -31,13 +33,13 @@ impl ConfigCommand {
     pub(crate) fn run(self, folders: &Folders) -> anyhow::Result<ExitCode> {
         match self {
             Self::Show { config } => {
-                let (config, _) = Config::read(&config.unwrap_or_else(|| folders.config_file()))?;
+                let (config, _) = source(config, folders)?.read()?;
                 Ok(print(&config.to_masked_yaml()))
             }
             Self::Check { file } => {
-                let path = file.unwrap_or_else(|| folders.config_file());
-                let (_, warnings) = Config::read(&path)?;
-                let mut text = format!("{} is fine\n", path.display());
+                let source = source(file, folders)?;
+                let (_, warnings) = source.read()?;
+                let mut text = format!("{} is fine\n", source.path.display());
                 for warning in warnings {
                     writeln!(text, "warning: {warning}")?;
                 }
@@ -45,4 +47,10 @@ impl ConfigCommand {
             }
         }
     }
+}
+
+/// As a start without flags would read it.
+fn source(file: Option<PathBuf>, folders: &Folders) -> anyhow::Result<Source> {
+    let path = file.unwrap_or_else(|| folders.config_file());
+    Ok(Source { path, overrides: Overrides::from_environment()? })
 }

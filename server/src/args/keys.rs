@@ -17,8 +17,8 @@ use super::print;
 #[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Roles: read (every GET) < deploy (formations, operations, dev runs) < admin (all, keys and audit included).
-Secrets are sealed with manager.key, which lies beside config.yaml: keep a copy of it apart from backups
-of the data folder. Without it, stored keys must be rotated.")]
+Secrets are sealed with manager.key, which lies in the configuration's folder: keep a copy of it apart from
+backups of the data folder. Without it, stored keys must be rotated.")]
 pub(crate) enum KeysCommand {
     /// Make a key, and print its secret once.
     Add {
