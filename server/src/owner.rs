@@ -46,15 +46,12 @@ pub fn become_owner(layout: &Layout) -> Result<(), OwnerError> {
 /// With the groups of that user; `gid` stands in where it has no name.
 fn switch(uid: Uid, gid: Gid) -> nix::Result<()> {
     let named = User::from_uid(uid)?.and_then(|it| Some((CString::new(it.name).ok()?, it.gid)));
-    let gid = match named {
-        Some((name, own_gid)) => {
-            initgroups(&name, own_gid)?;
-            own_gid
-        }
-        None => {
-            setgroups(&[gid])?;
-            gid
-        }
+    let gid = if let Some((name, own_gid)) = named {
+        initgroups(&name, own_gid)?;
+        own_gid
+    } else {
+        setgroups(&[gid])?;
+        gid
     };
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)

@@ -443,12 +443,12 @@ impl Copying<'_> {
     }
 
     fn leave_out_by_type(&mut self, path: &Path, kind: FileType) {
-        match kind {
-            // They mean nothing without the processes at their ends.
-            FileType::Socket | FileType::Fifo => {}
-            FileType::Symlink => self.leave_out(path, "it is a symbolic link"),
-            _ => self.leave_out(path, "it is a device"),
+        if kind == FileType::Symlink {
+            self.leave_out(path, "it is a symbolic link");
+        } else if !matches!(kind, FileType::Socket | FileType::Fifo) {
+            self.leave_out(path, "it is a device");
         }
+        // Sockets and pipes mean nothing without the processes at their ends.
     }
 
     fn leave_out(&mut self, path: &Path, reason: &str) {

@@ -70,17 +70,17 @@ impl Folder {
     /// Looks before it opens, since opening a device may do something, and again at what it opened.
     pub(super) fn find(&self, name: &OsStr) -> io::Result<Found> {
         let stat = rustix::fs::statat(&self.opened, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => self.inner(name).map(Found::Folder),
-            FileType::RegularFile => {
-                let file = open(&self.opened, name, OFlags::NONBLOCK | OFlags::NOCTTY)?;
-                match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
-                    FileType::RegularFile => Ok(Found::File(file.into())),
-                    other => Ok(Found::Other(other)),
-                }
-            }
-            other => Ok(Found::Other(other)),
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::Directory {
+            return self.inner(name).map(Found::Folder);
         }
+        if kind != FileType::RegularFile {
+            return Ok(Found::Other(kind));
+        }
+        let file = open(&self.opened, name, OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode);
+        let is_file = kind == FileType::RegularFile;
+        Ok(if is_file { Found::File(file.into()) } else { Found::Other(kind) })
     }
 
     /// Whether a name that is there stands for a file and nothing else.
