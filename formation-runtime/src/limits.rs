@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use muxi_contract::launch::PROXIED_REQUESTS_MAX;
 use muxi_service::accept::AcceptLimits;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     pub accept: AcceptLimits,
+    /// The same of the socket over which a manager proxies and asks.
+    pub accept_private: AcceptLimits,
     pub body_bytes: usize,
     /// For what a body holds besides its message, where the bundle lets messages be longer than that.
     pub body_bytes_besides: usize,
@@ -36,15 +39,23 @@ pub struct Limits {
     pub settle: Duration,
 }
 
+/// For a manager's idle connections, and for its questions.
+const PRIVATE_RESERVE: usize = 128;
+
 // === impl Limits ===
 
 impl Default for Limits {
     fn default() -> Self {
+        let accept = AcceptLimits {
+            connections: 1024,
+            header_read: Duration::from_secs(30),
+            write_stall: Duration::from_mins(1),
+        };
         Self {
-            accept: AcceptLimits {
-                connections: 1024,
-                header_read: Duration::from_secs(30),
-                write_stall: Duration::from_mins(1),
+            accept,
+            accept_private: AcceptLimits {
+                connections: PROXIED_REQUESTS_MAX + PRIVATE_RESERVE,
+                ..accept
             },
             body_bytes: 1024 * 1024,
             body_bytes_besides: 64 * 1024,

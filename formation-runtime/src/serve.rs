@@ -123,11 +123,18 @@ impl Running {
         let Inherited { shared, private, handoff: handoff_listener } = sockets;
         let address = shared.local_addr()?;
         let shared_copy = shared.try_clone()?;
-        let (limits, shutdown) = (self.limits.accept, &self.shutdown);
-        let port = SharedPort::new(shared, public, limits, self.tasks.clone(), shutdown.clone());
+        let (limits, shutdown) = (self.limits, &self.shutdown);
+        let port =
+            SharedPort::new(shared, public, limits.accept, self.tasks.clone(), shutdown.clone());
         let private = tokio::net::UnixListener::from_std(private)?;
         let app = private_routes(port);
-        let serving = accept::serve(private, app, limits, self.tasks.clone(), shutdown.clone());
+        let serving = accept::serve(
+            private,
+            app,
+            limits.accept_private,
+            self.tasks.clone(),
+            shutdown.clone(),
+        );
         self.tasks.spawn(TaskKind::Critical, "private listener", serving);
         let handoff_listener = tokio::net::UnixListener::from_std(handoff_listener)?;
         let handing =

@@ -8,7 +8,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream, Bytes};
 use futures_util::StreamExt as _;
 use muxi_contract::FormationId;
 use muxi_formation::{
@@ -28,6 +28,14 @@ use crate::layout::Layout;
 pub struct Upload {
     path: TempPath,
     pub sha256: String,
+}
+
+/// A body as it comes, no larger and no slower than it may be.
+struct Incoming {
+    chunks: BodyDataStream,
+    idle: Duration,
+    bytes: u64,
+    bytes_max: u64,
 }
 
 /// A bundle that can be deployed: unpacked aside and without faults.
@@ -73,40 +81,49 @@ pub enum PrepareError {
 
 /// Streams a body to the disk while it is hashed.
 pub async fn receive(body: Body, layout: &Layout, limits: &Limits) -> Result<Upload, ReceiveError> {
-    let whole = Duration::from_millis(limits.upload_ms);
-    let receiving = stream_to_disk(body, layout, limits);
-    tokio::time::timeout(whole, receiving).await.map_err(|_| ReceiveError::Slow(whole))?
+    in_time(limits, stream_to_disk(Incoming::new(body, limits.bundle_bytes, limits), layout)).await
 }
 
-async fn stream_to_disk(
+/// Takes a body of at most `bytes_max` into memory, in the time that an upload has.
+pub async fn receive_in_memory(
     body: Body,
-    layout: &Layout,
+    bytes_max: u64,
     limits: &Limits,
-) -> Result<Upload, ReceiveError> {
-    let idle = Duration::from_millis(limits.upload_idle_ms);
-    let bytes_max = limits.bundle_bytes;
+) -> Result<Vec<u8>, ReceiveError> {
+    let mut incoming = Incoming::new(body, bytes_max, limits);
+    in_time(limits, async {
+        let mut whole = Vec::new();
+        while let Some(chunk) = incoming.next().await? {
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole)
+    })
+    .await
+}
+
+async fn stream_to_disk(mut incoming: Incoming, layout: &Layout) -> Result<Upload, ReceiveError> {
     let (file, path) = tempfile::Builder::new()
         .prefix("upload-")
         .tempfile_in(layout.uploads())
         .map_err(ReceiveError::Store)?
         .into_parts();
-    let mut file = tokio::fs::File::from_std(file);
-    let (mut chunks, mut hash, mut bytes) = (body.into_data_stream(), Sha256::new(), 0u64);
-    while let Some(chunk) =
-        tokio::time::timeout(idle, chunks.next()).await.map_err(|_| ReceiveError::Idle(idle))?
-    {
-        let chunk = chunk.map_err(ReceiveError::Broken)?;
-        bytes += chunk.len() as u64;
-        if bytes > bytes_max {
-            discard(chunks).await;
-            return Err(ReceiveError::TooLarge { bytes_max });
-        }
+    let (mut file, mut hash) = (tokio::fs::File::from_std(file), Sha256::new());
+    while let Some(chunk) = incoming.next().await? {
         hash.update(&chunk);
         file.write_all(&chunk).await.map_err(ReceiveError::Store)?;
     }
     file.flush().await.map_err(ReceiveError::Store)?;
     file.sync_all().await.map_err(ReceiveError::Store)?;
     Ok(Upload { path, sha256: hex::encode(hash.finalize()) })
+}
+
+/// One whole upload.
+async fn in_time<T>(
+    limits: &Limits,
+    receiving: impl Future<Output = Result<T, ReceiveError>>,
+) -> Result<T, ReceiveError> {
+    let whole = Duration::from_millis(limits.upload_ms);
+    tokio::time::timeout(whole, receiving).await.map_err(|_| ReceiveError::Slow(whole))?
 }
 
 /// Packs a folder as if it had been uploaded. It blocks.
@@ -218,6 +235,29 @@ pub fn sweep(layout: &Layout, stored: &[Kept], used: &[String]) {
         sweep_generations(layout, formation, generations);
     }
     sweep_archives(layout, used);
+}
+
+// === impl Incoming ===
+
+impl Incoming {
+    fn new(body: Body, bytes_max: u64, limits: &Limits) -> Self {
+        let idle = Duration::from_millis(limits.upload_idle_ms);
+        Self { chunks: body.into_data_stream(), idle, bytes: 0, bytes_max }
+    }
+
+    /// The next piece, or none at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, ReceiveError> {
+        let Self { chunks, idle, bytes, bytes_max } = self;
+        let chunk = tokio::time::timeout(*idle, chunks.next()).await;
+        let chunk = chunk.map_err(|_| ReceiveError::Idle(*idle))?.transpose();
+        let chunk = chunk.map_err(ReceiveError::Broken)?;
+        *bytes += chunk.as_ref().map_or(0, |it| it.len() as u64);
+        if *bytes > *bytes_max {
+            discard(chunks).await;
+            return Err(ReceiveError::TooLarge { bytes_max: *bytes_max });
+        }
+        Ok(chunk)
+    }
 }
 
 // === impl Prepared ===

@@ -2,7 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use muxi_testkit::daemon::{Answer, Daemon, Frames, bundle, bundle_of_version};
+use futures_util::{StreamExt as _, stream};
+use muxi_testkit::daemon::{Answer, Daemon, Frames, PATIENCE, bundle, bundle_of_version};
 use muxi_testkit::fake_llm::FakeLlm;
 use serde_json::{Value, json};
 
@@ -86,4 +87,19 @@ async fn faults_of_the_json_are_told_all_at_once() {
     let wrong = STANDARD.encode(bundle("other", &llm.base_url()));
     let wrong = send(&daemon, "hello/update", &json!({"bundle": wrong})).await;
     assert_eq!((wrong.status, &wrong.body["error"]), (400, &json!("IdentityMismatch")));
+}
+
+#[tokio::test]
+async fn a_caller_who_stalls_in_the_json_holds_nobody_up() {
+    let limits = json!({"limits": {"deploys_at_once": 1, "upload_idle_ms": 200}});
+    let (daemon, llm) = (Daemon::builder().config(limits).start().await, FakeLlm::start().await);
+    let beginning = stream::once(async { Ok::<_, std::io::Error>("{\"bundle\": \"") });
+    let body = reqwest::Body::wrap_stream(beginning.chain(stream::pending()));
+    let stalled = daemon.request("POST", "/rpc/formations/slow/deploy").body(body);
+    let stalled = stalled.header("content-type", "application/json");
+    let stalled = tokio::time::timeout(PATIENCE, Answer::of(stalled)).await.expect("an end");
+    assert_eq!((stalled.status, &stalled.body["error"]), (408, &json!("UploadTimeout")));
+    let sent = json!({"bundle": STANDARD.encode(bundle("hello", &llm.base_url()))});
+    let deployed = send(&daemon, "hello/deploy", &sent).await;
+    assert_eq!(deployed.status, 201, "{deployed:?}");
 }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use muxi_contract::FormationId;
+use muxi_contract::launch::PROXIED_REQUESTS_MAX;
 use muxi_service::cors::CorsPolicy;
 use serde::{Deserialize, Serialize};
 
 use super::Config;
 
-/// Nobody needs more of anything that is open at once.
-pub(super) const CONCURRENCY_MAX: usize = 1_000_000;
+/// With more, an instance would not hear whether it is well.
+pub(super) const CONCURRENCY_MAX: usize = PROXIED_REQUESTS_MAX;
 
 /// `proxy:`; what holds for `/api`, `/draft` and `/mcp`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -87,14 +88,15 @@ impl ProxyConfig {
     }
 
     fn ranges(&self) -> [(&'static str, u64, RangeInclusive<u64>); 8] {
-        const COUNT_MAX: u64 = CONCURRENCY_MAX as u64;
+        /// Nobody needs more of anything that is open at once.
+        const COUNT_MAX: u64 = 1_000_000;
         const HOUR_MS: u64 = 3_600_000;
         let count = |value: usize| value as u64;
         [
             ("hold_ms", self.hold_ms, 0..=HOUR_MS),
             ("held_max", count(self.held_max), 0..=COUNT_MAX),
             ("held_per_formation_max", count(self.held_per_formation_max), 0..=COUNT_MAX),
-            ("concurrency", count(self.concurrency), 1..=COUNT_MAX),
+            ("concurrency", count(self.concurrency), 1..=count(CONCURRENCY_MAX)),
             ("upgrades_max", count(self.upgrades_max), 0..=COUNT_MAX),
             ("upgrade_idle_ms", self.upgrade_idle_ms, 1_000..=168 * HOUR_MS),
             ("breaker.failures", self.breaker.failures.into(), 1..=1_000),
@@ -169,6 +171,10 @@ mod tests {
         };
         assert_eq!(config.faults().len(), 4, "{:?}", config.faults());
         assert!(ProxyConfig::default().faults().is_empty());
+        let most = ProxyConfig { concurrency: PROXIED_REQUESTS_MAX, ..ProxyConfig::default() };
+        assert!(most.faults().is_empty());
+        let more = ProxyConfig { concurrency: PROXIED_REQUESTS_MAX + 1, ..most };
+        assert_eq!(more.faults(), ["proxy.concurrency must be 1 to 2048"]);
         let sdk = SdkConfig { latest: [("python".to_owned(), "1 2".to_owned())].into() };
         assert_eq!(sdk.faults().len(), 1);
     }

@@ -32,13 +32,13 @@ use crate::layout::Layout;
 #[derive(Debug, Clone)]
 pub struct Drafts {
     layout: Layout,
-    /// Held during every change, with the drafts that are being deployed.
-    deploying: Arc<Mutex<HashSet<FormationId>>>,
+    /// Held during every change, with the drafts that are being deployed or discarded.
+    claimed: Arc<Mutex<HashSet<FormationId>>>,
 }
 
-/// Keeps a draft as it is until its deploy has ended.
+/// Keeps a draft as it is until its deploy or its end has come.
 #[derive(Debug)]
-pub struct Deploying {
+pub struct Claimed {
     drafts: Drafts,
     id: FormationId,
 }
@@ -74,8 +74,8 @@ pub enum DraftError {
     Faults(Vec<Diagnostic>),
     #[error("the draft is of '{found}', not of '{expected}'; its manifest names it")]
     OtherId { expected: FormationId, found: FormationId },
-    #[error("a deploy of this draft is under way")]
-    Deploying,
+    #[error("this draft is being deployed or discarded")]
+    Claimed,
     #[error("{0}")]
     TooLarge(String),
     #[error("failed to make the draft")]
@@ -101,7 +101,7 @@ const INCOMING: &str = "incoming";
 
 impl Drafts {
     pub fn new(layout: Layout) -> Self {
-        Self { layout, deploying: Arc::default() }
+        Self { layout, claimed: Arc::default() }
     }
 
     /// A draft that can be deployed as it is.
@@ -147,11 +147,12 @@ impl Drafts {
         files::delete(&self.open(id)?.1, path)
     }
 
-    /// Takes the draft away with what its runs kept.
-    pub fn discard(&self, id: &FormationId) -> Result<(), DraftError> {
-        let _alone = self.alone(id)?;
+    /// Nobody else changes the draft until the guard goes.
+    pub fn claim(&self, id: &FormationId) -> Result<Claimed, DraftError> {
+        let mut claimed = self.alone(id)?;
         self.open(id)?;
-        self.remove(id)
+        claimed.insert(id.clone());
+        Ok(Claimed { drafts: self.clone(), id: id.clone() })
     }
 
     /// The folder to run it from.
@@ -161,25 +162,21 @@ impl Drafts {
     }
 
     /// Checks and packs the draft, which stays as it is until the guard goes.
-    pub fn pack(&self, id: &FormationId) -> Result<(Upload, Deploying), DraftError> {
-        let mut deploying = self.alone(id)?;
-        self.open(id)?;
+    pub fn pack(&self, id: &FormationId) -> Result<(Upload, Claimed), DraftError> {
+        let claimed = self.claim(id)?;
         let folder = self.layout.draft_files(id);
         let loaded = muxi_formation::load(&folder, muxi_formation::Resolve::Keep);
         let found = loaded.map_err(DraftError::Faults)?.manifest.id;
         if found != *id {
             return Err(DraftError::OtherId { expected: id.clone(), found });
         }
-        deploying.insert(id.clone());
-        drop(deploying);
-        let guard = Deploying { drafts: self.clone(), id: id.clone() };
-        Ok((bundles::from_folder(&folder, id, &self.layout)?, guard))
+        Ok((bundles::from_folder(&folder, id, &self.layout)?, claimed))
     }
 
-    /// Nobody else changes drafts meanwhile; refused while this one is being deployed.
+    /// Nobody else changes drafts meanwhile; refused while this one is claimed.
     fn alone(&self, id: &FormationId) -> Result<MutexGuard<'_, HashSet<FormationId>>, DraftError> {
-        let deploying = self.deploying.lock().unwrap_or_else(PoisonError::into_inner);
-        if deploying.contains(id) { Err(DraftError::Deploying) } else { Ok(deploying) }
+        let claimed = self.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        if claimed.contains(id) { Err(DraftError::Claimed) } else { Ok(claimed) }
     }
 
     /// The draft's folder and, in it, that of its files.
@@ -222,32 +219,30 @@ impl Drafts {
         };
         place().map_err(DraftError::Create)
     }
+}
 
-    fn remove(&self, id: &FormationId) -> Result<(), DraftError> {
-        for folder in [self.layout.draft(id), self.layout.formation(&id.draft())] {
-            bundles::remove_folder(&self.layout, &folder).map_err(DraftError::Delete)?;
+// === impl Claimed ===
+
+impl Claimed {
+    pub fn id(&self) -> &FormationId {
+        &self.id
+    }
+
+    /// Takes the draft away, and what its runs kept unless a process still uses it.
+    pub fn remove(self, runs: bool) -> Result<(), DraftError> {
+        let layout = &self.drafts.layout;
+        let kept = (!runs).then(|| layout.formation(&self.id.draft()));
+        for folder in [Some(layout.draft(&self.id)), kept].into_iter().flatten() {
+            bundles::remove_folder(layout, &folder).map_err(DraftError::Delete)?;
         }
         Ok(())
     }
 }
 
-// === impl Deploying ===
-
-impl Deploying {
-    pub fn id(&self) -> &FormationId {
-        &self.id
-    }
-
-    /// The draft has become a generation.
-    pub fn done(self) -> Result<(), DraftError> {
-        self.drafts.remove(&self.id)
-    }
-}
-
-impl Drop for Deploying {
+impl Drop for Claimed {
     fn drop(&mut self) {
-        let mut deploying = self.drafts.deploying.lock().unwrap_or_else(PoisonError::into_inner);
-        deploying.remove(&self.id);
+        let mut claimed = self.drafts.claimed.lock().unwrap_or_else(PoisonError::into_inner);
+        claimed.remove(&self.id);
     }
 }
 
@@ -262,7 +257,7 @@ impl DraftError {
             Self::InvalidPath { .. } => DraftErrorCode::InvalidPath,
             Self::Encoding(_) => DraftErrorCode::DecodeError,
             Self::Faults(_) | Self::OtherId { .. } => DraftErrorCode::ParseError,
-            Self::Deploying => DraftErrorCode::DeployConflict,
+            Self::Claimed => DraftErrorCode::DeployConflict,
             Self::TooLarge(_) => DraftErrorCode::TooLarge,
             Self::Create(_) => DraftErrorCode::CreateError,
             Self::Copy(_) => DraftErrorCode::CopyError,
@@ -287,7 +282,7 @@ impl DraftError {
             | Self::Encoding(_)
             | Self::Faults(_)
             | Self::OtherId { .. }
-            | Self::Deploying
+            | Self::Claimed
             | Self::TooLarge(_)
             | Self::Read(_) => false,
         }

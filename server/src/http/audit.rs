@@ -79,11 +79,13 @@ pub(super) async fn layer(
     let mut response = next.run(Request::from_parts(parts, body)).await;
     let Some(mut entry) = call.entry.take() else { return response };
     entry.status = response.status().as_u16();
-    entry.outcome = Outcome::of_status(entry.status);
     entry.duration_ms = elapsed_ms(call.started, context.steady.now());
     let extensions = response.extensions_mut();
     let failure = extensions.get::<Failure>().map(|it| it.kind);
     entry.error = failure.or_else(|| extensions.get::<ProblemKind>().copied());
+    // A stream tells its failure behind a head that is good.
+    let outcome = entry.error.map_or(entry.status, ProblemKind::status);
+    entry.outcome = Outcome::of_status(outcome);
     entry.actor = extensions.remove::<Principal>().map(|it| it.key_id);
     let stranger = extensions.remove::<Stranger>();
     if entry.actor.is_some() {

@@ -10,12 +10,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use muxi_contract::FormationId;
 use muxi_contract::draft::{DevRun, DevRunRequest, DevStop, DevStopRequest};
-use muxi_contract::management::{FormationStatus, ProblemKind};
+use muxi_contract::management::{Completed, FormationStatus, ProblemKind};
 use muxi_formation::{Loaded, Resolve};
 use serde::de::DeserializeOwned;
 
 use super::error::Failure;
-use super::operations::outcome;
+use super::operations::{ended, outcome};
 use crate::acts::DeployError;
 use crate::bundles::{self, Prepared};
 use crate::config::DevConfig;
@@ -24,8 +24,23 @@ use crate::store::{StoreError, formations};
 use crate::supervisor::Supervisor;
 
 pub(super) async fn run(State(supervisor): State<Supervisor>, body: Bytes) -> Response {
-    match begin(&supervisor, &body).await {
-        Ok(answer) => Json(answer).into_response(),
+    let ran = async { outcome(&supervisor, begin(&supervisor, &body).await?).await };
+    told_running(ran.await)
+}
+
+pub(super) async fn stop(State(supervisor): State<Supervisor>, body: Bytes) -> Response {
+    let ended = async { outcome(&supervisor, end(&supervisor, &body).await?).await };
+    told_stopped(ended.await)
+}
+
+/// The answer to a run.
+pub(super) fn told_running(outcome: Result<Completed, Failure>) -> Response {
+    match outcome {
+        Ok(completed) => {
+            let formation_id = completed.formation_id.to_string();
+            let Completed { port, status, .. } = completed;
+            Json(DevRun { success: true, formation_id, port, status, error: None }).into_response()
+        }
         Err(failure) => {
             let (status, error) = told(failure);
             (status, Json(DevRun { error: Some(error), ..DevRun::default() })).into_response()
@@ -33,9 +48,14 @@ pub(super) async fn run(State(supervisor): State<Supervisor>, body: Bytes) -> Re
     }
 }
 
-pub(super) async fn stop(State(supervisor): State<Supervisor>, body: Bytes) -> Response {
-    match end(&supervisor, &body).await {
-        Ok(answer) => Json(answer).into_response(),
+/// The answer to a stop.
+pub(super) fn told_stopped(outcome: Result<Completed, Failure>) -> Response {
+    match outcome {
+        Ok(completed) => {
+            let formation_id = completed.formation_id.to_string();
+            let status = FormationStatus::Stopped.as_str().to_owned();
+            Json(DevStop { success: true, formation_id, status, error: None }).into_response()
+        }
         Err(failure) => {
             let (status, error) = told(failure);
             (status, Json(DevStop { error: Some(error), ..DevStop::default() })).into_response()
@@ -43,7 +63,8 @@ pub(super) async fn stop(State(supervisor): State<Supervisor>, body: Bytes) -> R
     }
 }
 
-async fn begin(supervisor: &Supervisor, body: &[u8]) -> Result<DevRun, Failure> {
+/// Answers the operation's id.
+async fn begin(supervisor: &Supervisor, body: &[u8]) -> Result<String, Failure> {
     let DevRunRequest { path, formation_id } = parse(body)?;
     let (source, wanted) = match (path.as_str(), formation_id.as_str()) {
         ("", "") => {
@@ -66,41 +87,31 @@ async fn begin(supervisor: &Supervisor, body: &[u8]) -> Result<DevRun, Failure> 
     if published.is_some_and(|it| it.status == FormationStatus::CrashLoop) {
         // What was given up makes way for the next try.
         let operation = supervisor.delete(&id.draft()).await?;
-        outcome(supervisor, operation).await?;
+        ended(supervisor, operation).await?;
     }
     let prepared = prepare(supervisor, source.clone(), id.clone()).await?;
-    let operation = match supervisor.run_draft(prepared, source).await {
+    match supervisor.run_draft(prepared, source).await {
         Err(DeployError::Store(StoreError::FormationExists(_))) => {
-            return Err(running_already(supervisor, &id).await);
+            Err(running_already(supervisor, &id).await)
         }
-        begun => begun?,
-    };
-    let completed = outcome(supervisor, operation).await?;
-    Ok(DevRun {
-        success: true,
-        formation_id: completed.formation_id.to_string(),
-        port: completed.port,
-        status: completed.status,
-        error: None,
-    })
+        begun => Ok(begun?),
+    }
 }
 
-async fn end(supervisor: &Supervisor, body: &[u8]) -> Result<DevStop, Failure> {
+/// Answers the operation's id.
+async fn end(supervisor: &Supervisor, body: &[u8]) -> Result<String, Failure> {
     let DevStopRequest { formation_id } = parse(body)?;
     if formation_id.is_empty() {
         return Err(invalid("formation_id is needed"));
     }
     let id = parse_id(&formation_id)?;
-    let operation = supervisor.delete(&id.draft()).await.map_err(|error| {
+    supervisor.delete(&id.draft()).await.map_err(|error| {
         let failure = Failure::from(error);
         if failure.kind == ProblemKind::NotFound {
             return Failure::new(failure.kind, format!("No draft of '{id}' runs"));
         }
         failure
-    })?;
-    outcome(supervisor, operation).await?;
-    let status = FormationStatus::Stopped.as_str().to_owned();
-    Ok(DevStop { success: true, formation_id: id.to_string(), status, error: None })
+    })
 }
 
 /// The folder behind a path of the caller, if the operator lets it be run. Only then is told whether

@@ -16,10 +16,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::Failure;
-use super::operations::outcome;
+use super::operations::ended;
 use super::uploads::{self, Purpose, Source};
-use crate::acts::Expected;
-use crate::drafts::{Base, Content, Deploying, DraftError, Drafts};
+use crate::acts::{ActError, Expected};
+use crate::drafts::{Base, Claimed, Content, DraftError, Drafts};
 use crate::store::{StoreError, formations, operations};
 use crate::supervisor::Supervisor;
 
@@ -72,12 +72,11 @@ pub(super) async fn files(
 }
 
 /// The draft has become a generation: it goes, and so does the process that ran it.
-pub(super) async fn forget(supervisor: &Supervisor, draft: Deploying) {
-    stop(supervisor, draft.id()).await;
-    let removed = tokio::task::spawn_blocking(move || draft.done());
-    if let Err(error) = removed.await.expect("removing a draft does not panic") {
-        let error = &error as &dyn std::error::Error;
-        tracing::error!(error, "a draft that was deployed is still there");
+pub(super) async fn forget(supervisor: &Supervisor, draft: Claimed) {
+    if let Err(Ended::Refused(Refused { message, .. }) | Ended::Failed(Failure { message, .. })) =
+        end(supervisor, draft).await
+    {
+        tracing::error!(message, "a draft that was deployed is still there");
     }
 }
 
@@ -118,9 +117,8 @@ async fn perform(
             Ok(DraftData::Deleted { path, deleted: true })
         }
         DraftAction::Discard => {
-            // Its folder first: a draft that is being deployed is not stopped.
-            on(supervisor, id, Drafts::discard).await?;
-            stop(supervisor, id).await;
+            let draft = on(supervisor, id, Drafts::claim).await?;
+            end(supervisor, draft).await?;
             Ok(DraftData::Discarded { discarded: true })
         }
         DraftAction::Deploy => unreachable!("a deploy has an answer of its own"),
@@ -173,20 +171,26 @@ async fn deploy(
     Ok(uploads::apply(supervisor.clone(), source, purpose, expected, streamed).await?)
 }
 
-/// Ends the process of the draft if it runs from the draft's own folder.
-async fn stop(supervisor: &Supervisor, id: &FormationId) {
+/// Ends the process of the draft if it runs from the draft's own folder, and then takes the draft
+/// away. One that was started by path goes on with its files.
+async fn end(supervisor: &Supervisor, draft: Claimed) -> Result<(), Ended> {
     let context = supervisor.context();
-    let (draft, own) = (id.draft(), context.layout.draft_files(id));
-    let asked = draft.clone();
-    let read = context.store.read(move |db| formations::get(db, &asked)).await;
-    if !read.is_ok_and(|found| found.is_some_and(|it| it.source.as_ref() == Some(&own))) {
-        return;
+    let (id, own) = (draft.id().draft(), context.layout.draft_files(draft.id()));
+    let asked = id.clone();
+    let running = context.store.read(move |db| formations::get(db, &asked)).await?;
+    if running.is_some_and(|it| it.source.as_ref() == Some(&own)) {
+        match supervisor.delete(&id).await {
+            Ok(operation) => drop(ended(supervisor, operation).await?),
+            // It has ended by itself.
+            Err(ActError::Store(StoreError::UnknownFormation(_))) => {}
+            Err(error) => return Err(Failure::from(error).into()),
+        }
     }
-    if let Ok(operation) = supervisor.delete(&draft).await
-        && let Err(failure) = outcome(supervisor, operation).await
-    {
-        tracing::warn!(formation = %id, message = failure.message, "its draft still runs");
-    }
+    // Nobody places files of another run meanwhile.
+    let _alone = context.bundle_files.write().await;
+    let runs = context.store.read(move |db| formations::exists(db, &id)).await?;
+    let removed = tokio::task::spawn_blocking(move || draft.remove(runs));
+    removed.await.expect("removing a draft does not panic").map_err(refused)
 }
 
 /// Does something to drafts where blocking is allowed.

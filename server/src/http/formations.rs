@@ -7,17 +7,18 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use muxi_contract::FormationId;
-use muxi_contract::answers::{Deleted, FormationList};
+use muxi_contract::answers::FormationList;
 use muxi_contract::management::{
     FormationStatus, FormationView, GenerationRole, GenerationView, Success, VersionView,
 };
 
+use super::ending::answer;
 use super::error::Failure;
-use super::operations::outcome;
 use crate::proxy::routes::Published;
 use crate::sandbox;
 use crate::store::formations::{self, Formation};
 use crate::store::generations::{self, Generation};
+use crate::store::operations::OperationKind;
 use crate::supervisor::Supervisor;
 use crate::supervisor::lifecycle::DesiredState;
 
@@ -65,12 +66,9 @@ pub(super) async fn one(
 pub(super) async fn delete(
     State(supervisor): State<Supervisor>,
     id: IdInPath,
-) -> Result<Json<Success<Deleted>>, Failure> {
-    let id = known(id)?;
-    let operation = supervisor.delete(&id).await?;
-    outcome(&supervisor, operation).await?;
-    let data = Deleted { id, message: "Formation deleted successfully".to_owned() };
-    Ok(Json(Success { success: true, data }))
+) -> Result<Response, Failure> {
+    let operation = supervisor.delete(&known(id)?).await?;
+    answer(&supervisor, OperationKind::Delete, operation).await
 }
 
 /// An id that cannot be one is simply not found.

@@ -6,6 +6,7 @@ mod auth;
 mod dev;
 mod download;
 mod drafts;
+mod ending;
 mod error;
 mod events;
 mod formations;

@@ -13,6 +13,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
+use muxi_contract::FormationId;
 use muxi_contract::management::{
     Completed, Failed, OperationEventView, OperationList, OperationState, OperationView,
     ProblemKind, Stage, Success,
@@ -49,10 +50,16 @@ pub(super) async fn list(
         Failure::new(ProblemKind::ValidationError, message)
     })?;
     let count = filter.limit.unwrap_or(LISTED_MAX).min(LISTED_MAX);
-    let read = move |db: &_| operations::list(db, filter.formation.as_deref(), count);
-    let stored = supervisor.context().store.read(read).await?;
+    let stored = match filter.formation.map(|text| text.parse::<FormationId>()).transpose() {
+        Ok(formation) => {
+            let read = move |db: &_| operations::list(db, formation.as_ref(), count);
+            supervisor.context().store.read(read).await?
+        }
+        // An id that cannot be one has no operations.
+        Err(_) => Vec::new(),
+    };
     let operations: Vec<OperationView> =
-        stored.into_iter().filter_map(|it| view(it, Vec::new())).collect();
+        stored.into_iter().map(|it| view(it, Vec::new())).collect();
     Ok(Json(Success { success: true, data: OperationList { operations } }))
 }
 
@@ -62,7 +69,7 @@ pub(super) async fn one(
 ) -> Result<Json<Success<OperationView>>, Failure> {
     let read = move |db: &_| Ok((operations::get(db, &id)?, operations::events_after(db, &id, 0)?));
     let (stored, events) = supervisor.context().store.read(read).await?;
-    let data = stored.and_then(|stored| view(stored, events)).ok_or_else(unknown)?;
+    let data = stored.map(|stored| view(stored, events)).ok_or_else(unknown)?;
     Ok(Json(Success { success: true, data }))
 }
 
@@ -153,12 +160,20 @@ pub(super) fn stream(frames: impl Stream<Item = Bytes> + Send + 'static) -> Resp
     sse::response(frames, HEARTBEAT)
 }
 
-/// Waits for the end of an operation.
+/// Waits for the end of the operation that the call is about.
 pub(super) async fn outcome(
     supervisor: &Supervisor,
     operation: String,
 ) -> Result<Completed, Failure> {
     replay::note_operation(supervisor, &operation);
+    ended(supervisor, operation).await
+}
+
+/// Waits for the end of any operation.
+pub(super) async fn ended(
+    supervisor: &Supervisor,
+    operation: String,
+) -> Result<Completed, Failure> {
     let context = supervisor.context();
     context.traces.awaited(&operation);
     let mut events = pin!(
@@ -175,15 +190,16 @@ pub(super) async fn outcome(
     Err(shutting_down())
 }
 
-fn view(stored: Operation, events: Vec<(u64, OperationEvent)>) -> Option<OperationView> {
+fn view(stored: Operation, events: Vec<(u64, OperationEvent)>) -> OperationView {
     let events = events.into_iter().map(|(seq, event)| {
         let (name, data) = event.to_wire();
         let data = serde_json::from_str(&data).unwrap_or_default();
         OperationEventView { seq, event: name.to_owned(), data }
     });
-    Some(OperationView {
-        kind: stored.kind,
-        formation_id: stored.formation.parse().ok()?,
+    OperationView {
+        kind: stored.kind.as_str().to_owned(),
+        formation_id: stored.formation.formation(),
+        draft: stored.formation.is_draft(),
         state: match stored.state.as_str() {
             "running" => OperationState::Running,
             "succeeded" => OperationState::Succeeded,
@@ -193,7 +209,7 @@ fn view(stored: Operation, events: Vec<(u64, OperationEvent)>) -> Option<Operati
         finished_at: stored.finished_at_ms.map(rfc3339),
         events: events.collect(),
         id: stored.id,
-    })
+    }
 }
 
 fn unknown() -> Failure {
@@ -203,6 +219,15 @@ fn unknown() -> Failure {
 fn shutting_down() -> Failure {
     let message = "The manager is stopping; the operation goes on when it is started again";
     Failure::new(ProblemKind::ShuttingDown, message)
+}
+
+/// A failure as all that a stream has to tell; which one it was stays with the answer.
+pub(super) fn failed_stream(failure: Failure, stage: Stage) -> Response {
+    let kind = failure.kind;
+    let only = futures_util::stream::once(std::future::ready(failure_frame(failure, stage)));
+    let mut response = stream(only);
+    response.extensions_mut().insert(kind);
+    response
 }
 
 /// A failure as the last frame of a stream that has begun.

@@ -2,22 +2,22 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use muxi_contract::RequestId;
-use muxi_contract::management::{ProblemKind, Success};
+use muxi_contract::management::ProblemKind;
 use muxi_service::{TaskKind, sse};
 use tracing::Instrument as _;
 
 use super::error::{self, Failure};
-use super::operations;
-use crate::auth::calls::{ANSWER_BYTES_MAX, Head, Joined, Leader, Live, Verdict};
+use super::{dev, ending, operations};
+use crate::auth::calls::{ANSWER_BYTES_MAX, CallRefusal, Head, Joined, Leader, Live, Verdict};
 use crate::store::calls::{CallRules, NewCall};
+use crate::store::operations::{self as stored, Operation, OperationKind};
 use crate::supervisor::Supervisor;
 
 /// Says that an answer was given before.
@@ -45,8 +45,8 @@ where
 {
     let context = supervisor.context();
     let id = request.extensions().get::<RequestId>().map(ToString::to_string).unwrap_or_default();
-    let is_deploy = *request.method() == Method::POST && request.uri().path() == "/rpc/formations";
-    let streamed = sse::is_asked_for(request.headers());
+    let streamed =
+        sse::is_asked_for(request.headers()) || request.uri().path().ends_with("/stream");
     let (live, first) = match context.auth.calls.join(call, rules) {
         Joined::Refused(refusal) => {
             super::discard(request).await;
@@ -73,14 +73,7 @@ where
     match verdict {
         Verdict::Answer(head) => Ok(replayed(&head, &live).await),
         Verdict::Refused(refusal) => Err(refusal.into()),
-        Verdict::Resume(operation) if streamed => {
-            Ok(operations::stream(operations::frames(supervisor, operation, 0)))
-        }
-        Verdict::Resume(operation) => {
-            let data = operations::outcome(supervisor, operation).await?;
-            let status = if is_deploy { StatusCode::CREATED } else { StatusCode::OK };
-            Ok((status, Json(Success { success: true, data })).into_response())
-        }
+        Verdict::Resume(operation) => resumed(supervisor, operation, streamed).await,
     }
 }
 
@@ -146,7 +139,7 @@ async fn lead<H, F>(
             settle(&supervisor, &leader, &head, None).await;
             let start = futures_util::stream::once(std::future::ready(Ok(Bytes::from(whole))));
             give(Response::from_parts(parts, Body::from_stream(start.chain(chunks))));
-            leader.tell(Verdict::Refused(crate::auth::calls::CallRefusal::NotKept(head.status)));
+            leader.tell(Verdict::Refused(CallRefusal::NotKept(head.status)));
             return;
         }
     }
@@ -167,6 +160,35 @@ async fn settle(supervisor: &Supervisor, leader: &Leader, head: &Head, body: Opt
         leader.keep(head, body).await;
     } else {
         leader.release().await;
+    }
+}
+
+/// What the first call would have been answered, had its manager lived.
+async fn resumed(
+    supervisor: &Supervisor,
+    operation: String,
+    streamed: bool,
+) -> Result<Response, Failure> {
+    let asked = operation.clone();
+    let found = supervisor.context().store.read(move |db| stored::get(db, &asked)).await?;
+    let Operation { kind, formation, .. } = found.ok_or(CallRefusal::Unknown)?;
+    match kind {
+        OperationKind::Deploy if formation.is_draft() => {
+            Ok(dev::told_running(operations::outcome(supervisor, operation).await))
+        }
+        OperationKind::Delete if formation.is_draft() => {
+            Ok(dev::told_stopped(operations::outcome(supervisor, operation).await))
+        }
+        OperationKind::Deploy
+        | OperationKind::Update
+        | OperationKind::Rollback
+        | OperationKind::Start
+        | OperationKind::Restart
+            if streamed =>
+        {
+            Ok(operations::stream(operations::frames(supervisor, operation, 0)))
+        }
+        kind => ending::answer(supervisor, kind, operation).await,
     }
 }
 
@@ -202,6 +224,8 @@ impl Head {
 
     /// Whether a repeat would end the same way; the others are what clients retry.
     fn is_final(&self) -> bool {
-        self.status < 500 && !matches!(self.status, 401 | 403 | 408 | 429)
+        // A stream tells its failure behind a head that is good.
+        let status = self.error.map_or(self.status, ProblemKind::status);
+        status < 500 && !matches!(status, 401 | 403 | 408 | 429)
     }
 }

@@ -4,36 +4,26 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse as _, Response};
-use muxi_contract::answers::{Started, Stopped};
+use axum::response::Response;
 use muxi_contract::management::{
-    FormationStatus, ProblemKind, RollbackRequest, Success, UpdateCancelled, Updated,
+    FormationStatus, ProblemKind, RollbackRequest, Stage, UpdateCancelled,
 };
 use muxi_service::sse;
 
+use super::ending::answer;
 use super::error::Failure;
 use super::formations::{IdInPath, known};
-use super::operations::{frames, outcome, stream as event_stream};
-use super::uploads::{expected_generation, updated};
+use super::operations::{failed_stream, frames, stream as event_stream};
+use super::uploads::expected_generation;
+use crate::store::operations::OperationKind;
 use crate::supervisor::Supervisor;
-
-/// How the end of an operation is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Start,
-    Restart,
-}
 
 pub(super) async fn stop(
     State(supervisor): State<Supervisor>,
     id: IdInPath,
-) -> Result<Json<Success<Stopped>>, Failure> {
-    let id = known(id)?;
-    let operation = supervisor.stop(&id).await?;
-    outcome(&supervisor, operation).await?;
-    let message = "Formation stopped successfully".to_owned();
-    let data = Stopped { id, status: "stopped".to_owned(), message };
-    Ok(Json(Success { success: true, data }))
+) -> Result<Response, Failure> {
+    let operation = supervisor.stop(&known(id)?).await?;
+    answer(&supervisor, OperationKind::Stop, operation).await
 }
 
 pub(super) async fn start(
@@ -41,8 +31,8 @@ pub(super) async fn start(
     id: IdInPath,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let operation = supervisor.start(&known(id)?, false).await?;
-    tell(&supervisor, operation, Told::Start, sse::is_asked_for(&headers)).await
+    let begun = begin(&supervisor, id, false).await;
+    tell(&supervisor, OperationKind::Start, begun, sse::is_asked_for(&headers)).await
 }
 
 pub(super) async fn restart(
@@ -50,24 +40,24 @@ pub(super) async fn restart(
     id: IdInPath,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let operation = supervisor.start(&known(id)?, true).await?;
-    tell(&supervisor, operation, Told::Restart, sse::is_asked_for(&headers)).await
+    let begun = begin(&supervisor, id, true).await;
+    tell(&supervisor, OperationKind::Restart, begun, sse::is_asked_for(&headers)).await
 }
 
 pub(super) async fn start_stream(
     State(supervisor): State<Supervisor>,
     id: IdInPath,
 ) -> Result<Response, Failure> {
-    let operation = supervisor.start(&known(id)?, false).await?;
-    tell(&supervisor, operation, Told::Start, true).await
+    let begun = begin(&supervisor, id, false).await;
+    tell(&supervisor, OperationKind::Start, begun, true).await
 }
 
 pub(super) async fn restart_stream(
     State(supervisor): State<Supervisor>,
     id: IdInPath,
 ) -> Result<Response, Failure> {
-    let operation = supervisor.start(&known(id)?, true).await?;
-    tell(&supervisor, operation, Told::Restart, true).await
+    let begun = begin(&supervisor, id, true).await;
+    tell(&supervisor, OperationKind::Restart, begun, true).await
 }
 
 pub(super) async fn rollback(
@@ -76,8 +66,8 @@ pub(super) async fn rollback(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Failure> {
-    let streamed = sse::is_asked_for(&headers);
-    begin_rollback(&supervisor, id, &headers, &body, streamed).await
+    let begun = begin_rollback(&supervisor, id, &headers, &body).await;
+    tell(&supervisor, OperationKind::Rollback, begun, sse::is_asked_for(&headers)).await
 }
 
 pub(super) async fn rollback_stream(
@@ -86,7 +76,8 @@ pub(super) async fn rollback_stream(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Failure> {
-    begin_rollback(&supervisor, id, &headers, &body, true).await
+    let begun = begin_rollback(&supervisor, id, &headers, &body).await;
+    tell(&supervisor, OperationKind::Rollback, begun, true).await
 }
 
 pub(super) async fn cancel_update(
@@ -106,13 +97,16 @@ pub(super) async fn cancel_update(
     }))
 }
 
+async fn begin(supervisor: &Supervisor, id: IdInPath, restart: bool) -> Result<String, Failure> {
+    Ok(supervisor.start(&known(id)?, restart).await?)
+}
+
 async fn begin_rollback(
     supervisor: &Supervisor,
     id: IdInPath,
     headers: &HeaderMap,
     body: &[u8],
-    streamed: bool,
-) -> Result<Response, Failure> {
+) -> Result<String, Failure> {
     let id = known(id)?;
     // Clients send no body, or an empty object.
     let wanted: RollbackRequest = if body.trim_ascii().is_empty() {
@@ -125,37 +119,21 @@ async fn begin_rollback(
         })?
     };
     let expected = expected_generation(headers)?;
-    let operation = supervisor.rollback(&id, wanted.generation, expected).await?;
-    if streamed {
-        return Ok(event_stream(frames(supervisor, operation, 0)));
-    }
-    let completed = outcome(supervisor, operation).await?;
-    let message = "Rolled back to previous version".to_owned();
-    let data = Updated { message, ..updated(completed) };
-    Ok(Json(Success { success: true, data }).into_response())
+    Ok(supervisor.rollback(&id, wanted.generation, expected).await?)
 }
 
+/// A stream opens at once, so what is refused is told in it: clients of streams do not look at the
+/// status.
 async fn tell(
     supervisor: &Supervisor,
-    operation: String,
-    told: Told,
+    kind: OperationKind,
+    begun: Result<String, Failure>,
     streamed: bool,
 ) -> Result<Response, Failure> {
-    if streamed {
-        return Ok(event_stream(frames(supervisor, operation, 0)));
+    match begun {
+        Ok(operation) if streamed => Ok(event_stream(frames(supervisor, operation, 0))),
+        Ok(operation) => answer(supervisor, kind, operation).await,
+        Err(failure) if streamed => Ok(failed_stream(failure, Stage::Validating)),
+        Err(failure) => Err(failure),
     }
-    let completed = outcome(supervisor, operation).await?;
-    let message = match told {
-        Told::Start => "Formation started",
-        Told::Restart => "Formation restarted",
-    };
-    let data = Started {
-        id: completed.formation_id,
-        status: completed.status,
-        message: message.to_owned(),
-        restart_count: completed.restart_count,
-        port: completed.port,
-        pid: completed.pid,
-    };
-    Ok(Json(Success { success: true, data }).into_response())
 }

@@ -14,15 +14,17 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use muxi_contract::FormationId;
 use muxi_contract::draft::BundleReference;
-use muxi_contract::management::ProblemKind;
+use muxi_contract::management::{ProblemKind, Stage};
 use muxi_service::sse;
 use serde_json::Value;
 use tokio_util::io::ReaderStream;
 
 use super::error::Failure;
 use super::formations::IdInPath;
+use super::operations::failed_stream;
 use super::uploads::{self, Purpose};
 use crate::acts::Expected;
+use crate::bundles::{self, ReceiveError};
 use crate::client_address::ClientAddress;
 use crate::store::StoreError;
 use crate::supervisor::Supervisor;
@@ -43,7 +45,7 @@ struct Call {
 }
 
 /// JSON with a bundle in it is held in memory; larger ones come as the body.
-const JSON_BYTES_MAX: usize = 16 << 20;
+const JSON_BYTES_MAX: u64 = 16 << 20;
 
 pub(super) async fn deploy(
     State(supervisor): State<Supervisor>,
@@ -113,26 +115,37 @@ async fn take(
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|it| it.to_str().ok());
     let is_bundle =
         content_type.is_some_and(|it| uploads::GZIP_TYPES.iter().any(|gzip| it.contains(gzip)));
+    let context = supervisor.context();
+    let limits = context.live().limits;
+    // Until the bundle is on the disk: it bounds how many of them memory holds.
+    let permit = context.deploys.acquire().await.expect("the semaphore is never closed");
     let body = if is_bundle {
         body
     } else {
-        // It may take memory, as bundles that are unpacked do.
-        let context = supervisor.context();
-        let permit = context.deploys.acquire().await.expect("the semaphore is never closed");
-        let json = axum::body::to_bytes(body, JSON_BYTES_MAX).await.map_err(|_| {
-            let message = format!(
-                "The JSON is larger than {JSON_BYTES_MAX} bytes, or did not come whole; send a large \
-                 bundle as the body with Content-Type: application/gzip"
-            );
-            Failure::new(ProblemKind::BundleTooLarge, message)
-        })?;
-        let reference = parse(&json, &id)?;
-        expected.version = reference.version.clone().or(expected.version);
-        let bundle = bundle(&supervisor, &client, reference).await?;
-        drop(permit);
-        bundle
+        let json = bundles::receive_in_memory(body, JSON_BYTES_MAX, &limits).await;
+        match named(&supervisor, &client, &id, &json.map_err(too_large)?).await {
+            Ok((version, bundle)) => {
+                expected.version = version.or(expected.version);
+                bundle
+            }
+            // The body is whole, so the stream has begun.
+            Err(failure) if streamed => return Ok(failed_stream(failure, Stage::Validating)),
+            Err(failure) => return Err(failure),
+        }
     };
-    uploads::upload(supervisor, purpose, Ok(expected), &headers, body, streamed).await
+    let upload = bundles::receive(body, &context.layout, &limits).await?;
+    drop(permit);
+    uploads::apply(supervisor, upload.into(), purpose, expected, streamed).await
+}
+
+/// The other form has no such bound, so it is named.
+fn too_large(error: ReceiveError) -> Failure {
+    let ReceiveError::TooLarge { bytes_max } = error else { return error.into() };
+    let message = format!(
+        "The JSON is larger than {bytes_max} bytes; send a large bundle as the body with \
+         Content-Type: application/gzip"
+    );
+    Failure::new(ProblemKind::BundleTooLarge, message)
 }
 
 async fn check(
@@ -150,6 +163,17 @@ async fn check(
     }
     let expected = Expected { id: Some(id.to_string()), version: None, generation: None };
     Ok((Purpose::Deploy, id, expected))
+}
+
+/// The version and the bundle that the JSON names.
+async fn named(
+    supervisor: &Supervisor,
+    client: &ClientAddress,
+    id: &FormationId,
+    json: &[u8],
+) -> Result<(Option<String>, Body), Failure> {
+    let reference = parse(json, id)?;
+    Ok((reference.version.clone(), bundle(supervisor, client, reference).await?))
 }
 
 /// Every fault of the JSON at once.

@@ -1,24 +1,24 @@
 //! Bundles come in: `POST /rpc/formations` deploys, `PUT /rpc/formations/{id}` updates.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
 use futures_util::{StreamExt as _, stream};
 use muxi_contract::FormationId;
-use muxi_contract::management::{Completed, ProblemKind, Progress, Stage, Success, Updated};
+use muxi_contract::management::{ProblemKind, Progress, Stage};
 use muxi_service::{TaskKind, sse};
 use tokio_util::sync::CancellationToken;
 
+use super::ending::told;
 use super::error::Failure;
 use super::formations::{IdInPath, known};
 use super::operations::{failure_frame, frame, frames_after, outcome, stream as event_stream};
 use crate::acts::Expected;
 use crate::bundles::{self, Upload};
-use crate::drafts::Deploying;
+use crate::drafts::Claimed;
 use crate::sandbox;
-use crate::store::operations::OperationEvent;
+use crate::store::operations::{OperationEvent, OperationKind};
 use crate::store::{StoreError, formations};
 use crate::supervisor::Supervisor;
 
@@ -33,7 +33,7 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) upload: Upload,
-    pub(super) draft: Option<Deploying>,
+    pub(super) draft: Option<Claimed>,
 }
 
 pub(super) const GZIP_TYPES: [&str; 3] =
@@ -84,8 +84,7 @@ pub(super) async fn upload(
     let permit = context.deploys.acquire().await.expect("the semaphore is never closed");
     let upload = bundles::receive(body, &context.layout, &context.live().limits).await?;
     drop(permit);
-    let source = Source { upload, draft: None };
-    apply(supervisor, source, purpose, expected, streamed).await
+    apply(supervisor, upload.into(), purpose, expected, streamed).await
 }
 
 /// Deploys or updates with a bundle that is on the disk.
@@ -99,36 +98,14 @@ pub(super) async fn apply(
     if streamed {
         return Ok(apply_streamed(supervisor, source, purpose, expected));
     }
-    let updates = matches!(purpose, Purpose::Update(_));
+    let kind = match purpose {
+        Purpose::Deploy => OperationKind::Deploy,
+        Purpose::Update(_) => OperationKind::Update,
+    };
     let (operation, tidied) = prepare_and_begin(&supervisor, source, purpose, expected).await?;
     let completed = outcome(&supervisor, operation).await;
     tidied.cancelled().await;
-    let completed = completed?;
-    if updates {
-        let data = Updated {
-            message: "Formation updated with zero downtime".to_owned(),
-            deployment_type: Some("blue-green".to_owned()),
-            ..updated(completed)
-        };
-        return Ok(Json(Success { success: true, data }).into_response());
-    }
-    Ok((StatusCode::CREATED, Json(Success { success: true, data: completed })).into_response())
-}
-
-/// What updates and rollbacks answer with.
-pub(super) fn updated(completed: Completed) -> Updated {
-    let generation =
-        |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or_default();
-    Updated {
-        id: completed.formation_id,
-        status: completed.status,
-        version: generation(completed.new_version),
-        previous_version: generation(completed.previous_version),
-        port: completed.port,
-        pid: completed.pid,
-        message: String::new(),
-        deployment_type: None,
-    }
+    Ok(told(kind, completed?))
 }
 
 /// The stream begins once the body is whole; from there on failures are its last frame.
@@ -257,4 +234,12 @@ pub(super) async fn exists(supervisor: &Supervisor, id: &FormationId) -> Result<
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
     let value = headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     value.filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+// === impl Source ===
+
+impl From<Upload> for Source {
+    fn from(upload: Upload) -> Self {
+        Self { upload, draft: None }
+    }
 }

@@ -22,8 +22,8 @@ pub enum OperationKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
     pub id: String,
-    pub kind: String,
-    pub formation: String,
+    pub kind: OperationKind,
+    pub formation: FormationId,
     pub state: String,
     pub started_at_ms: i64,
     pub finished_at_ms: Option<i64>,
@@ -141,20 +141,22 @@ pub fn is_running(connection: &Connection, id: &str) -> Result<bool, StoreError>
 /// One act that is kept.
 pub fn get(connection: &Connection, id: &str) -> Result<Option<Operation>, StoreError> {
     let mut statement = connection.prepare_cached(&format!("{SELECT} WHERE id = ?1"))?;
-    Ok(statement.query_row([id], from_row).optional()?)
+    statement.query_row([id], from_row).optional()?.transpose()
 }
 
-/// The newest acts that are kept, of one formation or of all.
+/// The newest acts that are kept, of one formation with its draft or of all.
 pub fn list(
     connection: &Connection,
-    formation: Option<&str>,
+    formation: Option<&FormationId>,
     count: u32,
 ) -> Result<Vec<Operation>, StoreError> {
     let mut statement = connection.prepare_cached(&format!(
-        "{SELECT} WHERE ?1 IS NULL OR formation = ?1 ORDER BY id DESC LIMIT ?2"
+        "{SELECT} WHERE ?1 IS NULL OR formation IN (?1, ?2) ORDER BY id DESC LIMIT ?3"
     ))?;
-    let rows = statement.query_map(params![formation, count], from_row)?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let draft = formation.map(FormationId::draft);
+    let names = (formation.map(FormationId::as_str), draft.as_ref().map(FormationId::as_str));
+    let rows = statement.query_map(params![names.0, names.1, count], from_row)?;
+    rows.map(|row| row?).collect()
 }
 
 /// The steps after `seq`, with their numbers.
@@ -189,15 +191,22 @@ pub fn supersede(
     Ok(Some(overtaken.id))
 }
 
-fn from_row(row: &Row<'_>) -> rusqlite::Result<Operation> {
-    Ok(Operation {
+fn from_row(row: &Row<'_>) -> rusqlite::Result<Result<Operation, StoreError>> {
+    let (kind, formation): (String, String) = (row.get(1)?, row.get(2)?);
+    let (Some(kind), Ok(formation)) =
+        (OperationKind::from_name(&kind), FormationId::from_stored(&formation))
+    else {
+        let fault = format!("operation of kind `{kind}` on `{formation}`");
+        return Ok(Err(StoreError::Unreadable(fault)));
+    };
+    Ok(Ok(Operation {
         id: row.get(0)?,
-        kind: row.get(1)?,
-        formation: row.get(2)?,
+        kind,
+        formation,
         state: row.get(3)?,
         started_at_ms: row.get(4)?,
         finished_at_ms: row.get(5)?,
-    })
+    }))
 }
 
 // === impl OperationKind ===

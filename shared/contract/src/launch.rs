@@ -28,6 +28,10 @@ pub const HEALTH_ROUTE: &str = "/v1/health";
 /// The environment variable that names the model host's Unix socket.
 pub const MODEL_HOST_SOCKET_VAR: &str = "MUXI_MODEL_HOST";
 
+/// Requests that the manager has open at one instance at most. The instance takes this many over its
+/// private socket, and a reserve in which the manager's questions always find room.
+pub const PROXIED_REQUESTS_MAX: usize = 2_048;
+
 /// What an instance still has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {

@@ -285,6 +285,9 @@ pub struct OperationView {
     /// `deploy`, `update`, `rollback`, `start`, `stop`, `restart` or `delete`.
     pub kind: String,
     pub formation_id: FormationId,
+    /// Whether it is about the draft that runs beside the formation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draft: bool,
     pub state: OperationState,
     pub started_at: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
