@@ -88,6 +88,41 @@ async fn what_does_not_fit_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn what_is_refused_to_a_stream_is_told_in_it() {
+    let (daemon, llm) = (Daemon::start().await, FakeLlm::start().await);
+    daemon.deploy_formation("hello", &llm.base_url()).await;
+    for (act, error) in [
+        ("no/start", "NotFound"),
+        ("no/restart", "NotFound"),
+        ("no/rollback", "NotFound"),
+        ("hello/start", "Conflict"),
+        ("hello/rollback", "NoPreviousVersion"),
+    ] {
+        let path = format!("/rpc/formations/{act}");
+        let by_header = daemon.request("POST", &path).header("accept", "text/event-stream");
+        for request in [by_header, daemon.request("POST", &format!("{path}/stream"))] {
+            let frames = Frames::of(request).await;
+            assert_eq!(frames.status, 200, "{act}");
+            let frames = frames.rest().await;
+            assert_eq!((frames.len(), frames[0].event.as_str()), (1, "error"), "{act}: {frames:?}");
+            let data = &frames[0].data;
+            assert_eq!((&data["error"], &data["stage"]), (&json!(error), &json!("validating")));
+        }
+        let plain = Answer::of(daemon.request("POST", &path)).await;
+        assert_eq!((plain.status >= 400, &plain.body["error"]), (true, &json!(error)), "{act}");
+    }
+    let audit = daemon.get("/rpc/audit?action=formations.rollback").await;
+    let entries = audit.data()["entries"].as_array().expect("a list");
+    assert_eq!(entries.len(), 6, "{audit:?}");
+    assert!(entries.iter().all(|it| it["outcome"] == "failure"), "{audit:?}");
+    // A deploy or an update begins its stream with the whole body only.
+    let update = daemon.request("PUT", "/rpc/formations/no").header("accept", "text/event-stream");
+    assert_eq!(Answer::of(update).await.status, 404);
+    let unsigned = daemon.unsigned("POST", "/rpc/formations/hello/start/stream");
+    assert_eq!(Answer::of(unsigned).await.status, 401);
+}
+
+#[tokio::test]
 async fn a_formation_answers_on_its_port_and_behind_the_manager() {
     let (daemon, llm) = (Daemon::start().await, FakeLlm::start().await);
     let rule =

@@ -187,3 +187,57 @@ async fn the_draft_of_the_api_runs_by_its_id_and_ends_with_its_deploy() {
         "{left:?}"
     );
 }
+
+#[tokio::test]
+async fn what_runs_by_path_is_not_the_drafts_of_the_api_to_take_away() {
+    let (daemon, llm) = (daemon().await, FakeLlm::start().await);
+    let files = async |body: Value| {
+        let request = daemon.request("POST", "/rpc/formations/hello/draft/files");
+        Answer::of(request.json(&body)).await
+    };
+    let make = async || {
+        assert_eq!(files(json!({"action": "init", "mode": "new"})).await.status, 200);
+        let text = manifest("hello", &llm.base_url());
+        files(json!({"action": "write", "path": "formation.afs", "content": text})).await;
+    };
+    let folder = sources(&daemon, "hello", &llm);
+    assert_eq!(run(&daemon, json!({"path": folder})).await.status, 200);
+    assert_eq!(chat(&daemon, "draft", CLIENT_KEY).await, 200);
+    let kept = daemon.data_dir().join("formations/hello@draft");
+    for (action, status) in [("discard", 200), ("deploy", 201)] {
+        make().await;
+        assert_eq!(files(json!({"action": action})).await.status, status, "{action}");
+        assert!(has_entries(&kept.join("generations")) && has_entries(&kept.join("data")));
+        assert_eq!(chat(&daemon, "draft", CLIENT_KEY).await, 200, "{action}");
+    }
+    assert_eq!(stop(&daemon, "hello").await.status, 200);
+    // Its own run goes with it, and what that kept.
+    make().await;
+    assert_eq!(run(&daemon, json!({"formation_id": "hello"})).await.status, 200);
+    assert_eq!(files(json!({"action": "discard"})).await.status, 200);
+    assert_eq!(daemon.instances().len(), 1);
+    assert!(!kept.exists());
+}
+
+#[tokio::test]
+async fn what_is_done_to_a_draft_is_listed_with_its_formation() {
+    let (daemon, llm) = (daemon().await, FakeLlm::start().await);
+    let folder = sources(&daemon, "hello", &llm);
+    assert_eq!(run(&daemon, json!({"path": folder})).await.status, 200);
+    daemon.deploy_formation("other", &llm.base_url()).await;
+    for query in ["", "?formation=hello"] {
+        let listed = daemon.get(&format!("/rpc/operations{query}")).await;
+        let operations = listed.data()["operations"].as_array().expect("a list");
+        let of_draft = operations.iter().find(|it| it["formation_id"] == "hello").expect("listed");
+        assert_eq!((&of_draft["kind"], &of_draft["draft"]), (&json!("deploy"), &json!(true)));
+        let id = of_draft["id"].as_str().expect("a text");
+        let one = daemon.get(&format!("/rpc/operations/{id}")).await;
+        assert_eq!(
+            (&one.data()["formation_id"], &one.data()["draft"]),
+            (&json!("hello"), &json!(true))
+        );
+        assert_eq!(one.data()["state"], "succeeded");
+    }
+    let none = daemon.get("/rpc/operations?formation=No").await;
+    assert_eq!(none.data()["operations"], json!([]));
+}

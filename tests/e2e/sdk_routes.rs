@@ -53,6 +53,13 @@ async fn faults_of_the_json_are_told_all_at_once() {
         "{answer:?}"
     );
 
+    // Clients of streams do not look at the status.
+    let stream = daemon.request("POST", "/rpc/formations/hello/deploy/stream").json(&many);
+    let frames = Frames::of(stream).await.rest().await;
+    assert_eq!((frames.len(), frames[0].event.as_str()), (1, "error"), "{frames:?}");
+    assert_eq!(frames[0].data["error"], "InvalidPayload");
+    assert_eq!(frames[0].data["details"], answer.body["details"]);
+
     // The home folder of a manager under test is its scratch folder.
     let scratch = daemon.scratch().to_owned();
     std::os::unix::fs::symlink("/etc/hostname", scratch.join("link.tar.gz")).expect("a link");

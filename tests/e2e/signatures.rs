@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use muxi_contract::signature::content_sha256;
 use muxi_testkit::daemon::{
-    Answer, Daemon, Frames, KEY, PATIENCE, SECRET, bundle, now_s, wait_until,
+    Answer, Daemon, Frames, KEY, PATIENCE, SECRET, bundle, bundle_of_version, manifest, now_s,
+    wait_until,
 };
 use muxi_testkit::fake_llm::FakeLlm;
 use reqwest::RequestBuilder;
@@ -301,6 +302,53 @@ async fn after_kill_9_a_repeat_follows_the_operation_that_the_first_began() {
         daemon.wait_status("hello", "running").await;
         let restarts = "SELECT count(*) FROM operations WHERE kind = 'restart'";
         assert_eq!(daemon.count(restarts), 1 + i64::from(streamed), "each was begun once");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_with_its_manager_is_told_in_the_same_form() {
+    let llm = FakeLlm::start().await;
+    let mut daemon = Daemon::start().await;
+    let mut draft = Repeated::new(&daemon, "POST", "/rpc/formations/hello/draft/files");
+    for body in [
+        json!({"action": "init", "mode": "new"}),
+        json!({"action": "write", "path": "formation.afs", "content": manifest("hello", &llm.base_url())}),
+    ] {
+        draft.body = body.to_string().into_bytes();
+        assert_eq!(draft.send(&daemon, None).await.status, 200);
+    }
+    let of_draft = json!({"formation_id": "hello"}).to_string().into_bytes();
+    let version = |version: &str| bundle_of_version("hello", &llm.base_url(), version);
+    let mut calls = Vec::new();
+    for (method, path, body, status) in [
+        ("POST", "/rpc/dev/run", of_draft.clone(), 200),
+        ("POST", "/rpc/dev/stop", of_draft, 200),
+        ("POST", "/rpc/formations/hello/deploy", version("1.0.0"), 201),
+        ("PUT", "/rpc/formations/hello", version("2.0.0"), 200),
+        ("POST", "/rpc/formations/hello/rollback", Vec::new(), 200),
+        ("POST", "/rpc/formations/hello/restart", Vec::new(), 200),
+        ("POST", "/rpc/formations/hello/stop", Vec::new(), 200),
+        ("POST", "/rpc/formations/hello/start", Vec::new(), 200),
+        ("DELETE", "/rpc/formations/hello", Vec::new(), 200),
+        ("POST", "/rpc/formations", version("1.0.0"), 201),
+    ] {
+        let call = Repeated { body, ..Repeated::new(&daemon, method, path) };
+        let idempotency_key = format!("uuid-{}", calls.len());
+        let first = call.send(&daemon, Some(&idempotency_key)).await;
+        assert_eq!(first.status, status, "{method} {path}: {first:?}");
+        calls.push((call, idempotency_key, first));
+    }
+    let unnoted =
+        "SELECT count(*) FROM calls WHERE idempotency_key IS NOT NULL AND operation IS NULL";
+    wait_until(PATIENCE, "all is noted", async || (daemon.count(unnoted) == 0).then_some(())).await;
+    daemon.kill9();
+    // As if it had been killed between the ends of the operations and the answers.
+    daemon.execute("UPDATE calls SET state = 'running', body = NULL").expect("it is changed");
+    daemon.start_again().await;
+    for (call, idempotency_key, first) in calls {
+        let again = call.send(&daemon, Some(&idempotency_key)).await;
+        let asked = (call.method, call.path);
+        assert_eq!((again.status, again.text), (first.status, first.text), "{asked:?}");
     }
 }
 

@@ -3,8 +3,10 @@
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
+use std::time::Duration;
 
 use command_fds::{CommandFdExt as _, FdMapping};
+use muxi_contract::launch::PROXIED_REQUESTS_MAX;
 use muxi_service::{handoff, unix_path};
 use muxi_testkit::fake_llm::{FakeLlm, Outcome};
 use serde_json::json;
@@ -136,8 +138,21 @@ async fn under_a_manager_the_formations_port_is_served_only_while_it_is_told_to(
         let manager = manager.clone();
         async move { manager.post(format!("http://instance{path}")).send().await.unwrap().status() }
     };
-    let health = manager.get("http://instance/v1/health").send().await.unwrap();
-    assert_eq!(health.status(), 200);
+    let health = async || {
+        let asked =
+            manager.get("http://instance/v1/health").timeout(Duration::from_secs(10)).send();
+        asked.await.unwrap().status()
+    };
+    assert_eq!(health().await, 200);
+    // With all open that a manager may have, it is still heard.
+    let mut proxied = Vec::new();
+    for _ in 0..PROXIED_REQUESTS_MAX {
+        let stream = unix_path::connect_async(&private_path);
+        // The backlog is empty again soon.
+        proxied.push(tokio::time::timeout(Duration::from_secs(10), stream).await.unwrap().unwrap());
+    }
+    assert_eq!(health().await, 200);
+    drop(proxied);
 
     // The request waits in the backlog of the port until the instance is told to accept.
     let waiting = runtime.get("/v1/health").send();

@@ -172,24 +172,18 @@ async fn resumed(
     let asked = operation.clone();
     let found = supervisor.context().store.read(move |db| stored::get(db, &asked)).await?;
     let Operation { kind, formation, .. } = found.ok_or(CallRefusal::Unknown)?;
-    match kind {
-        OperationKind::Deploy if formation.is_draft() => {
-            Ok(dev::told_running(operations::outcome(supervisor, operation).await))
-        }
-        OperationKind::Delete if formation.is_draft() => {
-            Ok(dev::told_stopped(operations::outcome(supervisor, operation).await))
-        }
-        OperationKind::Deploy
-        | OperationKind::Update
-        | OperationKind::Rollback
-        | OperationKind::Start
-        | OperationKind::Restart
-            if streamed =>
-        {
-            Ok(operations::stream(operations::frames(supervisor, operation, 0)))
-        }
-        kind => ending::answer(supervisor, kind, operation).await,
+    let of_draft = formation.is_draft();
+    let is_told_in_steps =
+        !of_draft && !matches!(kind, OperationKind::Stop | OperationKind::Delete);
+    if streamed && is_told_in_steps {
+        return Ok(operations::stream(operations::frames(supervisor, operation, 0)));
     }
+    if !of_draft {
+        return ending::answer(supervisor, kind, operation).await;
+    }
+    let outcome = operations::outcome(supervisor, operation).await;
+    let stopped = kind == OperationKind::Delete;
+    Ok(if stopped { dev::told_stopped(outcome) } else { dev::told_running(outcome) })
 }
 
 async fn replayed(head: &Head, live: &Arc<Live>) -> Response {

@@ -49,12 +49,13 @@ pub(super) fn stop() {}
 pub(super) fn deploy() {}
 
 /// The same, told as a stream
+///
+/// It begins when the JSON is whole: faults of that are its `error`.
 #[utoipa::path(post, path = "/rpc/formations/{id}/deploy/stream", tag = "formations", operation_id = "sdk_deploy_stream",
     params(("id" = String, Path, description = "The formation's id")),
     request_body(content = BundleReference, description = "Where the bundle is"),
     responses(
         (status = 200, description = "The steps", content((String = "text/event-stream"))),
-        (status = 422, description = "`InvalidPayload`: the JSON names no bundle that can be read", body = Problem),
     ))]
 pub(super) fn deploy_stream() {}
 
@@ -70,11 +71,12 @@ pub(super) fn deploy_stream() {}
 pub(super) fn update() {}
 
 /// The same, told as a stream
+///
+/// It begins when the JSON is whole: faults of that are its `error`.
 #[utoipa::path(post, path = "/rpc/formations/{id}/update/stream", tag = "formations", operation_id = "sdk_update_stream",
     params(("id" = String, Path, description = "The formation's id")),
     request_body(content = BundleReference, description = "Where the bundle is"),
     responses(
         (status = 200, description = "The steps", content((String = "text/event-stream"))),
-        (status = 422, description = "`InvalidPayload`: the JSON names no bundle that can be read", body = Problem),
     ))]
 pub(super) fn update_stream() {}

@@ -58,6 +58,8 @@ pub(super) fn delete() {}
 pub(super) fn update() {}
 
 /// Start a formation that is stopped or was given up
+///
+/// A stream opens at once: what is refused is its `error`.
 #[utoipa::path(post, path = "/rpc/formations/{id}/start", tag = "formations", operation_id = "start_formation",
     params(("id" = String, Path, description = "The formation's id")),
     responses((status = 200, description = "It serves", content(
@@ -65,6 +67,8 @@ pub(super) fn update() {}
 pub(super) fn start() {}
 
 /// Start, told as a stream
+///
+/// It opens at once: what is refused is its `error`.
 #[utoipa::path(post, path = "/rpc/formations/{id}/start/stream", tag = "formations", operation_id = "start_formation_stream",
     params(("id" = String, Path, description = "The formation's id")),
     responses((status = 200, description = "The steps", content((String = "text/event-stream")))))]
@@ -79,6 +83,8 @@ pub(super) fn start_stream() {}
 pub(super) fn stop() {}
 
 /// Replace the running instance by a fresh one, without a gap
+///
+/// A stream opens at once: what is refused is its `error`.
 #[utoipa::path(post, path = "/rpc/formations/{id}/restart", tag = "formations", operation_id = "restart_formation",
     params(("id" = String, Path, description = "The formation's id")),
     responses((status = 200, description = "It serves again", content(
@@ -86,6 +92,8 @@ pub(super) fn stop() {}
 pub(super) fn restart() {}
 
 /// Restart, told as a stream
+///
+/// It opens at once: what is refused is its `error`.
 #[utoipa::path(post, path = "/rpc/formations/{id}/restart/stream", tag = "formations", operation_id = "restart_formation_stream",
     params(("id" = String, Path, description = "The formation's id")),
     responses((status = 200, description = "The steps", content((String = "text/event-stream")))))]
@@ -93,7 +101,8 @@ pub(super) fn restart_stream() {}
 
 /// Go back to an earlier generation
 ///
-/// To the one that served before, or to any that is kept. Zero downtime, as an update.
+/// To the one that served before, or to any that is kept. Zero downtime, as an update. A stream opens
+/// at once: what is refused is its `error`.
 #[utoipa::path(post, path = "/rpc/formations/{id}/rollback", tag = "formations", operation_id = "rollback_formation",
     params(
         ("id" = String, Path, description = "The formation's id"),
@@ -108,6 +117,8 @@ pub(super) fn restart_stream() {}
 pub(super) fn rollback() {}
 
 /// Go back, told as a stream
+///
+/// It opens at once: what is refused is its `error`.
 #[utoipa::path(post, path = "/rpc/formations/{id}/rollback/stream", tag = "formations", operation_id = "rollback_formation_stream",
     params(
         ("id" = String, Path, description = "The formation's id"),

@@ -5,7 +5,7 @@ use muxi_contract::management::{OperationList, OperationView, Success};
 /// Operations, newest first
 #[utoipa::path(get, path = "/rpc/operations", tag = "operations", operation_id = "list_operations",
     params(
-        ("formation" = Option<String>, Query, description = "Only of this formation"),
+        ("formation" = Option<String>, Query, description = "Only of this formation, its draft included"),
         ("limit" = Option<u32>, Query, maximum = 100, description = "Default 100"),
     ),
     responses((status = 200, description = "Without their steps", body = Success<OperationList>)))]
