@@ -87,7 +87,7 @@ impl Manager {
         let starts = Arc::new(Semaphore::new(config.limits.starts_at_once));
         let disk = Disk::new(layout.root(), config.limits.disk_free_min_bytes, reserve);
         let hidden = sandbox::hidden(&config, &layout, folders, reloader.config_file());
-        let sandbox = sandbox::Host::new(&config.formations, &layout, &runtime, &hidden)?;
+        let sandbox = sandbox::Host::new(&config.formations, &layout, &runtime, hidden)?;
         let live = reloader.begin(&read, &config, listeners.pair(), clock.now().to_string());
         let keys = store::connect_beside(&layout.database()).with_context(opening)?;
         let auth =

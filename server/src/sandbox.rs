@@ -79,6 +79,7 @@ pub enum SandboxError {
 }
 
 /// What no instance may reach, wherever it lies: the data folder, the configuration, the key of TLS.
+/// The secrets of webhooks are hidden, too, but they may change; see `prepare`.
 pub(crate) fn hidden(
     config: &Config,
     layout: &Layout,
@@ -87,9 +88,7 @@ pub(crate) fn hidden(
 ) -> Vec<PathBuf> {
     let tls = config.server.tls.as_ref().map(|tls| PathBuf::from(&tls.key));
     let paths = [layout.root().to_owned(), folders.config.clone(), config_file.to_owned()];
-    let paths = paths.into_iter().chain(tls);
-    // What is not there has no other name.
-    paths.map(|path| path.canonicalize().unwrap_or(path)).collect()
+    real(paths.into_iter().chain(tls))
 }
 
 /// Asks this host without changing anything.
@@ -157,7 +156,8 @@ pub(crate) async fn prepare(
         data: &layout.formation_data(formation),
         temp: &temp,
     };
-    let fence = sandbox.common.fence(&own, mode == SandboxMode::Required);
+    let secrets = real(config.webhooks.iter().filter_map(|it| it.secret_file.clone()));
+    let fence = sandbox.common.fence(&own, &secrets, mode == SandboxMode::Required);
     Ok(Jail {
         limits: effective.for_processes(&means),
         cgroup,
@@ -230,7 +230,7 @@ impl Host {
         config: &FormationsConfig,
         layout: &Layout,
         program: &Path,
-        hidden: &[PathBuf],
+        hidden: Vec<PathBuf>,
     ) -> Result<Self, SandboxError> {
         if config.sandbox == SandboxMode::Required {
             jail::probe().whole_fence().map_err(SandboxError::NoFence)?;
@@ -277,6 +277,11 @@ impl Host {
             own_user: matches!(self.users, Users::Own { .. }),
         }
     }
+}
+
+/// Where paths lead; what is not there has no other name.
+fn real(paths: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    paths.map(|path| path.canonicalize().unwrap_or(path)).collect()
 }
 
 /// Makes the formation's folders and brings them to whom they belong.

@@ -12,9 +12,10 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// What no instance may do.
-const REFUSED: [&str; 15] = [
+const REFUSED: [&str; 16] = [
     "read the manager's database",
     "read the manager's configuration",
+    "read a webhook's secret",
     "list the formations",
     "list another's data",
     "read another's manifest",
@@ -64,8 +65,12 @@ impl Probed {
         let extra = daemon.scratch().join("extra");
         fs::create_dir(&extra).expect("the test's own");
         fs::write(extra.join("file"), "x").expect("the test's own");
+        let secret = extra.join("webhook.secret");
+        fs::write(&secret, "whsec_1").expect("the test's own");
         change(&daemon, |config| {
             config["formations"]["sandbox_read"] = json!([bin_dir(), extra]);
+            config["webhooks"] =
+                json!([{"id": "ops", "url": "http://127.0.0.1:9/", "secret_file": secret}]);
         });
         daemon.start_again().await;
         Self { daemon, llm: FakeLlm::start().await }
@@ -73,6 +78,11 @@ impl Probed {
 
     async fn deploy(&self, id: &str) {
         self.daemon.deploy_formation(id, &self.llm.base_url()).await;
+    }
+
+    fn reload(&self) {
+        let output = self.daemon.command().arg("reload").output().expect("the program starts");
+        assert!(output.status.success(), "{output:?}");
     }
 
     async fn deploy_with(&self, id: &str, limits: &str) {
@@ -206,6 +216,25 @@ async fn behind_the_fence_alone_everything_foreign_is_refused() {
     let view = probed.daemon.view("hello").await;
     assert_eq!(view["sandbox"], Value::Null);
     assert_eq!(view["limits"]["open_files"]["reason"], "no instance runs");
+}
+
+#[tokio::test]
+async fn a_webhooks_secret_is_hidden_from_the_next_instance_after_a_reload() {
+    let probed = Probed::start(Daemon::builder().closed(), json!({})).await;
+    let mut webhooks = Value::Null;
+    change(&probed.daemon, |config| {
+        webhooks = config["webhooks"].clone();
+        config["webhooks"] = json!([]);
+    });
+    probed.reload();
+    probed.deploy("hello").await;
+    assert_eq!(probed.results("hello")["read a webhook's secret"], "ok", "it is no secret yet");
+    change(&probed.daemon, |config| config["webhooks"] = webhooks);
+    probed.reload();
+    assert_eq!(probed.daemon.post("/rpc/formations/hello/restart").await.status, 200);
+    let results = probed.results("hello");
+    assert_eq!(results["read a webhook's secret"], "EACCES", "{results:#}");
+    assert_eq!(results["read an extra path"], "ok", "its neighbour is still granted");
 }
 
 #[tokio::test]

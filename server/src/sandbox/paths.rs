@@ -65,6 +65,8 @@ const DEPTH_MAX: usize = 16;
 /// The part of a fence that is the same for all instances.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Common {
+    hidden: Vec<PathBuf>,
+    /// These are granted but for what is hidden in them, which is looked for at each start.
     read: Vec<PathBuf>,
     read_and_execute: Vec<PathBuf>,
     write: Vec<PathBuf>,
@@ -85,28 +87,29 @@ impl Common {
     /// `hidden` is what no instance may reach, even where a granted folder holds it.
     pub(super) fn new(
         as_root: bool,
-        hidden: &[PathBuf],
+        hidden: Vec<PathBuf>,
         certificates: impl Iterator<Item = PathBuf>,
         read: &[PathBuf],
         write: &[PathBuf],
     ) -> Self {
         let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect::<Vec<_>>();
         let etc = if as_root { paths(&ETC) } else { paths(&["/etc"]) };
-        let around = |granted: Vec<PathBuf>| {
-            let apart = |path| take_apart(path, hidden, DEPTH_MAX);
-            granted.into_iter().flat_map(apart).collect::<Vec<_>>()
-        };
         Self {
-            read: around([paths(&READ), etc, certificates.collect()].concat()),
-            read_and_execute: around([paths(&PROGRAMS), read.to_vec()].concat()),
-            write: around(write.to_vec()),
+            hidden,
+            read: [paths(&READ), etc, certificates.collect()].concat(),
+            read_and_execute: [paths(&PROGRAMS), read.to_vec()].concat(),
+            write: write.to_vec(),
         }
     }
 
-    pub(super) fn fence(&self, own: &Own<'_>, required: bool) -> Fence {
-        let text = |path: &Path| path.to_string_lossy().into_owned();
-        let with = |common: &[PathBuf], own: &[&Path]| -> Vec<String> {
-            common.iter().map(PathBuf::as_path).chain(own.iter().copied()).map(text).collect()
+    /// `secrets` are hidden as well; which these are may change while the manager runs.
+    pub(super) fn fence(&self, own: &Own<'_>, secrets: &[PathBuf], required: bool) -> Fence {
+        let hidden = [&self.hidden, secrets].concat();
+        let with = |granted: &[PathBuf], own: &[&Path]| -> Vec<String> {
+            let apart =
+                granted.iter().flat_map(|path| take_apart(path.clone(), &hidden, DEPTH_MAX));
+            let paths = apart.chain(own.iter().map(|path| path.to_path_buf()));
+            paths.map(|path| path.to_string_lossy().into_owned()).collect()
         };
         Fence {
             required,
@@ -164,8 +167,28 @@ mod tests {
     }
 
     #[test]
+    fn each_fence_hides_the_secrets_of_its_time() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let (secret, other) = (root.join("etc/pager.secret"), root.join("etc/hosts"));
+        fs::create_dir(root.join("etc")).unwrap();
+        for file in [&secret, &other] {
+            fs::write(file, "x").unwrap();
+        }
+        let etc = [root.join("etc")];
+        let common = Common::new(false, Vec::new(), std::iter::empty(), &etc, &[]);
+        let own = Own { generation: &root, program: &root, data: &root, temp: &root };
+        let granted = |secrets: &[PathBuf]| common.fence(&own, secrets, false).read_and_execute;
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        assert!(granted(&[]).contains(&text(&etc[0])));
+        let around = granted(std::slice::from_ref(&secret));
+        assert!(!around.contains(&text(&etc[0])) && !around.contains(&text(&secret)));
+        assert!(around.contains(&text(&other)));
+    }
+
+    #[test]
     fn an_instance_of_root_does_not_see_the_secrets_of_the_system() {
-        let common = |as_root| Common::new(as_root, &[], std::iter::empty(), &[], &[]);
+        let common = |as_root| Common::new(as_root, Vec::new(), std::iter::empty(), &[], &[]);
         assert!(!common(true).read.contains(&PathBuf::from("/etc")));
         assert!(common(false).read.contains(&PathBuf::from("/etc")));
     }

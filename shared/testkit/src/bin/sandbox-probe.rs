@@ -70,6 +70,7 @@ fn attempts(generation: &Path, data: &Path) -> Map<String, Value> {
 
     note("read the manager's database", read(&root.join("manager.db")));
     note("read the manager's configuration", read(&installation.join("config/config.yaml")));
+    note("read a webhook's secret", read(&installation.join("extra/webhook.secret")));
     note("list the formations", list(&root.join("formations")));
     note("list another's data", list(&root.join("formations/other/data")));
     note(
