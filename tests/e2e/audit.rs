@@ -95,6 +95,23 @@ async fn every_management_call_is_there_also_the_refused_ones() {
 }
 
 #[tokio::test]
+async fn who_leaves_before_the_answer_is_named_all_the_same() {
+    let llm = FakeLlm::start().await;
+    let daemon = Daemon::builder().switched().start().await;
+    daemon.runtime().hold();
+    let upload = daemon.upload(bundle("hello", &llm.base_url()));
+    // The deploy waits for its instance; its caller does not.
+    tokio::select! {
+        answer = upload.send() => panic!("there is no instance yet: {answer:?}"),
+        () = daemon.runtime().reached() => {}
+    }
+    let abandoned = entries(&daemon, "outcome=abandoned", 1).await;
+    assert_eq!(abandoned[0]["action"], "formations.create", "{abandoned:?}");
+    assert_eq!(abandoned[0]["actor"], KEY, "{abandoned:?}");
+    daemon.runtime().release();
+}
+
+#[tokio::test]
 async fn pages_and_filters() {
     let daemon = Daemon::start().await;
     for _ in 0..5 {

@@ -14,10 +14,9 @@ use muxi_contract::management::{ProblemKind, Success};
 use muxi_contract::{FormationId, RequestId};
 use serde::Deserialize;
 
-use super::auth::{Stranger, address};
+use super::auth::{Asks, Caller, address};
 use super::error::Failure;
 use crate::audit::{Recorder, action, line};
-use crate::auth::Principal;
 use crate::auth::role::is_safe;
 use crate::auth::when::rfc3339;
 use crate::store::audit::{self, Filter};
@@ -48,7 +47,7 @@ pub(super) struct LogsQuery {
 /// A call under way; if it is dropped before its answer, its caller left.
 struct Call {
     recorder: Recorder,
-    started: Timestamp,
+    caller: Caller,
     entry: Option<AuditEntry>,
 }
 
@@ -70,29 +69,28 @@ pub(super) async fn layer(
     }
     let context = supervisor.context();
     let changes = !is_safe(request.method());
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let started = context.steady.now();
+    let caller = Caller::default();
     let mut call = Call {
         recorder: context.audit.clone(),
-        started: context.steady.now(),
+        caller: caller.clone(),
         entry: Some(entry(&parts, context.clock.now_ms())),
     };
-    let mut response = next.run(Request::from_parts(parts, body)).await;
-    let Some(mut entry) = call.entry.take() else { return response };
+    parts.extensions.insert(caller);
+    let response = next.run(Request::from_parts(parts, body)).await;
+    let Some((mut entry, counted)) = call.end() else { return response };
     entry.status = response.status().as_u16();
-    entry.duration_ms = elapsed_ms(call.started, context.steady.now());
-    let extensions = response.extensions_mut();
+    entry.duration_ms = elapsed_ms(started, context.steady.now());
+    let extensions = response.extensions();
     let failure = extensions.get::<Failure>().map(|it| it.kind);
     entry.error = failure.or_else(|| extensions.get::<ProblemKind>().copied());
     // A stream tells its failure behind a head that is good.
     let outcome = entry.error.map_or(entry.status, ProblemKind::status);
     entry.outcome = Outcome::of_status(outcome);
-    entry.actor = extensions.remove::<Principal>().map(|it| it.key_id);
-    let stranger = extensions.remove::<Stranger>();
     if entry.actor.is_some() {
         context.audit.record(entry, changes).await;
     } else {
-        let counted = stranger.as_ref().is_some_and(|it| it.counted);
-        entry.claimed_key = stranger.and_then(|it| it.claimed_key);
         context.audit.record_stranger(entry, counted);
     }
     response
@@ -200,10 +198,29 @@ fn invalid(message: impl Into<String>) -> Failure {
 
 // === impl Call ===
 
+impl Call {
+    /// Its entry with who asked, and whether those of its kind are counted only.
+    fn end(&mut self) -> Option<(AuditEntry, bool)> {
+        let entry = self.entry.take()?;
+        Some(match self.caller.asks() {
+            Some(Asks::Known { key_id }) => {
+                (AuditEntry { actor: Some(key_id.clone()), ..entry }, false)
+            }
+            Some(Asks::Stranger { claimed_key, counted }) => {
+                (AuditEntry { claimed_key: claimed_key.clone(), ..entry }, *counted)
+            }
+            None => (entry, false),
+        })
+    }
+}
+
 impl Drop for Call {
     fn drop(&mut self) {
-        if let Some(entry) = self.entry.take() {
-            self.recorder.record_abandoned(entry);
+        match self.end() {
+            Some((entry, _)) if entry.actor.is_some() => self.recorder.record_abandoned(entry),
+            // Strangers fill no disk by leaving either.
+            Some((entry, counted)) => self.recorder.record_stranger(entry, counted),
+            None => {}
         }
     }
 }

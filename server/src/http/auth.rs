@@ -1,6 +1,7 @@
 //! Who asks: leaves a principal with the request, or refuses it.
 
 use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::HeaderValue;
@@ -18,12 +19,21 @@ use crate::client_address::ClientAddress;
 use crate::store::calls::NewCall;
 use crate::supervisor::Supervisor;
 
-/// What a refused request said about itself; goes with the answer to the audit.
-#[derive(Debug, Clone)]
-pub(super) struct Stranger {
-    pub(super) claimed_key: Option<String>,
-    /// There were too many of its kind to note each.
-    pub(super) counted: bool,
+/// Who asks, told to the audit as soon as it is known: its caller may leave before the answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Caller(Arc<OnceLock<Asks>>);
+
+#[derive(Debug)]
+pub(super) enum Asks {
+    Known {
+        key_id: String,
+    },
+    /// What a refused request said about itself.
+    Stranger {
+        claimed_key: Option<String>,
+        /// There were too many of its kind to note each.
+        counted: bool,
+    },
 }
 
 const IDEMPOTENCY_KEY: &str = "x-muxi-idempotency-key";
@@ -35,27 +45,26 @@ pub(super) async fn layer(
     next: Next,
 ) -> Response {
     let context = supervisor.context();
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    let caller: Caller = parts.extensions.remove().unwrap_or_default();
     let admitted = context.auth.admit(&context.live(), &parts, address(&parts)).await;
-    let mut request = Request::from_parts(parts, body);
+    let request = Request::from_parts(parts, body);
     let Admitted { principal, signed } = match admitted {
         Ok(admitted) => admitted,
-        Err(refused) => return refuse(refused, request).await,
+        Err(refused) => return refuse(refused, &caller, request).await,
     };
+    caller.is(Asks::Known { key_id: principal.key_id.clone() });
     if signed.is_some() {
         context.auth.note_use(&principal, &context.tasks, &context.shutdown.stopping);
     }
     tracing::Span::current().record("key", principal.key_id.as_str());
-    request.extensions_mut().insert(principal.clone());
-    let mut response = match permit(&principal, &request) {
+    match permit(&principal, &request) {
         Ok(()) => call(&supervisor, &principal, signed, request, next).await,
         Err(forbidden) => {
             discard(request).await;
             forbidden.into_response()
         }
-    };
-    response.extensions_mut().insert(principal);
-    response
+    }
 }
 
 /// Reads on what nobody wants, unless the caller waits to be asked for it.
@@ -157,9 +166,10 @@ fn new_call(
     })
 }
 
-async fn refuse(refused: Refused, request: Request) -> Response {
+async fn refuse(refused: Refused, caller: &Caller, request: Request) -> Response {
     let Refused { refusal, claimed_key, wait } = refused;
-    let mut response = match (wait, refusal) {
+    caller.is(Asks::Stranger { claimed_key, counted: wait.is_some() });
+    match (wait, refusal) {
         (_, Refusal::Store(error)) => {
             discard(request).await;
             Failure::from(error).into_response()
@@ -180,8 +190,18 @@ async fn refuse(refused: Refused, request: Request) -> Response {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             response
         }
-    };
-    let counted = wait.is_some();
-    response.extensions_mut().insert(Stranger { claimed_key, counted });
-    response
+    }
+}
+
+// === impl Caller ===
+
+impl Caller {
+    fn is(&self, asks: Asks) {
+        self.0.set(asks).expect("a request is admitted or refused once");
+    }
+
+    /// `None` while nobody has looked, which no route of strangers needs.
+    pub(super) fn asks(&self) -> Option<&Asks> {
+        self.0.get()
+    }
 }
