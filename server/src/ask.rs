@@ -11,6 +11,7 @@ use axum::http::{Request, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
+use muxi_contract::signature;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use uuid::Uuid;
 
 use crate::config::{Config, KeyConfig};
 
@@ -89,9 +91,18 @@ impl Asker {
         let mut request = Request::get(path).header(HOST, authority.as_str());
         request = request.header(CONNECTION, "close");
         if let Some(key) = &self.key {
-            let at = now.as_second();
-            let header = muxi_contract::signature::header(&key.id, &key.secret, at, "GET", path);
-            request = request.header(AUTHORIZATION, header);
+            let content_sha256 = signature::content_sha256(b"");
+            let (bare, query) = path.split_once('?').unwrap_or((path, ""));
+            let signed = signature::Signed {
+                timestamp: &now.as_second().to_string(),
+                nonce: &Uuid::new_v4().simple().to_string(),
+                method: "GET",
+                path: bare,
+                query,
+                content_sha256: &content_sha256,
+            };
+            request = request.header(AUTHORIZATION, signed.header(&key.id, &key.secret));
+            request = request.header(signature::CONTENT_SHA256, content_sha256);
         }
         let request =
             request.body(Body::empty()).map_err(|error| AskError::Broken(error.into()))?;

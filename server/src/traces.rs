@@ -6,7 +6,7 @@
 
 mod client;
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -38,13 +38,22 @@ struct Inner {
     tracer: SdkTracer,
     clock: Clock,
     propagator: TraceContextPropagator,
-    /// The request that began an operation, until the operation has ended.
-    parents: Mutex<HashMap<String, SpanContext>>,
+    parents: Mutex<Parents>,
 }
+
+/// The requests that began operations or wait for them, oldest first. An operation takes its own when
+/// it ends; those of one that had ended before are pushed out by newer ones.
+#[derive(Debug, Default)]
+struct Parents(VecDeque<(String, SpanContext)>);
 
 tokio::task_local! {
     /// The request that the current task answers.
     static CURRENT: Arc<Request>;
+}
+
+/// Lets work that goes on in a task of its own belong to the current request.
+pub(crate) fn carry<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    Request::answering(CURRENT.try_with(Arc::clone).ok(), work)
 }
 
 /// One request on its way; its span ends with this value.
@@ -64,7 +73,7 @@ pub enum TracesError {
 
 const SERVICE: &str = "muxi-server";
 const QUEUED_SPANS_MAX: usize = 2_048;
-/// Operations whose request is remembered; more begin traces of their own.
+/// Operations whose request is remembered.
 const PARENTS_MAX: usize = 1_024;
 const EXPORT_PATIENCE: Duration = Duration::from_secs(5);
 /// At the end of the manager.
@@ -145,11 +154,8 @@ impl Traces {
     /// The current request began this operation, or waits for it.
     pub(crate) fn awaited(&self, operation: &str) {
         let (Some(inner), Ok(request)) = (&self.0, CURRENT.try_with(Arc::clone)) else { return };
-        let mut parents = inner.parents.lock().unwrap_or_else(PoisonError::into_inner);
-        if parents.len() < PARENTS_MAX {
-            let span = request.context.span().span_context().clone();
-            parents.entry(operation.to_owned()).or_insert(span);
-        }
+        let span = request.context.span().span_context().clone();
+        inner.parents.lock().unwrap_or_else(PoisonError::into_inner).put(operation, span);
     }
 
     /// An operation ended.
@@ -161,7 +167,7 @@ impl Traces {
         succeeded: bool,
     ) {
         let Some(inner) = &self.0 else { return };
-        let parent = inner.parents.lock().unwrap_or_else(PoisonError::into_inner).remove(operation);
+        let parent = inner.parents.lock().unwrap_or_else(PoisonError::into_inner).take(operation);
         let attributes = vec![
             KeyValue::new("muxi.operation.id", operation.to_owned()),
             KeyValue::new("muxi.operation.kind", kind.to_owned()),
@@ -191,6 +197,26 @@ impl Traces {
         {
             tracing::warn!(%error, "the last traces were not sent");
         }
+    }
+}
+
+// === impl Parents ===
+
+impl Parents {
+    /// The first request that an operation is known by is its parent.
+    fn put(&mut self, operation: &str, request: SpanContext) {
+        if self.0.iter().any(|(known, _)| known == operation) {
+            return;
+        }
+        if self.0.len() >= PARENTS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((operation.to_owned(), request));
+    }
+
+    fn take(&mut self, operation: &str) -> Option<SpanContext> {
+        let at = self.0.iter().position(|(known, _)| known == operation)?;
+        self.0.remove(at).map(|(_, request)| request)
     }
 }
 
@@ -251,5 +277,31 @@ impl Request {
 impl Drop for Request {
     fn drop(&mut self) {
         self.context.span().end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{SpanId, TraceFlags, TraceId, TraceState};
+
+    use super::*;
+
+    fn span(id: u64) -> SpanContext {
+        let state = TraceState::default();
+        SpanContext::new(TraceId::from(1u128), SpanId::from(id), TraceFlags::SAMPLED, false, state)
+    }
+
+    #[test]
+    fn looks_at_ended_operations_do_not_keep_out_new_ones() {
+        let mut parents = Parents::default();
+        for ended in 0..PARENTS_MAX * 2 {
+            parents.put(&format!("op_{ended}"), span(1));
+        }
+        parents.put("op_new", span(2));
+        parents.put("op_new", span(3));
+        assert_eq!(parents.take("op_new"), Some(span(2)), "the first counts");
+        assert_eq!(parents.take("op_new"), None);
+        assert_eq!(parents.take("op_0"), None);
+        assert_eq!(parents.0.len(), PARENTS_MAX - 1);
     }
 }

@@ -126,6 +126,9 @@ async fn version_1_can_be_switched_off() {
     assert_refused(&daemon.get("/rpc/formations").await, "auth.require_v2");
     let request = signed(&daemon, "nonce-0001", "GET", "/rpc/formations", b"");
     assert_eq!(Answer::of(request).await.status, 200);
+    // The manager's own commands sign so, too.
+    let status = daemon.command().arg("status").output().expect("the program starts");
+    assert!(status.status.success(), "{status:?}");
 }
 
 /// A request signed once, to be sent as often as wanted.
@@ -185,6 +188,40 @@ async fn a_retry_gets_the_first_answer_also_from_the_next_manager() {
     let elsewhere = Repeated::new(&daemon, "POST", "/rpc/formations/hello/start");
     let answer = elsewhere.send(&daemon, Some("uuid-1")).await;
     assert_eq!((answer.status, &answer.body["error"]), (409, &json!("Conflict")), "{answer:?}");
+}
+
+#[track_caller]
+fn assert_is_another_call(answer: &Answer) {
+    assert_eq!((answer.status, &answer.body["error"]), (409, &json!("Conflict")), "{answer:?}");
+    let said = answer.body["message"].as_str().expect("a text");
+    assert!(said.contains("idempotency key was used for another call"), "{said}");
+}
+
+#[tokio::test]
+async fn an_idempotency_key_stands_for_one_body() {
+    let llm = FakeLlm::start().await;
+    let mut daemon = Daemon::builder().switched().start().await;
+    daemon.runtime().hold();
+    let [mut call, mut other] = [(); 2].map(|()| Repeated::new(&daemon, "POST", "/rpc/formations"));
+    call.body = bundle("hello", &llm.base_url());
+    other.body = bundle("other", &llm.base_url());
+    let first = call.send(&daemon, Some("uuid-1"));
+    let meanwhile = async {
+        daemon.runtime().reached().await;
+        // Told at once: whoever sent the first body may wait for long.
+        assert_is_another_call(&other.send(&daemon, Some("uuid-1")).await);
+        daemon.runtime().release();
+    };
+    let (first, ()) = tokio::join!(first, meanwhile);
+    assert_eq!(first.status, 201, "{first:?}");
+    for restart in [false, true] {
+        if restart {
+            daemon.restart().await;
+        }
+        assert_is_another_call(&other.send(&daemon, Some("uuid-1")).await);
+        assert_eq!(call.send(&daemon, Some("uuid-1")).await.text, first.text, "{restart}");
+    }
+    assert_eq!(daemon.get("/rpc/formations").await.data()["total"], 1);
 }
 
 #[tokio::test]

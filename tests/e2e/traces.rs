@@ -28,7 +28,14 @@ async fn a_request_and_its_operation_are_one_trace_with_the_callers() {
     let daemon = traced(&collector).await;
     let bundle = muxi_testkit::daemon::bundle("hello", &llm.base_url());
     let request = daemon.upload(bundle).header("traceparent", format!("00-{TRACE}-{CALLER}-01"));
+    // As the published SDKs call: done in a task that outlives the caller.
+    let request = request.header("x-muxi-idempotency-key", "uuid-1");
+    let request = request.header("x-request-id", "req_of_the_deploy");
     assert_eq!(Answer::of(request).await.status, 201);
+    let noted = "SELECT count(*) FROM operations WHERE request_id = 'req_of_the_deploy'";
+    assert_eq!(daemon.count(noted), 1);
+    let events = daemon.get("/rpc/events").await;
+    assert_eq!(events.data()["events"][0]["request_id"], "req_of_the_deploy", "{events:?}");
 
     let request = named(&collector, "POST /rpc/formations").await;
     assert_eq!((request.trace.as_str(), request.parent.as_str()), (TRACE, CALLER));

@@ -11,6 +11,9 @@
 //!   after a restart of the manager: finished answers are stored, and of a call that was cut off its
 //!   operation is followed to the end. If that is not known, the repeat is told so (409) and nothing
 //!   is done: a rollback done twice would undo itself.
+//! - **The same idempotency key with another body**: refused (409). What was answered before its body
+//!   was read to the end holds for any body, and a repeat whose body is not read to its end (it is too
+//!   large, too slow, or waits for `100 Continue`) is not compared.
 //! - **A first answer that a repeat may mend** (401, 403, 408, 429 and every 5xx) is not kept: the
 //!   repeat is done anew. These are the statuses that clients retry.
 //! - **The same signature with another idempotency key, or with none**: allowed for two seconds
@@ -32,7 +35,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use bytes::Bytes;
 use futures_util::Stream;
 use muxi_contract::management::ProblemKind;
-use tokio::sync::watch;
+use tokio::sync::{SetOnce, watch};
 
 use super::master::MasterKey;
 use crate::store::calls::{self, Begun, CallRules, CallState, NewCall, StoredAnswer, StoredCall};
@@ -46,10 +49,14 @@ pub struct Calls {
     live: Arc<Registry>,
 }
 
+/// The SHA-256 of a body in hex, once the body was read to its end.
+pub type BodyHash = Arc<SetOnce<String>>;
+
 /// A call under way: what is known of its answer so far.
 #[derive(Debug)]
 pub struct Live {
     call: NewCall,
+    body_sha256: BodyHash,
     id: OnceLock<i64>,
     operation: OnceLock<String>,
     told: watch::Sender<Told>,
@@ -180,8 +187,8 @@ impl Calls {
             Entry::Vacant(_) if full => Joined::Refused(CallRefusal::TooMany),
             Entry::Vacant(free) => {
                 let (id, operation) = (OnceLock::new(), OnceLock::new());
-                let told = watch::Sender::new(Told::default());
-                let new = free.insert(Arc::new(Live { call, id, operation, told }));
+                let (body_sha256, told) = (BodyHash::default(), watch::Sender::default());
+                let new = free.insert(Arc::new(Live { call, body_sha256, id, operation, told }));
                 Joined::Leader(Leader {
                     live: Arc::clone(new),
                     registry: Arc::clone(&self.live),
@@ -201,24 +208,26 @@ impl Leader {
         &self.live
     }
 
-    /// Whether the call is to be done; otherwise all are told why not, or the stored answer.
-    pub async fn begin(&self) -> bool {
+    /// `None` if the call is to be done; otherwise what all are to be told, be it the stored answer.
+    pub async fn begin(&self) -> Option<Verdict> {
         let (call, rules) = (self.live.call.clone(), self.rules);
-        let verdict = match self.store.write(move |tx| calls::begin(tx, &call, rules)).await {
+        Some(match self.store.write(move |tx| calls::begin(tx, &call, rules)).await {
             Ok(Begun::New(id)) => {
                 // Set once: a leader begins once.
                 let _first = self.live.id.set(id);
-                return true;
+                return None;
             }
-            Ok(Begun::Repeat(StoredCall { id, state })) => self.repeated(id, state),
+            Ok(Begun::Repeat(StoredCall { id, state, body_sha256 })) => {
+                if let Some(body_sha256) = body_sha256 {
+                    let _first = self.live.body_sha256.set(body_sha256);
+                }
+                self.repeated(id, state)
+            }
             Ok(Begun::UsedSignature) => Verdict::Refused(CallRefusal::UsedSignature),
             Ok(Begun::OtherCall) => Verdict::Refused(CallRefusal::OtherCall),
             Ok(Begun::TooMany) => Verdict::Refused(CallRefusal::TooMany),
             Err(error) => Verdict::Refused(error.into()),
-        };
-        self.tell(verdict);
-        self.end();
-        false
+        })
     }
 
     /// What a repeat gets that nobody here is working on.
@@ -282,7 +291,12 @@ impl Leader {
             content_type: head.content_type.clone(),
             body: sealed,
         };
-        report(self.store.write(move |tx| calls::answer(tx, id, &answer)).await);
+        let body_sha256 = self.live.body_sha256.get().cloned();
+        let kept = self
+            .store
+            .write(move |tx| calls::answer(tx, id, body_sha256.as_deref(), &answer))
+            .await;
+        report(kept);
     }
 
     /// What failed for now is done again when it is repeated.
@@ -334,7 +348,30 @@ impl Live {
         else {
             return;
         };
-        report(store.write(move |tx| calls::note_operation(tx, id, &operation)).await);
+        let body_sha256 = self.body_sha256.get().cloned();
+        let noted = store
+            .write(move |tx| calls::note_operation(tx, id, body_sha256.as_deref(), &operation))
+            .await;
+        report(noted);
+    }
+
+    /// Where the hash of the call's body gets known.
+    pub fn body_sha256(&self) -> &BodyHash {
+        &self.body_sha256
+    }
+
+    /// Waits until it is known what the body is, or that it will not be.
+    pub async fn body_settled(&self) {
+        tokio::select! {
+            // Order does not matter: both only end the waiting. Both are cancel-safe.
+            _ = self.body_sha256.wait() => {}
+            _ = self.verdict() => {}
+        }
+    }
+
+    /// Whether a body is known to be another than that of the call.
+    pub fn is_of_another(&self, sent: &BodyHash) -> bool {
+        self.body_sha256.get().zip(sent.get()).is_some_and(|(own, sent)| own != sent)
     }
 }
 

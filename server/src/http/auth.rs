@@ -11,8 +11,8 @@ use axum::response::{IntoResponse as _, Response};
 use muxi_contract::management::ProblemKind;
 
 use super::error::Failure;
-use super::{replay, signed_body};
-use crate::auth::calls::Calls;
+use super::{hashed_body, replay};
+use crate::auth::calls::{BodyHash, Calls};
 use crate::auth::role::{self, Permission, Principal};
 use crate::auth::{Admitted, Refusal, Refused, SignedBy};
 use crate::client_address::ClientAddress;
@@ -106,9 +106,10 @@ async fn call(
     let handle = async move |request: Request| match content_sha256 {
         None => next.run(request).await,
         Some(content_sha256) => {
-            let (request, forged) = signed_body::check(request, &content_sha256);
+            let (signed, found) = (content_sha256.clone(), BodyHash::default());
+            let request = hashed_body::hashed(request, Some(signed), found.clone());
             let response = next.run(request).await;
-            if !forged.is_forged() {
+            if found.get().is_none_or(|found| *found == content_sha256) {
                 return response;
             }
             let message = "The body is not the one that was signed (X-Muxi-Content-SHA256)";

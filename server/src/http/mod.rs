@@ -10,6 +10,7 @@ mod ending;
 mod error;
 mod events;
 mod formations;
+mod hashed_body;
 mod keys;
 mod logs;
 mod metrics;
@@ -21,7 +22,6 @@ mod rollouts;
 mod room;
 mod sdk;
 mod server;
-mod signed_body;
 mod uploads;
 mod webhooks;
 

@@ -10,15 +10,18 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use muxi_contract::RequestId;
 use muxi_contract::management::ProblemKind;
-use muxi_service::{TaskKind, sse};
+use muxi_service::{TaskKind, request_id, sse};
 use tracing::Instrument as _;
 
 use super::error::{self, Failure};
-use super::{dev, ending, operations};
-use crate::auth::calls::{ANSWER_BYTES_MAX, CallRefusal, Head, Joined, Leader, Live, Verdict};
+use super::{dev, ending, hashed_body, operations};
+use crate::auth::calls::{
+    ANSWER_BYTES_MAX, BodyHash, CallRefusal, Head, Joined, Leader, Live, Verdict,
+};
 use crate::store::calls::{CallRules, NewCall};
 use crate::store::operations::{self as stored, Operation, OperationKind};
 use crate::supervisor::Supervisor;
+use crate::traces;
 
 /// Says that an answer was given before.
 const REPLAYED: &str = "x-muxi-idempotent-replay";
@@ -53,14 +56,19 @@ where
             return Err(refusal.into());
         }
         Joined::Follower(live) => {
-            super::discard(request).await;
+            let sent = sent_body(request).await;
+            live.body_settled().await;
+            if live.is_of_another(&sent) {
+                return Err(CallRefusal::OtherCall.into());
+            }
             (live, First::default())
         }
         Joined::Leader(leader) => {
             let (live, first) = (Arc::clone(leader.live()), First::default());
             let lead = lead(supervisor.clone(), leader, Arc::clone(&first), id, request, handle);
             // In a task of its own: the answer is wanted even if this caller leaves.
-            let lead = CALL.scope(Arc::clone(&live), lead).in_current_span();
+            let lead = request_id::carry(traces::carry(CALL.scope(Arc::clone(&live), lead)));
+            let lead = lead.in_current_span();
             context.tasks.spawn(TaskKind::Connection, "management call", lead);
             (live, first)
         }
@@ -98,19 +106,27 @@ async fn lead<H, F>(
     H: FnOnce(Request) -> F + Send,
     F: Future<Output = Response> + Send,
 {
-    if !leader.begin().await {
-        super::discard(request).await;
+    let give = |response: Response| {
+        *first.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
+    };
+    if let Some(verdict) = leader.begin().await {
+        let sent = sent_body(request).await;
+        if leader.live().is_of_another(&sent) {
+            // Of this caller alone: who waits with it may have sent the right one.
+            give(Failure::from(CallRefusal::OtherCall).into_response());
+        }
+        leader.tell(verdict);
+        leader.end();
         return;
     }
+    let found = Arc::clone(leader.live().body_sha256());
+    let request = hashed_body::hashed(request, None, found);
     let response = error::rendered(handle(request).await, &request_id);
     let content_type = response.headers().get(header::CONTENT_TYPE);
     let head = Head {
         status: response.status().as_u16(),
         error: response.extensions().get::<ProblemKind>().copied(),
         content_type: content_type.and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned(),
-    };
-    let give = |response: Response| {
-        *first.lock().unwrap_or_else(PoisonError::into_inner) = Some(response);
     };
     let (parts, body) = response.into_parts();
     let mut chunks = body.into_data_stream();
@@ -149,6 +165,13 @@ async fn lead<H, F>(
     leader.end();
     give(Response::from_parts(parts, whole.into()));
     leader.tell(Verdict::Answer(head));
+}
+
+/// Reads a repeat's body for nothing but its hash.
+async fn sent_body(request: Request) -> BodyHash {
+    let sent = BodyHash::default();
+    super::discard(hashed_body::hashed(request, None, Arc::clone(&sent))).await;
+    sent
 }
 
 /// Stores what a repeat gets.

@@ -47,6 +47,8 @@ pub enum Begun {
 pub struct StoredCall {
     pub id: i64,
     pub state: CallState,
+    /// Of its body, in hex, as far as that is known.
+    pub body_sha256: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,21 +75,22 @@ pub fn begin(
 ) -> Result<Begun, StoreError> {
     if let Some(idempotency_key) = &new.idempotency_key {
         let mut statement = connection.prepare_cached(
-            "SELECT id, state, operation, status, error, content_type, body, method, target,
-                    content_sha256
+            "SELECT id, state, operation, status, error, content_type, body, body_sha256, method,
+                    target, content_sha256
              FROM calls WHERE key = ?1 AND idempotency_key = ?2",
         )?;
         let found = statement.query_row(params![new.key, idempotency_key], |row| {
-            let same = row.get::<_, String>(7)? == new.method
-                && row.get::<_, String>(8)? == new.target
-                && row.get::<_, Option<String>>(9)? == new.content_sha256;
+            let same = row.get::<_, String>(8)? == new.method
+                && row.get::<_, String>(9)? == new.target
+                && row.get::<_, Option<String>>(10)? == new.content_sha256;
             Ok((stored(row)?, same))
         });
         match found.optional()? {
             Some((_, false)) => return Ok(Begun::OtherCall),
-            Some((StoredCall { id, state: CallState::Released }, true)) => {
+            Some((StoredCall { id, state: CallState::Released, .. }, true)) => {
                 connection.execute(
-                    "UPDATE calls SET state = 'running', operation = NULL, signature = ?2
+                    "UPDATE calls SET state = 'running', operation = NULL, signature = ?2,
+                         body_sha256 = NULL
                      WHERE id = ?1",
                     params![id, new.signature],
                 )?;
@@ -133,12 +136,18 @@ pub fn begin(
     Ok(Begun::New(connection.last_insert_rowid()))
 }
 
-/// What a repeat will be told.
-pub fn answer(connection: &Connection, id: i64, answer: &StoredAnswer) -> Result<(), StoreError> {
+/// What a repeat with the same body will be told.
+pub fn answer(
+    connection: &Connection,
+    id: i64,
+    body_sha256: Option<&str>,
+    answer: &StoredAnswer,
+) -> Result<(), StoreError> {
     connection.execute(
-        "UPDATE calls SET state = 'answered', status = ?2, error = ?3, content_type = ?4, body = ?5
+        "UPDATE calls SET state = 'answered', status = ?2, error = ?3, content_type = ?4, body = ?5,
+             body_sha256 = ?6
          WHERE id = ?1",
-        params![id, answer.status, answer.error, answer.content_type, answer.body],
+        params![id, answer.status, answer.error, answer.content_type, answer.body, body_sha256],
     )?;
     Ok(())
 }
@@ -150,8 +159,16 @@ pub fn release(connection: &Connection, id: i64) -> Result<(), StoreError> {
 }
 
 /// The operation that a call began.
-pub fn note_operation(connection: &Connection, id: i64, operation: &str) -> Result<(), StoreError> {
-    connection.execute("UPDATE calls SET operation = ?2 WHERE id = ?1", params![id, operation])?;
+pub fn note_operation(
+    connection: &Connection,
+    id: i64,
+    body_sha256: Option<&str>,
+    operation: &str,
+) -> Result<(), StoreError> {
+    connection.execute(
+        "UPDATE calls SET operation = ?2, body_sha256 = ?3 WHERE id = ?1",
+        params![id, operation, body_sha256],
+    )?;
     Ok(())
 }
 
@@ -181,7 +198,7 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<StoredCall> {
         }),
         _ => CallState::Released,
     };
-    Ok(StoredCall { id: row.get(0)?, state })
+    Ok(StoredCall { id: row.get(0)?, state, body_sha256: row.get(7)? })
 }
 
 #[cfg(test)]
@@ -221,16 +238,18 @@ mod tests {
     fn a_repeat_gets_the_first_answer_and_another_call_does_not() {
         let db = store::in_memory();
         let Begun::New(id) = begin(&db, &call(1, Some("a")), RULES).unwrap() else { panic!() };
-        let running =
-            Begun::Repeat(StoredCall { id, state: CallState::Running { operation: None } });
+        let stored = |state, body: Option<&str>| {
+            let body_sha256 = body.map(str::to_owned);
+            StoredCall { id, state, body_sha256 }
+        };
+        let running = Begun::Repeat(stored(CallState::Running { operation: None }, None));
         assert_eq!(begin(&db, &call(1, Some("a")), RULES).unwrap(), running);
-        note_operation(&db, id, "op_1").unwrap();
+        note_operation(&db, id, Some("b0d1"), "op_1").unwrap();
         let operation = Some("op_1".to_owned());
-        let running = Begun::Repeat(StoredCall { id, state: CallState::Running { operation } });
+        let running = Begun::Repeat(stored(CallState::Running { operation }, Some("b0d1")));
         assert_eq!(begin(&db, &call(1, Some("a")), at(1_200_000)).unwrap(), running);
-        answer(&db, id, &answered(b"x")).unwrap();
-        let state = CallState::Answered(answered(b"x"));
-        let repeat = Begun::Repeat(StoredCall { id, state });
+        answer(&db, id, Some("b0d2"), &answered(b"x")).unwrap();
+        let repeat = Begun::Repeat(stored(CallState::Answered(answered(b"x")), Some("b0d2")));
         assert_eq!(begin(&db, &call(1, Some("a")), at(1_200_000)).unwrap(), repeat);
         assert_eq!(begin(&db, &call(2, Some("a")), RULES).unwrap(), repeat, "signed anew");
         let elsewhere = NewCall { target: "/rpc/other".to_owned(), ..call(1, Some("a")) };
@@ -283,7 +302,7 @@ mod tests {
         for count in 0..4u8 {
             let new = begin(&db, &call(count, Some(&count.to_string())), RULES).unwrap();
             let Begun::New(id) = new else { panic!("{new:?}") };
-            answer(&db, id, &answered(b"x")).unwrap();
+            answer(&db, id, None, &answered(b"x")).unwrap();
         }
         begin(&db, &call(9, None), RULES).unwrap();
         let bodies = "SELECT count(*) FROM calls WHERE body IS NOT NULL";
