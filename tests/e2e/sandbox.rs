@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use muxi_testkit::daemon::{
-    Builder, Daemon, PATIENCE, bin_dir, bundle_with, is_alive, manifest, signal, wait_until,
+    Answer, Builder, Daemon, PATIENCE, bin_dir, bundle_with, is_alive, manifest, signal, wait_until,
 };
 use muxi_testkit::fake_llm::FakeLlm;
 use rustix::process::Signal;
@@ -406,6 +406,41 @@ async fn a_file_beyond_the_disk_limit_ends_the_instance_with_its_reason() {
     assert_eq!(view["reason"], "it was killed for writing a file beyond its disk limit of 8 MiB");
     let size = fs::metadata(probed.data("hello").join("large")).unwrap().len();
     assert_eq!(size, 8 << 20);
+}
+
+#[tokio::test]
+async fn a_draft_that_fills_its_disk_is_stopped_and_its_next_run_makes_way() {
+    let config = json!({"limits": {"disk_check_s": 1}});
+    let formations = json!({"limits": {"disk_bytes": 8 << 20}});
+    let probed = Probed::start(Daemon::builder().config(config), formations).await;
+    let daemon = &probed.daemon;
+    let init = daemon.request("POST", "/rpc/formations/hello/draft/files");
+    assert_eq!(Answer::of(init.json(&json!({"action": "init", "mode": "new"}))).await.status, 200);
+    let write = daemon.request("POST", "/rpc/formations/hello/draft/files");
+    let text = manifest("hello", &probed.llm.base_url());
+    let write = write.json(&json!({"action": "write", "path": "formation.afs", "content": text}));
+    assert_eq!(Answer::of(write).await.status, 200);
+    let run = async || {
+        let run = daemon.request("POST", "/rpc/dev/run").json(&json!({"formation_id": "hello"}));
+        let answer = Answer::of(run).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    };
+    run().await;
+    probed.give("hello@draft", "disk");
+    let pid = daemon.count("SELECT pid FROM instances WHERE formation = 'hello@draft'");
+    signal(u32::try_from(pid).unwrap(), Signal::KILL);
+    let held = "SELECT count(*) FROM holds WHERE formation = 'hello@draft'";
+    wait_until(PATIENCE, "the draft is stopped", async || {
+        let instances = "SELECT count(*) FROM instances WHERE formation = 'hello@draft'";
+        (daemon.count(held) == 1 && daemon.count(instances) == 0).then_some(())
+    })
+    .await;
+    for number in 0..12 {
+        fs::remove_file(probed.data("hello@draft").join(format!("many-{number}"))).unwrap();
+    }
+    fs::remove_file(probed.data("hello@draft").join("task")).unwrap();
+    run().await;
+    assert_eq!(daemon.count(held), 0);
 }
 
 #[tokio::test]

@@ -84,8 +84,9 @@ async fn begin(supervisor: &Supervisor, body: &[u8]) -> Result<String, Failure> 
         return Err(Failure::new(ProblemKind::IdentityMismatch, message));
     }
     let published = supervisor.context().drafts.get(&id);
-    if published.is_some_and(|it| it.status == FormationStatus::CrashLoop) {
-        // What was given up makes way for the next try.
+    let over = [FormationStatus::CrashLoop, FormationStatus::Stopped];
+    if published.is_some_and(|it| over.contains(&it.status)) {
+        // What was given up, or stopped by the manager itself, makes way for the next try.
         let operation = supervisor.delete(&id.draft()).await?;
         ended(supervisor, operation).await?;
     }

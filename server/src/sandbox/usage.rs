@@ -1,6 +1,7 @@
 //! The disk that each formation uses, measured now and then. One that is over its limit is stopped
 //! until an operator acts: its data stays whole, and the disk stays for the others.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use muxi_contract::FormationId;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
 
 use super::limits::bytes_text;
+use crate::proxy::routes::Routes;
 use crate::store::{formations, holds};
 use crate::supervisor::{Context, Supervisor};
 
@@ -28,7 +30,7 @@ struct Usage {
     too_deep: bool,
 }
 
-/// Looks at one running formation after the other, until the manager stops.
+/// Looks at one running formation or draft after the other, until the manager stops.
 pub(crate) async fn watch(supervisor: Supervisor) {
     let context = supervisor.context();
     loop {
@@ -39,16 +41,20 @@ pub(crate) async fn watch(supervisor: Supervisor) {
             () = context.shutdown.stopping.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        let running = context.routes.all();
-        for (id, _) in running.iter().filter(|(_, published)| published.pid.is_some()) {
+        for id in running(&context.routes).chain(running(&context.drafts).map(|id| id.draft())) {
             if context.shutdown.stopping.is_cancelled() {
                 return;
             }
-            if let Some(reason) = excess(context, id).await {
-                hold(&supervisor, id, reason).await;
+            if let Some(reason) = excess(context, &id).await {
+                hold(&supervisor, &id, reason).await;
             }
         }
     }
+}
+
+fn running(routes: &Routes) -> impl Iterator<Item = FormationId> + use<> {
+    let all = BTreeMap::clone(&routes.all());
+    all.into_iter().filter(|(_, published)| published.pid.is_some()).map(|(id, _)| id)
 }
 
 /// How the formation is over its limit, if it is.
