@@ -140,6 +140,24 @@ async fn a_follower_sees_every_line_once_over_many_rotations() {
 }
 
 #[tokio::test]
+async fn following_since_a_time_begins_with_the_first_line_however_many_came() {
+    const LINES: u32 = 15_000;
+    let config = json!({"formations": {"log_max_size": "64K", "log_max_files": 1000}});
+    let daemon = Daemon::builder().config(config).switched().start().await;
+    let llm = FakeLlm::start().await;
+    chatterbox(&daemon, &llm, LINES).await;
+    let mut early = follow(&daemon, "").await;
+    daemon.runtime().speak();
+    early.until(|frame| number_of(frame) == Some(LINES)).await;
+    let mut late = follow(&daemon, "&since=1h").await;
+    assert_whole(&read_whole(&mut late, LINES).await, LINES);
+    // Who asks for fewer gets the last of them.
+    let mut few = follow(&daemon, "&since=1h&lines=10").await;
+    let first = few.until(|frame| number_of(frame).is_some()).await;
+    assert!(number_of(&first) > Some(LINES - 200), "{first:?}");
+}
+
+#[tokio::test]
 async fn a_log_keeps_to_its_size() {
     let config = json!({"formations": {"log_max_size": "64K", "log_max_files": 3}});
     let daemon = Daemon::builder().config(config).switched().start().await;

@@ -21,7 +21,7 @@ use muxi_service::sse;
 use self::query::{Asked, Streams};
 use super::error::Failure;
 use super::operations;
-use crate::logs::{Follow, Followed, ReadError, Selection, start_of_last, tail};
+use crate::logs::{Follow, Followed, ReadError, Selection, start_of_last, start_since, tail};
 use crate::store::formations;
 use crate::supervisor::Supervisor;
 
@@ -128,15 +128,17 @@ async fn follow(
         Streams::All | Streams::Unknown => None,
     };
     let selection = Selection { stream, ..selection };
-    // Who names a time wants what came since.
-    let all = selection.since.is_some().then_some(query::LINES_MAX);
-    let backlog_lines = lines.or(all).unwrap_or(backlog_lines);
     let folder = supervisor.context().layout.log(id.as_str());
     let from = if let Some(after) = after {
         after
     } else {
         let (folder, selection) = (folder.clone(), selection.clone());
-        blocking(move || start_of_last(&folder, &selection, backlog_lines)).await?
+        blocking(move || match lines {
+            // Who names a time wants all that came since, however much that is.
+            None if selection.since.is_some() => start_since(&folder, &selection),
+            lines => start_of_last(&folder, &selection, lines.unwrap_or(backlog_lines)),
+        })
+        .await?
     };
     let connected = LogConnected { formation_id: id.clone(), warnings };
     let connected = sse::frame(Some("connected"), &connected);

@@ -18,7 +18,7 @@ mod writer;
 pub use self::follow::{Follow, Followed};
 pub(crate) use self::keeper::{Keeper, Outlet, adopt, open};
 pub use self::line::stamp;
-pub use self::reader::{CountCache, Selection, Tail, end, start_of_last, tail};
+pub use self::reader::{CountCache, Selection, Tail, end, start_of_last, start_since, tail};
 pub use self::segments::Rotation;
 pub use self::sweep::sweep_hourly;
 pub use self::writer::{ARGUMENT, write};

@@ -1,7 +1,7 @@
 //! Reads a log from its end without holding more of it than is answered. All of it blocks.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -103,6 +103,22 @@ pub fn start_of_last(folder: &Path, selection: &Selection, lines: usize) -> io::
     Ok(start)
 }
 
+/// A place before every line since the wanted time, in the oldest segment that may hold one: it takes
+/// no look at what is in there, however much that is.
+pub fn start_since(folder: &Path, selection: &Selection) -> io::Result<LogCursor> {
+    let mut start = None;
+    for segment in numbers(folder)?.into_iter().rev() {
+        match std::fs::metadata(path(folder, segment)) {
+            Ok(metadata) if selection.begins_after(&metadata) => break,
+            Ok(_) => start = Some(LogCursor { segment, offset: 0 }),
+            // Rotation was faster, and what is older is gone, too.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+            Err(error) => return Err(error),
+        }
+    }
+    start.map_or_else(|| end(folder), Ok)
+}
+
 /// The place after everything that is there.
 pub fn end(folder: &Path) -> io::Result<LogCursor> {
     let Some(segment) = numbers(folder)?.last().copied() else { return Ok(LogCursor::START) };
@@ -127,8 +143,7 @@ fn backwards(
             Err(error) => return Err(error),
         };
         let metadata = file.metadata()?;
-        let written = metadata.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
-        if written.is_some_and(|at| selection.is_before_all(at)) {
+        if selection.begins_after(&metadata) {
             break;
         }
         let ended = lines_backwards(&file, metadata.len(), |span, bytes| {
@@ -207,11 +222,12 @@ impl Selection {
         self.stream.is_none_or(|wanted| wanted == stream)
     }
 
-    /// Whether a segment that was last written `at` ends before the wanted time. File times come from
-    /// a coarser clock than lines, so they get some slack.
-    fn is_before_all(&self, at: Timestamp) -> bool {
-        let at = at.saturating_add(FILE_TIME_SLACK).unwrap_or(at);
-        self.since.as_deref().is_some_and(|since| stamp(at).as_str() < since)
+    /// Whether a segment ends before the wanted time. File times come from a coarser clock than lines,
+    /// so they get some slack.
+    fn begins_after(&self, segment: &Metadata) -> bool {
+        let written = segment.modified().ok().and_then(|at| Timestamp::try_from(at).ok());
+        let (Some(since), Some(at)) = (self.since.as_deref(), written) else { return false };
+        stamp(at.saturating_add(FILE_TIME_SLACK).unwrap_or(at)).as_str() < since
     }
 }
 

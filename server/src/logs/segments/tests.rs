@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::logs::line::{prefix, stamp};
-use crate::logs::{CountCache, Follow, Selection, start_of_last, tail};
+use crate::logs::{CountCache, Follow, Selection, start_of_last, start_since, tail};
 
 fn appender(folder: &Path, segment_bytes_max: u64, segments_max: usize) -> Appender {
     let segment_age_max = Duration::from_hours(1);
@@ -147,6 +147,33 @@ fn selected_lines_are_found_from_the_end() {
     }
     let short = tail(folder.path(), &Selection::default(), 100, 3).unwrap();
     assert!(short.truncated && short.entries.len() == 1, "{short:?}");
+}
+
+#[test]
+fn all_that_came_since_a_time_follows_from_the_oldest_segment_that_may_hold_it() {
+    let folder = tempfile::tempdir().unwrap();
+    // Two lines a segment; each segment was last written when its second line was.
+    let mut by_size = appender(folder.path(), 110, 100);
+    for second in 0..20 {
+        append(&mut by_size, second, &format!("0123456789 {second}"));
+    }
+    for number in numbers(folder.path()).unwrap() {
+        let written = at(i64::try_from(number).unwrap() * 2 - 1);
+        let file = fs::File::options().write(true).open(path(folder.path(), number)).unwrap();
+        file.set_modified(written.into()).unwrap();
+    }
+    let since = |second| Selection { since: Some(stamp(at(second))), ..Selection::default() };
+    let start = |second| start_since(folder.path(), &since(second)).unwrap();
+    // The clock of files may be behind by a second.
+    assert_eq!(start(9), LogCursor { segment: 5, offset: 0 });
+    assert_eq!(start(-5), LogCursor { segment: 1, offset: 0 });
+    assert_eq!(start(99), crate::logs::end(folder.path()).unwrap());
+    let mut follow = Follow::new(folder.path().to_owned(), since(9), start(9));
+    let (lines, gaps) = drain(&mut follow);
+    assert_eq!((lines.len(), gaps), (11, 0));
+    assert_eq!((lines[0].as_str(), lines[10].as_str()), ("0123456789 9", "0123456789 19"));
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(start_since(empty.path(), &since(0)).unwrap(), LogCursor::START);
 }
 
 proptest! {
