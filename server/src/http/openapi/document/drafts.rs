@@ -56,6 +56,7 @@ pub(super) fn deploy() {}
     request_body(content = BundleReference, description = "Where the bundle is"),
     responses(
         (status = 200, description = "The steps", content((String = "text/event-stream"))),
+        (status = 422, description = "`InvalidPayload`: the id in the path is none", body = Problem),
     ))]
 pub(super) fn deploy_stream() {}
 
@@ -78,5 +79,6 @@ pub(super) fn update() {}
     request_body(content = BundleReference, description = "Where the bundle is"),
     responses(
         (status = 200, description = "The steps", content((String = "text/event-stream"))),
+        (status = 422, description = "`InvalidPayload`: the id in the path is none", body = Problem),
     ))]
 pub(super) fn update_stream() {}
