@@ -1,13 +1,18 @@
-//! Durable conversation state: one `SQLite` file, one thread that owns the connection.
+//! Durable state of a formation, in an `SQLite` file or on a PostgreSQL server.
 //!
 //! Invariants:
-//! - Only the thread `memory` touches the database. Each call is one short transaction on it.
+//! - Only threads named `memory` touch the database. Each call is one short transaction on one.
+//! - Writers go one after another, in the file as on the server.
 //! - There is no query without a user: [`Store::for_user`] gives the only handle that has queries.
 //! - When a call returns, its change is on the disk.
 //! - A file that is not ours is never opened for writing.
 
+mod answers;
+mod deliveries;
 mod migrate;
 mod owner;
+mod requests;
+mod sql;
 mod store;
 mod transcript;
 
@@ -15,7 +20,13 @@ use std::path::PathBuf;
 
 use muxi_contract::{RequestId, SessionId};
 
+pub use crate::answers::{AnswerKey, Claim};
+pub use crate::deliveries::{Attempted, DueDelivery};
 pub use crate::migrate::MigrationError;
+pub use crate::requests::{
+    Abandoned, NewDelivery, NewRequest, Request, RequestMode, RequestSeq, RequestStatus,
+};
+pub use crate::sql::DatabaseError;
 pub use crate::store::{Counts, Location, OpenError, Retention, Store, StoreError};
 pub use crate::transcript::UserStore;
 
@@ -31,6 +42,9 @@ pub struct NewTurn {
     pub request_id: RequestId,
     pub agent: String,
     pub text: String,
+    pub mode: RequestMode,
+    /// The request, if it was written down when it was accepted.
+    pub accepted: Option<RequestSeq>,
     pub at_ms: i64,
 }
 
@@ -38,6 +52,7 @@ pub struct NewTurn {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BegunTurn {
     pub id: TurnId,
+    pub request: RequestSeq,
     /// Oldest first, without the question of this turn.
     pub history: Vec<HistoryMessage>,
 }
@@ -65,6 +80,8 @@ pub struct TurnEnd {
     pub text: String,
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
+    /// Who is to be told of it.
+    pub delivery: Option<NewDelivery>,
     pub at_ms: i64,
 }
 
@@ -144,6 +161,18 @@ impl Role {
     }
 }
 
+impl std::str::FromStr for Role {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text {
+            "user" => Ok(Self::User),
+            "assistant" => Ok(Self::Assistant),
+            _ => Err(()),
+        }
+    }
+}
+
 // === impl Outcome ===
 
 impl Outcome {
@@ -153,6 +182,14 @@ impl Outcome {
             Self::Failed { .. } => "failed",
             Self::Cancelled => "cancelled",
             Self::Interrupted => "interrupted",
+        }
+    }
+
+    pub(crate) const fn request_status(&self) -> RequestStatus {
+        match self {
+            Self::Completed => RequestStatus::Completed,
+            Self::Failed { .. } | Self::Interrupted => RequestStatus::Failed,
+            Self::Cancelled => RequestStatus::Cancelled,
         }
     }
 }

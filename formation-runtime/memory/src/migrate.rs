@@ -1,11 +1,33 @@
-//! The schema's history: numbered steps, counted in the file itself.
+//! The schema's history: numbered steps, counted in the database itself, written for each dialect.
 
-use rusqlite::{Connection, TransactionBehavior};
+use crate::sql::{Connection, DatabaseError, Mode};
 
 /// Marks a file as ours: "MUXI" in ASCII.
 pub(crate) const APPLICATION_ID: i32 = 0x4d55_5849;
 
-const STEPS: [&str; 1] = [include_str!("migrations/0001_transcripts.sql")];
+/// Whose words a step is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// One step in both dialects.
+struct Step {
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+macro_rules! steps {
+    ($($name:literal),* $(,)?) => {
+        &[$(Step {
+            sqlite: include_str!(concat!("migrations/sqlite/", $name, ".sql")),
+            postgres: include_str!(concat!("migrations/postgres/", $name, ".sql")),
+        }),*]
+    };
+}
+
+const STEPS: &[Step] = steps!["0001_transcripts", "0002_user_id", "0003_requests"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {
@@ -17,33 +39,58 @@ pub enum MigrationError {
     Step {
         step: i64,
         #[source]
-        source: rusqlite::Error,
+        source: DatabaseError,
     },
-    #[error("failed to read the memory's schema version")]
-    Version(#[source] rusqlite::Error),
 }
 
-/// Brings the file to the newest schema, each step in a transaction of its own.
-pub(crate) fn run(connection: &mut Connection) -> Result<(), MigrationError> {
+/// Brings the database to the newest schema, each step in a transaction of its own.
+pub(crate) fn run(connection: &mut dyn Connection, dialect: Dialect) -> Result<(), MigrationError> {
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
-    for (step, sql) in (1..).zip(STEPS) {
+    for (step, texts) in (1..).zip(STEPS) {
         let failed = |source| MigrationError::Step { step, source };
-        // The version is read under the lock: another process may be migrating the same file.
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        let found: i64 = transaction
-            .pragma_query_value(None, "user_version", |row| row.get(0))
-            .map_err(MigrationError::Version)?;
-        if found > known {
+        let mut newer = None;
+        connection
+            .transact(Mode::Write, &mut |transaction| {
+                // Read under the lock: another process may be migrating the same database.
+                let found = transaction.schema_version(dialect)?;
+                newer = (found > known).then_some(found);
+                if found >= step {
+                    return Ok(());
+                }
+                transaction.batch(match dialect {
+                    Dialect::Sqlite => texts.sqlite,
+                    Dialect::Postgres => texts.postgres,
+                })?;
+                transaction.set_schema_version(dialect, step)
+            })
+            .map_err(failed)?;
+        if let Some(found) = newer {
             return Err(MigrationError::Newer { found, known });
         }
-        if found >= step {
-            continue;
-        }
-        transaction.execute_batch(sql).map_err(failed)?;
-        transaction.pragma_update(None, "user_version", step).map_err(failed)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
     }
     Ok(())
+}
+
+impl crate::sql::Transaction<'_> {
+    fn schema_version(&mut self, dialect: Dialect) -> Result<i64, DatabaseError> {
+        match dialect {
+            Dialect::Sqlite => {
+                self.one("SELECT user_version FROM pragma_user_version", &[], |row| row.get(0))
+            }
+            Dialect::Postgres => {
+                self.batch("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)")?;
+                let newest = "SELECT coalesce(max(version), 0) FROM schema_version";
+                self.one(newest, &[], |row| row.get(0))
+            }
+        }
+    }
+
+    fn set_schema_version(&mut self, dialect: Dialect, step: i64) -> Result<(), DatabaseError> {
+        self.batch(&match dialect {
+            Dialect::Sqlite => {
+                format!("PRAGMA user_version = {step}; PRAGMA application_id = {APPLICATION_ID}")
+            }
+            Dialect::Postgres => format!("INSERT INTO schema_version (version) VALUES ({step})"),
+        })
+    }
 }

@@ -1,17 +1,55 @@
 //! Which process answers a turn, told so that it can be checked later whether it still lives.
 //!
-//! Two generations of a formation share one database while one replaces the other, so "running"
-//! alone does not tell that a turn was cut off.
+//! Two generations of a formation share one database while one replaces the other, and processes on
+//! several machines may share a server, so "running" alone does not tell that a turn was cut off.
 
 use std::fmt;
 use std::fs;
 
-/// Process id, start time and boot id: together they never name two processes.
+use crate::sql::{DatabaseError, Transaction, values};
+
+/// Process id, start time and machine: together they never name two processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Owner {
     pid: u32,
     start: u64,
-    boot: String,
+    machine: String,
+}
+
+/// A process on another machine that said nothing for so long is dead.
+const SILENCE_MS: i64 = 60_000;
+
+/// Says that this process lives.
+pub(crate) fn note_life(transaction: &mut Transaction<'_>, own: &str) -> Result<(), DatabaseError> {
+    let now_ms = transaction.now_ms()?;
+    transaction.execute(
+        "INSERT INTO processes (owner, seen_ms) VALUES (?1, ?2)
+         ON CONFLICT (owner) DO UPDATE SET seen_ms = excluded.seen_ms",
+        values![own, now_ms],
+    )?;
+    transaction.execute(
+        "DELETE FROM processes WHERE seen_ms < ?1",
+        values![now_ms - 60 * SILENCE_MS],
+    )?;
+    Ok(())
+}
+
+/// Whether the process may still work on what is its.
+pub(crate) fn lives(
+    transaction: &mut Transaction<'_>,
+    owner: &str,
+) -> Result<bool, DatabaseError> {
+    let Some(owner) = Owner::parse(owner) else { return Ok(false) };
+    if owner.machine == machine() {
+        return Ok(start_time(owner.pid) == Some(owner.start));
+    }
+    let since_ms = transaction.now_ms()? - SILENCE_MS;
+    let seen = transaction.first(
+        "SELECT 1 FROM processes WHERE owner = ?1 AND seen_ms > ?2",
+        values![&owner.to_string(), since_ms],
+        |_| Ok(()),
+    )?;
+    Ok(seen.is_some())
 }
 
 // === impl Owner ===
@@ -19,32 +57,32 @@ pub(crate) struct Owner {
 impl Owner {
     pub(crate) fn this_process() -> Self {
         let pid = std::process::id();
-        Self { pid, start: start_time(pid).unwrap_or(0), boot: boot_id() }
+        Self { pid, start: start_time(pid).unwrap_or(0), machine: machine() }
     }
 
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(3, ':');
         let pid = parts.next()?.parse().ok()?;
         let start = parts.next()?.parse().ok()?;
-        Some(Self { pid, start, boot: parts.next()?.to_owned() })
-    }
-
-    pub(crate) fn is_alive(&self) -> bool {
-        self.boot == boot_id() && start_time(self.pid) == Some(self.start)
+        Some(Self { pid, start, machine: parts.next()?.to_owned() })
     }
 }
 
 impl fmt::Display for Owner {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}:{}", self.pid, self.start, self.boot)
+        write!(formatter, "{}:{}:{}", self.pid, self.start, self.machine)
     }
 }
 
 // === private helpers ===
 
-fn boot_id() -> String {
-    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    text.trim().to_owned()
+/// One boot of one machine, as far as process ids mean the same there: containers have their own.
+fn machine() -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let inode: String =
+        namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+    format!("{}/{inode}", boot.trim())
 }
 
 /// Field 22 of the kernel's line; the command name before it may hold blanks and brackets.
@@ -62,11 +100,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_owner_is_recognised_by_more_than_its_pid() {
+    fn an_owner_is_read_as_it_was_written() {
         let this = Owner::this_process();
-        assert!(Owner::parse(&this.to_string()).unwrap().is_alive());
-        assert!(!Owner { start: this.start + 1, ..this.clone() }.is_alive());
-        assert!(!Owner { boot: "another boot".to_owned(), ..this }.is_alive());
+        assert_eq!(Owner::parse(&this.to_string()), Some(this));
         assert_eq!(Owner::parse("nonsense"), None);
     }
 

@@ -4,19 +4,23 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use muxi_contract::UserId;
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::OpenFlags;
+use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::migrate::{self, APPLICATION_ID, MigrationError};
-use crate::owner::Owner;
+use crate::migrate::{self, APPLICATION_ID, Dialect, MigrationError};
+use crate::owner::{self, Owner};
+use crate::sql::postgres::{Place, Postgres};
+use crate::sql::{Connection, DatabaseError, Mode, Transaction, sqlite};
 use crate::transcript::{self, UserStore};
 use crate::{DATABASE_FILE, DATABASE_FILE_BESIDE_FOREIGN, Placed};
 
 /// Where the memory lives.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Location {
     /// In the folder, under a name that is free or already ours.
     Folder(PathBuf),
@@ -24,6 +28,8 @@ pub enum Location {
     File(PathBuf),
     /// In this process only, bounded by the retention.
     Process(Retention),
+    /// On a server that several machines may share, in the schema of this formation.
+    Postgres { url: SecretString, schema: String },
 }
 
 /// How much a memory without a disk keeps; the oldest goes first.
@@ -64,14 +70,12 @@ pub enum OpenError {
     Open {
         path: PathBuf,
         #[source]
-        source: rusqlite::Error,
+        source: DatabaseError,
     },
-    #[error("failed to bring `{}` up to date", path.display())]
-    Migrate {
-        path: PathBuf,
-        #[source]
-        source: MigrationError,
-    },
+    #[error("failed to reach the database of `memory.persistent.connection_string`")]
+    Connect(#[source] DatabaseError),
+    #[error("failed to bring the memory up to date")]
+    Migrate(#[source] MigrationError),
     #[error("failed to start the memory's thread")]
     Thread(#[source] io::Error),
 }
@@ -81,7 +85,7 @@ pub enum StoreError {
     #[error("the memory's thread has ended")]
     Gone,
     #[error("the database refused")]
-    Database(#[from] rusqlite::Error),
+    Database(#[from] DatabaseError),
 }
 
 /// What every call on the thread may read.
@@ -91,11 +95,13 @@ pub(crate) struct Context {
     pub(crate) retention: Option<Retention>,
 }
 
-type Command = Box<dyn FnOnce(&mut Connection) + Send>;
+type Command = Box<dyn FnOnce(&mut dyn Connection) + Send>;
 
 /// Calls that wait for the thread; a further caller waits to be let in.
 const QUEUED_CALLS_MAX: usize = 256;
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections to a server; a file has one.
+const CONNECTIONS: usize = 4;
+const BEAT_SECONDS: u32 = 10;
 /// Of an `SQLite` file's header: the magic text, and the application id at byte 68.
 const HEADER_BYTES: usize = 72;
 /// `SQLite`'s name for a database without a file.
@@ -106,21 +112,43 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 
 impl Store {
     /// Opens or makes the database, marks the turns of dead processes as interrupted, and starts
-    /// the thread. Blocks for as long as the disk takes.
+    /// the threads. Blocks for as long as the disk or the server takes.
     pub fn open(location: &Location) -> Result<Self, OpenError> {
-        let (placed, retention) = match location {
-            Location::Folder(folder) => (Some(place(folder)?), None),
-            Location::File(file) => (Some(place_at(file)?), None),
-            Location::Process(retention) => (None, Some(*retention)),
+        let mut beats = None;
+        let (placed, retention, connections) = match location {
+            Location::Folder(folder) => file(place(folder)?)?,
+            Location::File(path) => file(place_at(path)?)?,
+            Location::Process(retention) => {
+                let connection = connect(Path::new(IN_PROCESS))?;
+                (None, Some(*retention), vec![connection])
+            }
+            Location::Postgres { url, schema } => {
+                let place = Place { url: url.clone(), schema: schema.clone() };
+                // The driver waits in a way that a thread of the runtime may not.
+                let connecting = std::thread::spawn(move || connect_to_server(&place));
+                let (connections, pulse) =
+                    connecting.join().expect("connecting does not panic")?;
+                beats = Some(pulse);
+                (None, None, connections)
+            }
         };
-        let path = placed.as_ref().map_or(Path::new(IN_PROCESS), |placed| placed.file.as_path());
         let context = Context { owner: Owner::this_process().to_string(), retention };
-        let connection = connect(path)?;
         let (commands, queue) = mpsc::channel(QUEUED_CALLS_MAX);
-        std::thread::Builder::new()
-            .name("memory".to_owned())
-            .spawn(move || work(connection, queue))
-            .map_err(OpenError::Thread)?;
+        let queue = Arc::new(Mutex::new(queue));
+        for connection in connections {
+            let queue = Arc::clone(&queue);
+            std::thread::Builder::new()
+                .name("memory".to_owned())
+                .spawn(move || work(connection, &queue))
+                .map_err(OpenError::Thread)?;
+        }
+        if let Some(connection) = beats {
+            let (own, commands) = (context.owner.clone(), commands.downgrade());
+            std::thread::Builder::new()
+                .name("memory pulse".to_owned())
+                .spawn(move || beat(connection, &own, &commands))
+                .map_err(OpenError::Thread)?;
+        }
         Ok(Self { commands, context, placed })
     }
 
@@ -131,7 +159,7 @@ impl Store {
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.read(|transaction| transaction.query_row("SELECT 1", [], |_| Ok(()))).await
+        self.read(|transaction| transaction.one("SELECT 1", &[], |_| Ok(()))).await
     }
 
     pub async fn counts(&self) -> Result<Counts, StoreError> {
@@ -150,32 +178,35 @@ impl Store {
     pub(crate) async fn write<T, F>(&self, act: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        F: FnOnce(&mut Transaction<'_>) -> Result<T, DatabaseError> + Send + 'static,
     {
-        self.call(TransactionBehavior::Immediate, act).await
+        self.call(Mode::Write, act).await
     }
 
     pub(crate) async fn read<T, F>(&self, act: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        F: FnOnce(&mut Transaction<'_>) -> Result<T, DatabaseError> + Send + 'static,
     {
-        self.call(TransactionBehavior::Deferred, act).await
+        self.call(Mode::Read, act).await
     }
 
     /// Once queued, the transaction runs to its end even if the caller is dropped.
-    async fn call<T, F>(&self, behavior: TransactionBehavior, act: F) -> Result<T, StoreError>
+    async fn call<T, F>(&self, mode: Mode, act: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+        F: FnOnce(&mut Transaction<'_>) -> Result<T, DatabaseError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let command: Command = Box::new(move |connection| {
-            let result = connection.transaction_with_behavior(behavior).and_then(|transaction| {
-                let value = act(&transaction)?;
-                transaction.commit()?;
-                Ok(value)
+            let mut act = Some(act);
+            let mut value = None;
+            let done = connection.transact(mode, &mut |transaction| {
+                let act = act.take().expect("a transaction runs its act once");
+                value = Some(act(transaction)?);
+                Ok(())
             });
+            let result = done.map(|()| value.expect("an act that succeeded has a value"));
             // A caller that is gone does not need the answer; the change is made all the same.
             drop(reply.send(result));
         });
@@ -186,38 +217,72 @@ impl Store {
 
 // === private helpers ===
 
-fn work(mut connection: Connection, mut queue: mpsc::Receiver<Command>) {
-    while let Some(command) = queue.blocking_recv() {
-        command(&mut connection);
+/// Threads take turns at waiting for the next command; whoever has it makes room for another.
+fn work(mut connection: Box<dyn Connection>, queue: &Mutex<mpsc::Receiver<Command>>) {
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let Some(command) = next else { return };
+        command(connection.as_mut());
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, OpenError> {
-    let opened = || -> rusqlite::Result<Connection> {
-        let connection = Connection::open(path)?;
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        // FULL: a turn that was told as done must survive a loss of power.
-        connection.execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
-             PRAGMA temp_store = MEMORY; PRAGMA cache_size = -1024;",
-        )?;
-        Ok(connection)
-    };
-    let failed = |source| OpenError::Open { path: path.to_owned(), source };
+type Opened = (Option<Placed>, Option<Retention>, Vec<Box<dyn Connection>>);
+
+fn file(placed: Placed) -> Result<Opened, OpenError> {
+    let connection = connect(&placed.file)?;
+    Ok((Some(placed), None, vec![connection]))
+}
+
+fn connect(path: &Path) -> Result<Box<dyn Connection>, OpenError> {
     if path != Path::new(IN_PROCESS) {
         // Conversations are for their owner's eyes; `SQLite` gives its log the mode of the file.
         let mut options = File::options();
         let made = options.write(true).create(true).truncate(false).mode(0o600).open(path);
         made.map_err(|source| OpenError::Inspect { path: path.to_owned(), source })?;
     }
-    let mut connection = opened().map_err(failed)?;
-    migrate::run(&mut connection)
-        .map_err(|source| OpenError::Migrate { path: path.to_owned(), source })?;
-    transcript::interrupt_orphans(&mut connection, |owner| {
-        Owner::parse(owner).is_some_and(|owner| owner.is_alive())
-    })
-    .map_err(failed)?;
-    Ok(connection)
+    let failed = |source| OpenError::Open { path: path.to_owned(), source };
+    let mut connection = sqlite::open(path).map_err(|error| failed(error.into()))?;
+    migrate::run(&mut connection, Dialect::Sqlite).map_err(OpenError::Migrate)?;
+    interrupt_orphans(&mut connection).map_err(failed)?;
+    Ok(Box::new(connection))
+}
+
+/// Connections for commands, and one for the pulse.
+fn connect_to_server(place: &Place) -> Result<(Vec<Box<dyn Connection>>, Postgres), OpenError> {
+    let mut first = Postgres::connect(place.clone()).map_err(OpenError::Connect)?;
+    migrate::run(&mut first, Dialect::Postgres).map_err(OpenError::Migrate)?;
+    // Before anybody looks: who works on something must be known to live.
+    let own = Owner::this_process().to_string();
+    first
+        .transact(Mode::Write, &mut |transaction| owner::note_life(transaction, &own))
+        .map_err(OpenError::Connect)?;
+    interrupt_orphans(&mut first).map_err(OpenError::Connect)?;
+    let mut connections: Vec<Box<dyn Connection>> = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let connection = Postgres::connect(place.clone()).map_err(OpenError::Connect)?;
+        connections.push(Box::new(connection));
+    }
+    Ok((connections, first))
+}
+
+fn interrupt_orphans(connection: &mut dyn Connection) -> Result<(), DatabaseError> {
+    connection.transact(Mode::Write, &mut |transaction| transcript::interrupt_orphans(transaction))
+}
+
+/// Says from time to time that this process lives, for those on other machines.
+fn beat(mut connection: Postgres, own: &str, commands: &mpsc::WeakSender<Command>) {
+    for seconds in (0..BEAT_SECONDS).cycle() {
+        if commands.upgrade().is_none() {
+            return;
+        }
+        if seconds == 0 {
+            let noted = connection
+                .transact(Mode::Write, &mut |transaction| owner::note_life(transaction, own));
+            // The next beat tries again; only a long silence has a meaning.
+            drop(noted);
+        }
+        std::thread::sleep(Duration::from_secs(1));
+    }
 }
 
 fn place(folder: &Path) -> Result<Placed, OpenError> {
@@ -264,10 +329,13 @@ fn is_ours_or_free(path: &Path) -> Result<bool, OpenError> {
 /// The header lags behind the log until a checkpoint, so an unmarked file is asked through `SQLite`,
 /// read-only.
 fn claims_ours(path: &Path) -> Result<bool, OpenError> {
-    let failed = |source| OpenError::Open { path: path.to_owned(), source };
+    let failed = |source: rusqlite::Error| OpenError::Open {
+        path: path.to_owned(),
+        source: source.into(),
+    };
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    let connection = rusqlite::Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(sqlite::BUSY_TIMEOUT).map_err(failed)?;
     let marks = connection.query_row(
         "SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id",
         [],

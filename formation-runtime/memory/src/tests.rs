@@ -2,6 +2,58 @@ use muxi_contract::{RequestId, SessionId, UserId};
 use rusqlite::Connection;
 
 use super::*;
+use crate::sql::values;
+
+/// One of the two databases, empty.
+enum Database {
+    File(tempfile::TempDir),
+    Server { url: String, schema: String },
+}
+
+impl Database {
+    fn open(&self) -> Store {
+        match self {
+            Self::File(folder) => on_disk(folder),
+            Self::Server { url, schema } => {
+                let (url, schema) = (url.clone().into(), schema.clone());
+                Store::open(&Location::Postgres { url, schema }).unwrap()
+            }
+        }
+    }
+}
+
+/// Each promise is kept by the file and by the server.
+macro_rules! promises {
+    ($($promise:ident),* $(,)?) => {
+        mod in_a_file {
+            $(
+                #[tokio::test]
+                async fn $promise() {
+                    super::$promise(&super::Database::File(tempfile::tempdir().unwrap())).await;
+                }
+            )*
+        }
+
+        #[tokio::test]
+        async fn a_server_keeps_the_same_promises() {
+            let server = muxi_testkit::postgres::Postgres::start();
+            $(
+                let (url, schema) = (server.url(), stringify!($promise).to_owned());
+                $promise(&Database::Server { url, schema }).await;
+            )*
+        }
+    };
+}
+
+promises![
+    what_was_said_is_there_after_a_restart,
+    users_never_see_each_other_even_under_the_same_session_id,
+    turns_of_one_session_never_interleave,
+    a_broken_turn_keeps_the_text_that_there_was_and_its_first_end,
+    pages_run_from_the_newest_to_the_oldest,
+    turns_of_a_dead_process_are_interrupted_and_those_of_a_living_one_run_on,
+    two_processes_may_write_at_once,
+];
 
 fn user(name: &str) -> UserId {
     name.parse().unwrap()
@@ -17,12 +69,21 @@ fn question(session_name: &str, text: &str, at_ms: i64) -> NewTurn {
         request_id: RequestId::generate(),
         agent: "helper".to_owned(),
         text: text.to_owned(),
+        mode: RequestMode::Sync,
+        accepted: None,
         at_ms,
     }
 }
 
 fn answer(outcome: Outcome, text: &str, at_ms: i64) -> TurnEnd {
-    TurnEnd { outcome, text: text.to_owned(), prompt_tokens: 3, completion_tokens: 2, at_ms }
+    TurnEnd {
+        outcome,
+        text: text.to_owned(),
+        prompt_tokens: 3,
+        completion_tokens: 2,
+        delivery: None,
+        at_ms,
+    }
 }
 
 async fn say(store: &UserStore, session: &str, text: &str, reply: &str, at_ms: i64) {
@@ -38,12 +99,10 @@ fn on_disk(folder: &tempfile::TempDir) -> Store {
     Store::open(&Location::Folder(folder.path().to_owned())).unwrap()
 }
 
-#[tokio::test]
-async fn what_was_said_is_there_after_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    say(&on_disk(&folder).for_user(&user("a")), "s", "hi", "hello", 10).await;
+async fn what_was_said_is_there_after_a_restart(database: &Database) {
+    say(&database.open().for_user(&user("a")), "s", "hi", "hello", 10).await;
 
-    let store = on_disk(&folder).for_user(&user("a"));
+    let store = database.open().for_user(&user("a"));
     let turn = store.begin_turn(question("s", "again", 20), 10).await.unwrap();
     let history: Vec<_> =
         turn.history.iter().map(|it| (it.role.as_str(), it.text.as_str())).collect();
@@ -53,10 +112,8 @@ async fn what_was_said_is_there_after_a_restart() {
     assert_eq!((sessions[0].created_ms, sessions[0].last_activity_ms), (10, 20));
 }
 
-#[tokio::test]
-async fn users_never_see_each_other_even_under_the_same_session_id() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = on_disk(&folder);
+async fn users_never_see_each_other_even_under_the_same_session_id(database: &Database) {
+    let store = database.open();
     let (alice, bob) = (store.for_user(&user("alice")), store.for_user(&user("bob")));
     say(&alice, "s", "secret", "noted", 10).await;
 
@@ -70,10 +127,8 @@ async fn users_never_see_each_other_even_under_the_same_session_id() {
     assert_eq!(store.counts().await.unwrap(), Counts { sessions: 2, messages: 3 });
 }
 
-#[tokio::test]
-async fn turns_of_one_session_never_interleave() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = on_disk(&folder).for_user(&user("a"));
+async fn turns_of_one_session_never_interleave(database: &Database) {
+    let store = database.open().for_user(&user("a"));
     let first = store.begin_turn(question("s", "q1", 1), 10).await.unwrap();
     let second = store.begin_turn(question("s", "q2", 2), 10).await.unwrap();
     store.end_turn(second.id, answer(Outcome::Completed, "a2", 3)).await.unwrap();
@@ -82,10 +137,8 @@ async fn turns_of_one_session_never_interleave() {
     assert_eq!(texts(&page), ["q1", "a1", "q2", "a2"]);
 }
 
-#[tokio::test]
-async fn a_broken_turn_keeps_the_text_that_there_was_and_its_first_end() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = on_disk(&folder).for_user(&user("a"));
+async fn a_broken_turn_keeps_the_text_that_there_was_and_its_first_end(database: &Database) {
+    let store = database.open().for_user(&user("a"));
     let turn = store.begin_turn(question("s", "tell", 1), 10).await.unwrap();
     store.end_turn(turn.id, answer(Outcome::Cancelled, "Once upon", 2)).await.unwrap();
     store.end_turn(turn.id, answer(Outcome::Completed, "too late", 3)).await.unwrap();
@@ -103,10 +156,8 @@ async fn a_broken_turn_keeps_the_text_that_there_was_and_its_first_end() {
     assert_eq!(texts, ["tell", "Once upon"]);
 }
 
-#[tokio::test]
-async fn pages_run_from_the_newest_to_the_oldest() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = on_disk(&folder).for_user(&user("a"));
+async fn pages_run_from_the_newest_to_the_oldest(database: &Database) {
+    let store = database.open().for_user(&user("a"));
     for turn in 0..3 {
         say(&store, "s", &format!("q{turn}"), &format!("a{turn}"), turn * 10).await;
     }
@@ -119,19 +170,23 @@ async fn pages_run_from_the_newest_to_the_oldest() {
     assert_eq!(texts(&early), ["q0", "a0"]);
 }
 
-#[tokio::test]
-async fn turns_of_a_dead_process_are_interrupted_and_those_of_a_living_one_run_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = on_disk(&folder);
+async fn turns_of_a_dead_process_are_interrupted_and_those_of_a_living_one_run_on(database: &Database) {
+    let store = database.open();
     let alice = store.for_user(&user("a"));
     let mine = alice.begin_turn(question("s", "mine", 1), 10).await.unwrap();
     alice.begin_turn(question("s", "orphan", 2), 10).await.unwrap();
-    Connection::open(folder.path().join(DATABASE_FILE))
-        .unwrap()
-        .execute("UPDATE turns SET owner = '1:1:another boot' WHERE seq <> ?1", [mine.id.seq()])
+    let orphaned = mine.id.seq();
+    store
+        .write(move |transaction| {
+            transaction.execute(
+                "UPDATE turns SET owner = '1:1:another boot' WHERE seq <> ?1",
+                values![orphaned],
+            )
+        })
+        .await
         .unwrap();
 
-    let second = on_disk(&folder).for_user(&user("a"));
+    let second = database.open().for_user(&user("a"));
     let page = second.messages(&session("s"), 10, None).await.unwrap();
     let statuses: Vec<_> = page.messages.iter().map(|it| it.status.as_str()).collect();
     assert_eq!(statuses, ["running", "interrupted"]);
@@ -168,10 +223,7 @@ fn a_newer_schema_is_refused() {
     let path = folder.path().join(DATABASE_FILE);
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = Store::open(&Location::Folder(folder.path().to_owned())).unwrap_err();
-    assert!(matches!(
-        error,
-        OpenError::Migrate { source: MigrationError::Newer { found: 99, .. }, .. }
-    ));
+    assert!(matches!(error, OpenError::Migrate(MigrationError::Newer { found: 99, .. })));
 }
 
 #[tokio::test]
@@ -193,10 +245,8 @@ async fn a_memory_without_a_disk_is_bounded() {
     assert_eq!(ids, ["v", "u"]);
 }
 
-#[tokio::test]
-async fn two_processes_may_write_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let stores = [on_disk(&folder), on_disk(&folder)];
+async fn two_processes_may_write_at_once(database: &Database) {
+    let stores = [database.open(), database.open()];
     let writers = (0..20).map(|turn: i64| {
         let store = stores[usize::try_from(turn % 2).unwrap()].for_user(&user("a"));
         async move { say(&store, &format!("s{turn}"), "q", "a", turn).await }
@@ -210,7 +260,7 @@ async fn two_processes_may_write_at_once() {
 async fn a_dead_thread_is_told_and_nobody_waits_for_it() {
     let store = Store::open(&Location::Process(Retention { messages_per_session: 1, sessions: 1 }))
         .unwrap();
-    let deadly = store.read(|_| -> rusqlite::Result<()> { panic!("a test kills the thread") });
+    let deadly = store.read(|_| -> Result<(), DatabaseError> { panic!("a test kills the thread") });
     assert!(matches!(deadly.await, Err(StoreError::Gone)));
     assert!(matches!(store.ping().await, Err(StoreError::Gone)));
 }

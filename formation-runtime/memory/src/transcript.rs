@@ -1,9 +1,10 @@
 //! Sessions, turns and messages of one user.
 
 use muxi_contract::{SessionId, UserId};
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
+use crate::owner;
+use crate::requests;
+use crate::sql::{DatabaseError, Row, Transaction, values};
 use crate::store::{Counts, Retention, Store, StoreError};
 use crate::{
     Before, BegunTurn, HistoryMessage, Message, NewTurn, Outcome, Page, Role, Session, TurnEnd,
@@ -24,6 +25,10 @@ impl UserStore {
         Self { store, user }
     }
 
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     pub fn user(&self) -> &UserId {
         &self.user
     }
@@ -41,40 +46,53 @@ impl UserStore {
             .write(move |transaction| {
                 let (user, session) = (user.as_str(), turn.session.as_str());
                 let history = history(transaction, user, session, history_max)?;
-                transaction
-                    .prepare_cached(
-                        "INSERT INTO sessions (user, id, created_ms, last_activity_ms)
+                transaction.execute(
+                    "INSERT INTO sessions (user_id, id, created_ms, last_activity_ms)
                      VALUES (?1, ?2, ?3, ?3)
-                     ON CONFLICT DO UPDATE SET
-                         last_activity_ms = max(last_activity_ms, excluded.last_activity_ms)",
-                    )?
-                    .execute(params![user, session, turn.at_ms])?;
-                transaction.prepare_cached(
-                    "INSERT INTO turns (user, session, request_id, agent, status, owner, started_ms)
-                     VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6)",
-                )?
-                .execute(params![
-                    user,
-                    session,
-                    turn.request_id.as_str(),
-                    turn.agent,
-                    context.owner,
-                    turn.at_ms
-                ])?;
-                let id = TurnId::new(transaction.last_insert_rowid());
-                let mut message = transaction.prepare_cached(
-                    "INSERT INTO messages (turn, user, session, role, content, at_ms)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                     ON CONFLICT (user_id, id) DO UPDATE SET last_activity_ms = CASE
+                         WHEN sessions.last_activity_ms > excluded.last_activity_ms
+                         THEN sessions.last_activity_ms ELSE excluded.last_activity_ms END",
+                    values![user, session, turn.at_ms],
+                )?;
+                let id = transaction.one(
+                    "INSERT INTO turns
+                         (user_id, session, request_id, agent, status, owner, started_ms)
+                     VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6) RETURNING seq",
+                    values![
+                        user,
+                        session,
+                        turn.request_id.as_str(),
+                        &turn.agent,
+                        &context.owner,
+                        turn.at_ms,
+                    ],
+                    |row| row.get(0).map(TurnId::new),
                 )?;
                 let question = Some(turn.text.as_str());
                 for (role, content) in [(Role::User, question), (Role::Assistant, None)] {
-                    let row = params![id.seq(), user, session, role.as_str(), content, turn.at_ms];
-                    message.execute(row)?;
+                    transaction.execute(
+                        "INSERT INTO messages (turn, user_id, session, role, content, at_ms)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                        values![id.seq(), user, session, role.as_str(), content, turn.at_ms],
+                    )?;
                 }
+                let request = requests::begin(
+                    transaction,
+                    &requests::Begun {
+                        accepted: turn.accepted,
+                        id: &turn.request_id,
+                        user,
+                        session,
+                        mode: turn.mode,
+                        owner: &context.owner,
+                        turn: id.seq(),
+                        at_ms: turn.at_ms,
+                    },
+                )?;
                 if let Some(retention) = context.retention {
                     forget(transaction, user, session, retention)?;
                 }
-                Ok(BegunTurn { id, history })
+                Ok(BegunTurn { id, request, history })
             })
             .await
     }
@@ -89,43 +107,50 @@ impl UserStore {
                     Outcome::Failed { error } => Some(error.as_str()),
                     Outcome::Completed | Outcome::Cancelled | Outcome::Interrupted => None,
                 };
-                let ended = transaction
-                    .prepare_cached(
-                        "UPDATE turns
-                         SET status = ?3, error = ?4, prompt_tokens = ?5, completion_tokens = ?6,
-                             ended_ms = ?7, owner = NULL
-                         WHERE seq = ?1 AND user = ?2 AND status = 'running'
-                         RETURNING session",
-                    )?
-                    .query_row(
-                        params![
-                            turn.seq(),
-                            user.as_str(),
-                            end.outcome.status(),
-                            error,
-                            end.prompt_tokens,
-                            end.completion_tokens,
-                            end.at_ms
-                        ],
-                        |row| row.get::<_, String>(0),
-                    )
-                    .optional()?;
+                let ended: Option<String> = transaction.first(
+                    "UPDATE turns
+                     SET status = ?3, error = ?4, prompt_tokens = ?5, completion_tokens = ?6,
+                         ended_ms = ?7, owner = NULL
+                     WHERE seq = ?1 AND user_id = ?2 AND status = 'running'
+                     RETURNING session",
+                    values![
+                        turn.seq(),
+                        user.as_str(),
+                        end.outcome.status(),
+                        error,
+                        end.prompt_tokens,
+                        end.completion_tokens,
+                        end.at_ms,
+                    ],
+                    |row| row.get(0),
+                )?;
                 let Some(session) = ended else { return Ok(()) };
                 // A completed answer may be empty; a broken one without a word is none.
                 let content = (end.outcome == Outcome::Completed || !end.text.is_empty())
                     .then_some(end.text.as_str());
-                transaction
-                    .prepare_cached(
-                        "UPDATE messages SET content = ?2, at_ms = ?3
-                         WHERE turn = ?1 AND role = 'assistant'",
-                    )?
-                    .execute(params![turn.seq(), content, end.at_ms])?;
-                transaction
-                    .prepare_cached(
-                        "UPDATE sessions SET last_activity_ms = max(last_activity_ms, ?3)
-                         WHERE user = ?1 AND id = ?2",
-                    )?
-                    .execute(params![user.as_str(), session, end.at_ms])?;
+                transaction.execute(
+                    "UPDATE messages SET content = ?2, at_ms = ?3
+                     WHERE turn = ?1 AND role = 'assistant'",
+                    values![turn.seq(), content, end.at_ms],
+                )?;
+                let interrupted = "the process stopped while it was answering";
+                let error = match &end.outcome {
+                    Outcome::Interrupted => Some(interrupted),
+                    Outcome::Completed | Outcome::Failed { .. } | Outcome::Cancelled => error,
+                };
+                requests::end(
+                    transaction,
+                    turn.seq(),
+                    end.outcome.request_status(),
+                    (content, error),
+                    end.delivery.as_ref(),
+                    end.at_ms,
+                )?;
+                transaction.execute(
+                    "UPDATE sessions SET last_activity_ms = ?3
+                     WHERE user_id = ?1 AND id = ?2 AND last_activity_ms < ?3",
+                    values![user.as_str(), &session, end.at_ms],
+                )?;
                 Ok(())
             })
             .await
@@ -141,13 +166,11 @@ impl UserStore {
         self.store
             .read(move |transaction| {
                 let sql = format!(
-                    "{SESSION_COLUMNS} WHERE user = ?1 AND last_activity_ms >= ?2
+                    "{SESSION_COLUMNS} WHERE user_id = ?1 AND last_activity_ms >= ?2
                      ORDER BY last_activity_ms DESC, id LIMIT ?3"
                 );
                 let since = active_since_ms.unwrap_or(i64::MIN);
-                let mut statement = transaction.prepare_cached(&sql)?;
-                let rows = statement.query_map(params![user.as_str(), since, limit], session)?;
-                rows.collect()
+                transaction.all(&sql, values![user.as_str(), since, limit], session)
             })
             .await
     }
@@ -156,9 +179,8 @@ impl UserStore {
         let (user, id) = (self.user.clone(), id.clone());
         self.store
             .read(move |transaction| {
-                let sql = format!("{SESSION_COLUMNS} WHERE user = ?1 AND id = ?2");
-                let mut statement = transaction.prepare_cached(&sql)?;
-                statement.query_row(params![user.as_str(), id.as_str()], session).optional()
+                let sql = format!("{SESSION_COLUMNS} WHERE user_id = ?1 AND id = ?2");
+                transaction.first(&sql, values![user.as_str(), id.as_str()], session)
             })
             .await
     }
@@ -178,19 +200,16 @@ impl UserStore {
                     Some(Before::TimeMs(time)) => (i64::MAX, time),
                     None => (i64::MAX, i64::MAX),
                 };
-                let mut statement = transaction.prepare_cached(
+                // One more than asked tells whether there is more.
+                let mut messages = transaction.all(
                     "SELECT m.seq, m.role, m.content, t.agent, t.request_id, m.at_ms, t.status
                      FROM messages m JOIN turns t ON t.seq = m.turn
-                     WHERE m.user = ?1 AND m.session = ?2 AND m.content IS NOT NULL
+                     WHERE m.user_id = ?1 AND m.session = ?2 AND m.content IS NOT NULL
                        AND m.seq < ?3 AND m.at_ms < ?4
                      ORDER BY m.seq DESC LIMIT ?5",
-                )?;
-                // One more than asked tells whether there is more.
-                let rows = statement.query_map(
-                    params![user.as_str(), session.as_str(), seq, time, i64::from(limit) + 1],
+                    values![user.as_str(), session.as_str(), seq, time, i64::from(limit) + 1],
                     message,
                 )?;
-                let mut messages = rows.collect::<rusqlite::Result<Vec<_>>>()?;
                 let has_more = messages.len() > limit as usize;
                 messages.truncate(limit as usize);
                 messages.reverse();
@@ -201,34 +220,31 @@ impl UserStore {
 }
 
 /// Ends the turns whose process is dead.
-pub(crate) fn interrupt_orphans(
-    connection: &mut Connection,
-    is_alive: impl Fn(&str) -> bool,
-) -> rusqlite::Result<()> {
-    let transaction =
-        connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    let owners = {
-        let mut statement = transaction
-            .prepare("SELECT DISTINCT coalesce(owner, '') FROM turns WHERE status = 'running'")?;
-        let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
-        rows.collect::<rusqlite::Result<Vec<_>>>()?
-    };
-    for owner in owners.iter().filter(|owner| !is_alive(owner)) {
+pub(crate) fn interrupt_orphans(transaction: &mut Transaction<'_>) -> Result<(), DatabaseError> {
+    let owners: Vec<String> = transaction.all(
+        "SELECT DISTINCT coalesce(owner, '') FROM turns WHERE status = 'running'",
+        &[],
+        |row| row.get(0),
+    )?;
+    for owner in owners {
+        if owner::lives(transaction, &owner)? {
+            continue;
+        }
         // The true end is not known; the start is the last thing that is.
         transaction.execute(
             "UPDATE turns SET status = 'interrupted', owner = NULL, ended_ms = started_ms
              WHERE status = 'running' AND coalesce(owner, '') = ?1",
-            [owner],
+            values![&owner],
         )?;
     }
-    transaction.commit()
+    Ok(())
 }
 
-pub(crate) fn counts(transaction: &Transaction<'_>) -> rusqlite::Result<Counts> {
-    transaction.query_row(
+pub(crate) fn counts(transaction: &mut Transaction<'_>) -> Result<Counts, DatabaseError> {
+    transaction.one(
         "SELECT (SELECT count(*) FROM sessions),
                 (SELECT count(*) FROM messages WHERE content IS NOT NULL)",
-        [],
+        &[],
         |row| Ok(Counts { sessions: row.get(0)?, messages: row.get(1)? }),
     )
 }
@@ -237,91 +253,72 @@ pub(crate) fn counts(transaction: &Transaction<'_>) -> rusqlite::Result<Counts> 
 
 const SESSION_COLUMNS: &str = "SELECT id, created_ms, last_activity_ms,
         (SELECT count(*) FROM messages m
-         WHERE m.user = sessions.user AND m.session = sessions.id AND m.content IS NOT NULL)
+         WHERE m.user_id = sessions.user_id AND m.session = sessions.id
+           AND m.content IS NOT NULL)
      FROM sessions";
 
 /// A question whose answer failed without a word is left out: the caller was told so and asks again.
 fn history(
-    transaction: &Transaction<'_>,
+    transaction: &mut Transaction<'_>,
     user: &str,
     session: &str,
     messages_max: u32,
-) -> rusqlite::Result<Vec<HistoryMessage>> {
-    let mut statement = transaction.prepare_cached(
+) -> Result<Vec<HistoryMessage>, DatabaseError> {
+    let mut messages = transaction.all(
         "SELECT m.role, m.content FROM messages m
-         WHERE m.user = ?1 AND m.session = ?2 AND m.content IS NOT NULL
+         WHERE m.user_id = ?1 AND m.session = ?2 AND m.content IS NOT NULL
            AND NOT EXISTS (
                SELECT 1 FROM turns t JOIN messages a ON a.turn = t.seq AND a.role = 'assistant'
                WHERE t.seq = m.turn AND t.status = 'failed' AND a.content IS NULL)
          ORDER BY m.seq DESC LIMIT ?3",
+        values![user, session, messages_max],
+        |row| Ok(HistoryMessage { role: row.parsed(0)?, text: row.get(1)? }),
     )?;
-    let rows = statement.query_map(params![user, session, messages_max], |row| {
-        Ok(HistoryMessage { role: role(row, 0)?, text: row.get(1)? })
-    })?;
-    let mut messages = rows.collect::<rusqlite::Result<Vec<_>>>()?;
     messages.reverse();
     Ok(messages)
 }
 
 /// Drops the oldest turns of the session and the longest unused sessions; what runs stays.
 fn forget(
-    transaction: &Transaction<'_>,
+    transaction: &mut Transaction<'_>,
     user: &str,
     session: &str,
     retention: Retention,
-) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "DELETE FROM turns WHERE user = ?1 AND session = ?2 AND status <> 'running'
-             AND seq <= (SELECT turn FROM messages WHERE user = ?1 AND session = ?2
-                         ORDER BY seq DESC LIMIT 1 OFFSET ?3)",
-        )?
-        .execute(params![user, session, retention.messages_per_session])?;
-    transaction
-        .prepare_cached(
-            "DELETE FROM sessions WHERE (user, id) IN (
-                 SELECT user, id FROM sessions
-                 ORDER BY last_activity_ms DESC LIMIT -1 OFFSET ?1)
-             AND NOT EXISTS (
-                 SELECT 1 FROM turns t WHERE t.user = sessions.user
-                 AND t.session = sessions.id AND t.status = 'running')",
-        )?
-        .execute(params![retention.sessions])?;
+) -> Result<(), DatabaseError> {
+    transaction.execute(
+        "DELETE FROM turns WHERE user_id = ?1 AND session = ?2 AND status <> 'running'
+         AND seq <= (SELECT turn FROM messages WHERE user_id = ?1 AND session = ?2
+                     ORDER BY seq DESC LIMIT 1 OFFSET ?3)",
+        values![user, session, retention.messages_per_session],
+    )?;
+    transaction.execute(
+        "DELETE FROM sessions WHERE (user_id, id) NOT IN (
+             SELECT user_id, id FROM sessions ORDER BY last_activity_ms DESC LIMIT ?1)
+         AND NOT EXISTS (
+             SELECT 1 FROM turns t WHERE t.user_id = sessions.user_id
+             AND t.session = sessions.id AND t.status = 'running')",
+        values![retention.sessions],
+    )?;
     Ok(())
 }
 
-fn session(row: &Row<'_>) -> rusqlite::Result<Session> {
+fn session(row: &Row) -> Result<Session, DatabaseError> {
     Ok(Session {
-        id: parsed(row, 0)?,
+        id: row.parsed(0)?,
         created_ms: row.get(1)?,
         last_activity_ms: row.get(2)?,
         message_count: row.get(3)?,
     })
 }
 
-fn message(row: &Row<'_>) -> rusqlite::Result<Message> {
+fn message(row: &Row) -> Result<Message, DatabaseError> {
     Ok(Message {
         seq: row.get(0)?,
-        role: role(row, 1)?,
+        role: row.parsed(1)?,
         text: row.get(2)?,
         agent: row.get(3)?,
-        request_id: parsed(row, 4)?,
+        request_id: row.parsed(4)?,
         at_ms: row.get(5)?,
         status: row.get(6)?,
-    })
-}
-
-fn role(row: &Row<'_>, column: usize) -> rusqlite::Result<Role> {
-    // The schema allows these two only.
-    Ok(if row.get_ref(column)?.as_str()? == "user" { Role::User } else { Role::Assistant })
-}
-
-fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
-where
-    T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
-{
-    let text = row.get_ref(column)?.as_str()?;
-    text.parse().map_err(|error: T::Err| {
-        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
     })
 }

@@ -1,0 +1,1 @@
+-- The column has this name here from the start.

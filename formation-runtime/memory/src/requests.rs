@@ -1,0 +1,429 @@
+//! Requests: what was asked, where it is, and what came of it.
+//!
+//! A turn that runs for its caller is written down together with its question; one that was accepted
+//! for later is written down before its caller is told so, and is found again by the next process.
+
+use muxi_contract::{RequestId, SessionId, UserId};
+
+use crate::owner;
+use crate::sql::{DatabaseError, Row, Transaction, values};
+use crate::store::{Store, StoreError};
+use crate::transcript::{self, UserStore};
+
+/// How the caller waits for the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestMode {
+    Sync,
+    Stream,
+    Async,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestStatus {
+    Pending,
+    Processing,
+    Completed,
+    Failed,
+    Cancelled,
+    AwaitingClarification,
+}
+
+/// A request that is accepted for later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRequest {
+    pub id: RequestId,
+    pub session: SessionId,
+    /// What it came from, such as `chat` or `trigger`.
+    pub kind: String,
+    /// What is to be done, as JSON that its maker reads again.
+    pub work: String,
+    pub at_ms: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    pub seq: RequestSeq,
+    pub id: RequestId,
+    pub user: UserId,
+    pub session: SessionId,
+    pub kind: String,
+    pub mode: RequestMode,
+    pub status: RequestStatus,
+    pub result: Option<String>,
+    pub error: Option<String>,
+    pub created_ms: i64,
+    pub ended_ms: Option<i64>,
+}
+
+/// A request's place in the order of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestSeq(i64);
+
+/// A request without an end whose process is dead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abandoned {
+    pub request: Request,
+    /// There while its work had not begun, so that it can still be done.
+    pub work: Option<String>,
+}
+
+/// A webhook that is to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewDelivery {
+    /// Told with every attempt, so that receivers recognise a second one.
+    pub id: String,
+    pub url: String,
+    pub body: String,
+}
+
+const COLUMNS: &str = "SELECT seq, id, user_id, session, kind, mode, status, result, error, \
+                       created_ms, ended_ms, work FROM requests";
+
+// === impl UserStore ===
+
+impl UserStore {
+    /// Writes down a request that will be worked on later.
+    pub async fn accept_request(&self, new: NewRequest) -> Result<RequestSeq, StoreError> {
+        let (user, owner) = (self.user().clone(), self.store().context().owner.clone());
+        self.store()
+            .write(move |transaction| {
+                transaction.one(
+                    "INSERT INTO requests
+                         (id, user_id, session, kind, mode, status, owner, work, created_ms)
+                     VALUES (?1, ?2, ?3, ?4, 'async', 'pending', ?5, ?6, ?7) RETURNING seq",
+                    values![
+                        new.id.as_str(),
+                        user.as_str(),
+                        new.session.as_str(),
+                        &new.kind,
+                        &owner,
+                        &new.work,
+                        new.at_ms,
+                    ],
+                    |row| row.get(0).map(RequestSeq),
+                )
+            })
+            .await
+    }
+
+    /// The newest requests of the user first.
+    pub async fn requests(&self, limit: u32) -> Result<Vec<Request>, StoreError> {
+        let user = self.user().clone();
+        self.store()
+            .read(move |transaction| {
+                let sql = format!("{COLUMNS} WHERE user_id = ?1 ORDER BY seq DESC LIMIT ?2");
+                transaction.all(&sql, values![user.as_str(), limit], request)
+            })
+            .await
+    }
+
+    /// The newest request of the user that has this id.
+    pub async fn request(&self, id: &RequestId) -> Result<Option<Request>, StoreError> {
+        let (user, id) = (self.user().clone(), id.clone());
+        self.store()
+            .read(move |transaction| {
+                let sql =
+                    format!("{COLUMNS} WHERE id = ?1 AND user_id = ?2 ORDER BY seq DESC LIMIT 1");
+                transaction.first(&sql, values![id.as_str(), user.as_str()], request)
+            })
+            .await
+    }
+
+    /// Ends a request whose work never began.
+    pub async fn end_pending_request(
+        &self,
+        seq: RequestSeq,
+        end: RequestStatus,
+        error: Option<String>,
+        delivery: Option<NewDelivery>,
+        at_ms: i64,
+    ) -> Result<bool, StoreError> {
+        let user = self.user().clone();
+        self.store()
+            .write(move |transaction| {
+                let id: Option<String> = transaction.first(
+                    "UPDATE requests SET status = ?3, error = ?4, ended_ms = ?5, owner = NULL,
+                         work = NULL
+                     WHERE seq = ?1 AND user_id = ?2 AND ended_ms IS NULL RETURNING id",
+                    values![seq.0, user.as_str(), end.as_str(), error.as_ref(), at_ms],
+                    |row| row.get(0),
+                )?;
+                if let (Some(id), Some(delivery)) = (&id, &delivery) {
+                    deliver(transaction, id, user.as_str(), delivery, at_ms)?;
+                }
+                Ok(id.is_some())
+            })
+            .await
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    /// The newest requests of all users, for the operator.
+    pub async fn all_requests(&self, limit: u32) -> Result<Vec<Request>, StoreError> {
+        self.read(move |transaction| {
+            let sql = format!("{COLUMNS} ORDER BY seq DESC LIMIT ?1");
+            transaction.all(&sql, values![limit], request)
+        })
+        .await
+    }
+
+    /// The newest request of anybody that has this id, for the operator and for refusals.
+    pub async fn request_of_anyone(&self, id: &RequestId) -> Result<Option<Request>, StoreError> {
+        let id = id.clone();
+        self.read(move |transaction| {
+            let sql = format!("{COLUMNS} WHERE id = ?1 ORDER BY seq DESC LIMIT 1");
+            transaction.first(&sql, values![id.as_str()], request)
+        })
+        .await
+    }
+
+    /// Asks whoever works on it to stop; false when it has ended already.
+    pub async fn ask_to_cancel(&self, seq: RequestSeq, at_ms: i64) -> Result<bool, StoreError> {
+        self.write(move |transaction| {
+            let asked = transaction.execute(
+                "UPDATE requests SET cancel_ms = ?2 WHERE seq = ?1 AND ended_ms IS NULL",
+                values![seq.0, at_ms],
+            )?;
+            Ok(asked > 0)
+        })
+        .await
+    }
+
+    /// Open requests of this process that somebody asked to stop.
+    pub async fn asked_to_cancel(&self) -> Result<Vec<RequestSeq>, StoreError> {
+        let owner = self.context().owner.clone();
+        self.read(move |transaction| {
+            transaction.all(
+                "SELECT seq FROM requests
+                 WHERE owner = ?1 AND ended_ms IS NULL AND cancel_ms IS NOT NULL",
+                values![&owner],
+                |row| row.get(0).map(RequestSeq),
+            )
+        })
+        .await
+    }
+
+    /// Marks what dead processes left: their turns end as interrupted, and their open requests are
+    /// taken over. Each of these is given to one taker only.
+    pub async fn take_abandoned(&self) -> Result<Vec<Abandoned>, StoreError> {
+        let own = self.context().owner.clone();
+        self.write(move |transaction| {
+            transcript::interrupt_orphans(transaction)?;
+            let owners: Vec<String> = transaction.all(
+                "SELECT DISTINCT coalesce(owner, '') FROM requests
+                 WHERE ended_ms IS NULL AND coalesce(owner, '') <> ?1",
+                values![&own],
+                |row| row.get(0),
+            )?;
+            let mut found = Vec::new();
+            for owner in owners {
+                if owner::lives(transaction, &owner)? {
+                    continue;
+                }
+                let sql = format!("{COLUMNS} WHERE ended_ms IS NULL AND coalesce(owner, '') = ?1");
+                let read =
+                    |row: &Row| Ok(Abandoned { request: request(row)?, work: row.get(11)? });
+                found.extend(transaction.all(&sql, values![&owner], read)?);
+                transaction.execute(
+                    "UPDATE requests SET owner = ?2
+                     WHERE ended_ms IS NULL AND coalesce(owner, '') = ?1",
+                    values![&owner, &own],
+                )?;
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Ends a request whose turn was cut off with its process.
+    pub async fn fail_request(
+        &self,
+        seq: RequestSeq,
+        error: String,
+        delivery: Option<NewDelivery>,
+        at_ms: i64,
+    ) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            let ended: Option<(String, String)> = transaction.first(
+                "UPDATE requests SET status = 'failed', error = ?2, ended_ms = ?3, owner = NULL,
+                     work = NULL
+                 WHERE seq = ?1 AND ended_ms IS NULL RETURNING id, user_id",
+                values![seq.0, &error, at_ms],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?;
+            if let (Some((id, user)), Some(delivery)) = (&ended, &delivery) {
+                deliver(transaction, id, user, delivery, at_ms)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Forgets requests that ended before the given time, and what is left of their webhooks.
+    pub async fn forget_requests(&self, before_ms: i64) -> Result<u64, StoreError> {
+        self.write(move |transaction| {
+            transaction.execute(
+                "DELETE FROM deliveries WHERE state <> 'due' AND ended_ms < ?1",
+                values![before_ms],
+            )?;
+            transaction.execute(
+                "DELETE FROM answers WHERE created_ms < ?1 AND status IS NOT NULL",
+                values![before_ms],
+            )?;
+            transaction.execute(
+                "DELETE FROM requests WHERE ended_ms IS NOT NULL AND ended_ms < ?1",
+                values![before_ms],
+            )
+        })
+        .await
+    }
+}
+
+/// The row of a turn that begins: made now, or made when the request was accepted.
+pub(crate) fn begin(
+    transaction: &mut Transaction<'_>,
+    begun: &Begun<'_>,
+) -> Result<RequestSeq, DatabaseError> {
+    let Begun { accepted, id, user, session, mode, owner, turn, at_ms } = *begun;
+    if let Some(RequestSeq(seq)) = accepted {
+        transaction.execute(
+            "UPDATE requests SET status = 'processing', turn = ?2, started_ms = ?3, owner = ?4,
+                 work = NULL
+             WHERE seq = ?1",
+            values![seq, turn, at_ms, owner],
+        )?;
+        return Ok(RequestSeq(seq));
+    }
+    transaction.one(
+        "INSERT INTO requests
+             (id, user_id, session, kind, mode, status, owner, turn, created_ms, started_ms)
+         VALUES (?1, ?2, ?3, 'chat', ?4, 'processing', ?5, ?6, ?7, ?7) RETURNING seq",
+        values![id.as_str(), user, session, mode.as_str(), owner, turn, at_ms],
+        |row| row.get(0).map(RequestSeq),
+    )
+}
+
+/// What [`begin`] writes down.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begun<'a> {
+    pub(crate) accepted: Option<RequestSeq>,
+    pub(crate) id: &'a RequestId,
+    pub(crate) user: &'a str,
+    pub(crate) session: &'a str,
+    pub(crate) mode: RequestMode,
+    pub(crate) owner: &'a str,
+    pub(crate) turn: i64,
+    pub(crate) at_ms: i64,
+}
+
+/// The request's end, in the transaction that ends its turn.
+pub(crate) fn end(
+    transaction: &mut Transaction<'_>,
+    turn: i64,
+    status: RequestStatus,
+    (result, error): (Option<&str>, Option<&str>),
+    delivery: Option<&NewDelivery>,
+    at_ms: i64,
+) -> Result<(), DatabaseError> {
+    let ended: Option<(String, String)> = transaction.first(
+        "UPDATE requests
+         SET status = ?2, result = ?3, error = ?4, ended_ms = ?5, owner = NULL
+         WHERE turn = ?1 AND ended_ms IS NULL RETURNING id, user_id",
+        values![turn, status.as_str(), result, error, at_ms],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    if let (Some((id, user)), Some(delivery)) = (&ended, delivery) {
+        deliver(transaction, id, user, delivery, at_ms)?;
+    }
+    Ok(())
+}
+
+// === impl RequestMode ===
+
+impl RequestMode {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Stream => "stream",
+            Self::Async => "async",
+        }
+    }
+}
+
+impl std::str::FromStr for RequestMode {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Sync, Self::Stream, Self::Async].into_iter().find(|it| it.as_str() == text).ok_or(())
+    }
+}
+
+// === impl RequestStatus ===
+
+impl RequestStatus {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Processing => "processing",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::AwaitingClarification => "awaiting_clarification",
+        }
+    }
+
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Pending | Self::Processing)
+    }
+}
+
+impl std::str::FromStr for RequestStatus {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let all = [
+            Self::Pending,
+            Self::Processing,
+            Self::Completed,
+            Self::Failed,
+            Self::Cancelled,
+            Self::AwaitingClarification,
+        ];
+        all.into_iter().find(|it| it.as_str() == text).ok_or(())
+    }
+}
+
+// === private helpers ===
+
+fn request(row: &Row) -> Result<Request, DatabaseError> {
+    Ok(Request {
+        seq: RequestSeq(row.get(0)?),
+        id: row.parsed(1)?,
+        user: row.parsed(2)?,
+        session: row.parsed(3)?,
+        kind: row.get(4)?,
+        mode: row.parsed(5)?,
+        status: row.parsed(6)?,
+        result: row.get(7)?,
+        error: row.get(8)?,
+        created_ms: row.get(9)?,
+        ended_ms: row.get(10)?,
+    })
+}
+
+fn deliver(
+    transaction: &mut Transaction<'_>,
+    request: &str,
+    user: &str,
+    delivery: &NewDelivery,
+    at_ms: i64,
+) -> Result<(), DatabaseError> {
+    transaction.execute(
+        "INSERT INTO deliveries (id, request_id, user_id, url, body, state, next_ms, created_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, 'due', ?6, ?6)",
+        values![&delivery.id, request, user, &delivery.url, &delivery.body, at_ms],
+    )?;
+    Ok(())
+}
