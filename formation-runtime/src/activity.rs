@@ -17,7 +17,7 @@ pub struct OpenRequests(Arc<AtomicU64>);
 
 /// One open request.
 #[derive(Debug)]
-struct Open(Arc<AtomicU64>);
+pub struct Open(Arc<AtomicU64>);
 
 /// An answer's body that counts until it has ended or its reader has left.
 #[derive(Debug)]
@@ -39,7 +39,8 @@ impl OpenRequests {
         self.0.load(Ordering::Acquire)
     }
 
-    fn enter(&self) -> Open {
+    /// One more, until the answer is dropped.
+    pub fn enter(&self) -> Open {
         self.0.fetch_add(1, Ordering::AcqRel);
         Open(Arc::clone(&self.0))
     }

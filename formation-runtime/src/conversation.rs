@@ -1,12 +1,17 @@
 //! A conversation: turns that are written down before anyone is told of them.
 //!
 //! [`turn`] decides, [`runner`] acts, [`prompt`] says what the model reads, [`queue`] keeps the
-//! turns of one session in a row.
+//! turns of one session in a row, [`active`] has the requests that are open, and [`report`] says how
+//! others are told of their ends.
 
+pub mod active;
 pub mod prompt;
 pub mod queue;
+pub mod recovery;
+pub mod report;
 pub mod runner;
 pub mod turn;
 
-pub use runner::{Conversations, Question, StartError, TurnContext};
+pub use active::{ActiveRequest, ActiveRequests};
+pub use runner::{AcceptError, Conversations, Question, StartError, TurnContext};
 pub use turn::{Answer, Failure, Update};

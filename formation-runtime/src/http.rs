@@ -13,6 +13,7 @@ mod instance;
 mod page;
 mod path;
 mod query;
+mod requests;
 mod sessions;
 mod status;
 mod stream;
@@ -60,6 +61,8 @@ fn routes(app: &App) -> Router {
         .route("/v1/sessions", get(sessions::list))
         .route("/v1/sessions/{id}", get(sessions::get))
         .route("/v1/sessions/{id}/messages", get(sessions::messages))
+        .route("/v1/requests", get(requests::list))
+        .route("/v1/requests/{id}", get(requests::get).delete(requests::cancel))
         .route("/v1/status", get(status::status))
         .route("/v1/agents", get(agents::list))
         .route("/v1/agents/{id}", get(agents::get))

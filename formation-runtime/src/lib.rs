@@ -19,3 +19,4 @@ pub mod models;
 pub mod process;
 pub mod report;
 pub mod serve;
+pub mod webhooks;

@@ -35,6 +35,8 @@ pub struct Limits {
     pub history_bytes_local: usize,
     /// Sessions that a memory without a disk keeps.
     pub sessions_in_process: u32,
+    /// How long a request is remembered after its end.
+    pub requests_kept: Duration,
     /// After closing: for turns to write their ends down.
     pub settle: Duration,
 }
@@ -70,6 +72,7 @@ impl Default for Limits {
             history_bytes: 400_000,
             history_bytes_local: 3_000,
             sessions_in_process: 10_000,
+            requests_kept: Duration::from_hours(24),
             settle: Duration::from_secs(3),
         }
     }

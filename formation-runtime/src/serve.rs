@@ -18,7 +18,7 @@ use secrecy::ExposeSecret as _;
 use crate::activity::OpenRequests;
 use crate::app::{App, Parts};
 use crate::cli::Serve;
-use crate::conversation::{Conversations, TurnContext};
+use crate::conversation::{Conversations, TurnContext, recovery};
 use crate::http;
 use crate::instance::{SharedPort, send_at_once};
 use crate::keys::{KEYS_FILE, KeyClass, Keys};
@@ -26,6 +26,7 @@ use crate::limits::Limits;
 use crate::load::Formation;
 use crate::models::{self, BoundSocket, PrivateSocket};
 use crate::report;
+use crate::webhooks;
 
 /// Where a formation that was loaded is to be served.
 #[derive(Debug)]
@@ -60,14 +61,15 @@ pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
         limits: Limits::default(),
     };
     let own_address = own_address(&formation, &arguments);
-    let app = app(formation, &data_dir, &running)?;
+    let requests = OpenRequests::default();
+    let app = app(formation, &data_dir, &running, &requests)?;
+    running.look_after_requests(&app);
 
     // Kept until the end: dropping it removes the socket.
     let _socket = model_host
         .map(|(socket, models_dir)| running.host_models(socket, models_dir))
         .transpose()?;
     let is_managed = inherited.is_some();
-    let requests = OpenRequests::default();
     let public = http::public(Arc::clone(&app), &requests, arguments.cors_origins.clone());
     let address = match inherited {
         Some(sockets) => {
@@ -143,6 +145,15 @@ impl Running {
         Ok(address)
     }
 
+    /// Requests that nobody waits for, of this process and of those before it, and their webhooks.
+    fn look_after_requests(&self, app: &App) {
+        let stop = self.shutdown.closing.clone();
+        let recovery = recovery::run(Arc::clone(app), stop.clone());
+        self.helpers.spawn(TaskKind::Critical, "abandoned requests", recovery);
+        let webhooks = webhooks::run(Arc::clone(app), stop);
+        self.helpers.spawn(TaskKind::Critical, "webhooks", webhooks);
+    }
+
     fn host_models(
         &self,
         socket: PrivateSocket,
@@ -161,7 +172,12 @@ impl Running {
 
 const DEFAULT_HOST: &str = "127.0.0.1";
 
-fn app(formation: Formation, data_dir: &Path, running: &Running) -> anyhow::Result<App> {
+fn app(
+    formation: Formation,
+    data_dir: &Path,
+    running: &Running,
+    open_requests: &OpenRequests,
+) -> anyhow::Result<App> {
     let Formation { loaded, agents, document } = formation;
     let Running { tasks, shutdown, limits, .. } = running;
     std::fs::create_dir_all(data_dir)
@@ -174,6 +190,7 @@ fn app(formation: Formation, data_dir: &Path, running: &Running) -> anyhow::Resu
     let keys = Keys::settle(&manifest.server.api_keys, data_dir)?;
     let clock = Clock::system();
     let conversations = Conversations::new(TurnContext {
+        formation: manifest.id.clone(),
         store: store.clone(),
         soul: loaded.soul.into(),
         history_messages: manifest.memory.buffer.size,
@@ -181,6 +198,7 @@ fn app(formation: Formation, data_dir: &Path, running: &Running) -> anyhow::Resu
         limits: *limits,
         tasks: tasks.clone(),
         shutdown: shutdown.clone(),
+        open_requests: open_requests.clone(),
     });
     let (started, limits) = (clock.now(), *limits);
     Ok(Arc::new(Parts {

@@ -289,8 +289,7 @@ pub(crate) fn begin(
     let Begun { accepted, id, user, session, mode, owner, turn, at_ms } = *begun;
     if let Some(RequestSeq(seq)) = accepted {
         transaction.execute(
-            "UPDATE requests SET status = 'processing', turn = ?2, started_ms = ?3, owner = ?4,
-                 work = NULL
+            "UPDATE requests SET status = 'processing', turn = ?2, started_ms = ?3, owner = ?4
              WHERE seq = ?1",
             values![seq, turn, at_ms, owner],
         )?;

@@ -5,17 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{StreamExt as _, stream};
-use muxi_contract::{RequestId, SessionId, UserId};
+use muxi_contract::{FormationId, RequestId, SessionId, UserId};
 use muxi_llm::{Chunk, ChunkStream, CompletionRequest, LlmError};
-use muxi_memory::{NewTurn, Store, StoreError, TurnEnd, TurnId, UserStore};
+use muxi_memory::{
+    NewRequest, NewTurn, RequestMode, RequestSeq, RequestStatus, Store, StoreError, TurnEnd,
+    TurnId, UserStore,
+};
 use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::OwnedPermit;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::active::{ActiveRequest, ActiveRequests, Entry};
 use super::prompt;
 use super::queue::{Place, QueueFull, SessionQueues};
+use super::report::{self, Reported};
 use super::turn::{Effect, End, Event, Failure, Turn, Update};
+use crate::activity::OpenRequests;
 use crate::agents::Agent;
 use crate::limits::Limits;
 
@@ -24,6 +31,7 @@ use crate::limits::Limits;
 pub struct Conversations {
     context: TurnContext,
     queues: SessionQueues,
+    requests: ActiveRequests,
     turns: Arc<Semaphore>,
     started: AtomicU64,
     turns_max: usize,
@@ -32,6 +40,7 @@ pub struct Conversations {
 /// What every turn needs.
 #[derive(Debug, Clone)]
 pub struct TurnContext {
+    pub formation: FormationId,
     pub store: Store,
     pub soul: Arc<str>,
     /// Earlier messages of the session that a prompt may hold.
@@ -40,6 +49,8 @@ pub struct TurnContext {
     pub limits: Limits,
     pub tasks: TaskGroup,
     pub shutdown: Shutdown,
+    /// Work without a caller counts as an open request, so that nobody ends the process under it.
+    pub open_requests: OpenRequests,
 }
 
 /// A message that is to be answered.
@@ -50,6 +61,28 @@ pub struct Question {
     pub request_id: RequestId,
     pub agent: Arc<Agent>,
     pub text: String,
+    pub mode: RequestMode,
+    /// The address that is told of the end.
+    pub webhook_url: Option<String>,
+    /// Where it was written down, if it was accepted for later.
+    pub accepted: Option<RequestSeq>,
+    pub created_ms: i64,
+}
+
+/// What a request that was accepted for later needs to be worked on by any process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Work {
+    pub(super) agent: String,
+    pub(super) text: String,
+    pub(super) webhook_url: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AcceptError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +95,13 @@ pub enum StartError {
     Stopping,
 }
 
+/// A turn's right to run.
+struct Ticket {
+    place: Place,
+    entry: Entry,
+    permit: OwnedSemaphorePermit,
+}
+
 /// One turn from its place in the queue to its end on the disk.
 struct Running {
     context: TurnContext,
@@ -69,6 +109,7 @@ struct Running {
     question: Question,
     updates: mpsc::Sender<Update>,
     place: Place,
+    entry: Entry,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -80,6 +121,7 @@ impl Conversations {
         Self {
             context,
             queues: SessionQueues::new(limits.turns_per_session),
+            requests: ActiveRequests::default(),
             turns: Arc::new(Semaphore::new(limits.turns)),
             started: AtomicU64::new(0),
             turns_max: limits.turns,
@@ -88,28 +130,75 @@ impl Conversations {
 
     /// Begins a turn. Dropping the receiver means that the caller left, which ends the model call.
     pub fn start(&self, question: Question) -> Result<mpsc::Receiver<Update>, StartError> {
+        let ticket = self.admit(&question)?;
+        Ok(begin(&self.context, ticket, question))
+    }
+
+    /// Writes the question down and answers it later, whether or not anybody waits. When this
+    /// returns, a process that dies does not lose it any more.
+    pub async fn accept(&self, mut question: Question) -> Result<(), AcceptError> {
+        let ticket = self.admit(&question)?;
+        let (reply, written) = oneshot::channel();
+        let context = self.context.clone();
+        let open = context.open_requests.enter();
+        // A task of its own: once it is written down it is worked on, also if the caller has left.
+        self.context.tasks.spawn(TaskKind::Connection, "accepted request", async move {
+            let store = context.store.for_user(&question.user);
+            let accepted = store.accept_request(written_down(&question)).await;
+            match accepted {
+                Ok(seq) => {
+                    question.accepted = Some(seq);
+                    ticket.entry.is_stored_as(seq);
+                    let updates = begin(&context, ticket, question);
+                    // A caller that left knows nothing of it, and may ask for its requests.
+                    let _left = reply.send(Ok(()));
+                    exhaust(updates).await;
+                }
+                Err(error) => {
+                    let _left = reply.send(Err(error));
+                }
+            }
+            drop(open);
+        });
+        Ok(written.await.unwrap_or(Err(StoreError::Gone))?)
+    }
+
+    /// Works on a request that an earlier process accepted.
+    pub fn resume(&self, question: Question) -> Result<(), StartError> {
+        let ticket = self.admit(&question)?;
+        if let Some(seq) = question.accepted {
+            ticket.entry.is_stored_as(seq);
+        }
+        let open = self.context.open_requests.enter();
+        let updates = begin(&self.context, ticket, question);
+        self.context.tasks.spawn(TaskKind::Connection, "resumed request", async move {
+            exhaust(updates).await;
+            drop(open);
+        });
+        Ok(())
+    }
+
+    /// The requests that are open in this process.
+    pub fn requests(&self) -> &ActiveRequests {
+        &self.requests
+    }
+
+    pub(super) fn context(&self) -> &TurnContext {
+        &self.context
+    }
+
+    fn admit(&self, question: &Question) -> Result<Ticket, StartError> {
         if self.context.shutdown.closing.is_cancelled() {
             return Err(StartError::Stopping);
         }
         let permit = Arc::clone(&self.turns).try_acquire_owned();
         let permit = permit.map_err(|_| StartError::Full(self.turns_max))?;
-        let place = self.queues.join(question.user.clone(), question.session.clone())?;
+        let Question { user, session, request_id, mode, created_ms, .. } = question;
+        let place = self.queues.join(user.clone(), session.clone())?;
         self.started.fetch_add(1, Ordering::Relaxed);
-        // The last update has a place of its own, so that a reader that is stuck cannot keep a turn
-        // that is over from leaving its session.
-        let (updates, receiver) = mpsc::channel(self.context.limits.updates_queued + 1);
-        let last = updates.clone().try_reserve_owned().expect("a new channel has room");
-        let turn = Running {
-            context: self.context.clone(),
-            store: self.context.store.for_user(&question.user),
-            question,
-            updates,
-            place,
-            _permit: permit,
-        };
-        // A task of its own: it must write its end down even when the connection is gone.
-        self.context.tasks.spawn(TaskKind::Connection, "turn", turn.run(last));
-        Ok(receiver)
+        let names = (user.clone(), request_id.clone(), session.clone());
+        let entry = self.requests.enter(ActiveRequest::new(names, *mode, *created_ms));
+        Ok(Ticket { place, entry, permit })
     }
 
     /// Turns since the start.
@@ -127,37 +216,75 @@ impl Conversations {
 
 impl Running {
     async fn run(self, last: OwnedPermit<Update>) {
+        let last = Last { place: last, entry: &self.entry };
         let closing = &self.context.shutdown.closing;
         let speaking = tokio::select! {
             biased;
-            // Nothing is written yet, so these ends need no trace. All arms are cancel-safe.
+            // Nothing is written yet, or only that it waits, so these ends need no trace. All arms
+            // are cancel-safe.
             () = closing.cancelled() => {
-                last.send(Update::Failed(Failure::Stopping));
+                last.tell(Update::Failed(Failure::Stopping));
                 return;
             }
             () = self.updates.closed() => return,
+            () = self.entry.cancelled() => {
+                self.cancel_waiting(last).await;
+                return;
+            }
             speaking = self.place.wait() => speaking,
         };
         match self.begin().await {
             Ok((id, request)) => self.answer(id, request, last).await,
             Err(error) => {
                 tracing::error!(error = %chain(&error), "a question could not be written down");
-                last.send(Update::Failed(memory_failed(&error)));
+                last.tell(Update::Failed(memory_failed(&error)));
             }
         }
         drop(speaking);
     }
 
+    /// Only a request that was accepted for later has left a trace by now.
+    async fn cancel_waiting(&self, last: Last<'_>) {
+        let Some(seq) = self.question.accepted else {
+            last.tell(Update::Cancelled(String::new()));
+            return;
+        };
+        let (outcome, now_ms) = (muxi_memory::Outcome::Cancelled, self.context.clock.now_ms());
+        let delivery = self.reported().map(|it| report::of_end(it, &outcome, "", now_ms));
+        let status = RequestStatus::Cancelled;
+        match self.store.end_pending_request(seq, status, None, delivery, now_ms).await {
+            Ok(_) => last.tell(Update::Cancelled(String::new())),
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "a cancelled request could not be written down");
+                last.tell(Update::Failed(memory_failed(&error)));
+            }
+        }
+    }
+
+    fn reported(&self) -> Option<Reported<'_>> {
+        let Question { user, request_id, webhook_url, created_ms, .. } = &self.question;
+        webhook_url.as_deref().map(|url| Reported {
+            formation: &self.context.formation,
+            user,
+            request: request_id,
+            url,
+            began_ms: *created_ms,
+        })
+    }
+
     async fn begin(&self) -> Result<(TurnId, CompletionRequest), StoreError> {
-        let Question { session, request_id, agent, text, .. } = &self.question;
+        let Question { session, request_id, agent, text, mode, accepted, .. } = &self.question;
         let turn = NewTurn {
             session: session.clone(),
             request_id: request_id.clone(),
             agent: agent.config.id.clone(),
             text: text.clone(),
+            mode: *mode,
+            accepted: *accepted,
             at_ms: self.context.clock.now_ms(),
         };
         let begun = self.store.begin_turn(turn, self.context.history_messages).await?;
+        self.entry.is_stored_as(begun.request);
         let limits = &self.context.limits;
         let history_bytes =
             if agent.is_local { limits.history_bytes_local } else { limits.history_bytes };
@@ -178,7 +305,7 @@ impl Running {
         Ok((begun.id, request))
     }
 
-    async fn answer(&self, id: TurnId, request: CompletionRequest, last: OwnedPermit<Update>) {
+    async fn answer(&self, id: TurnId, request: CompletionRequest, last: Last<'_>) {
         let limits = &self.context.limits;
         let time_max = limits.turn.max(self.question.agent.silence_max);
         let mut turn = Turn::new(limits.answer_bytes);
@@ -195,12 +322,12 @@ impl Running {
                     Effect::Save(end) => {
                         if let Err(error) = self.save(id, end).await {
                             tracing::error!(error = %chain(&error), "an answer could not be written down");
-                            last.send(Update::Failed(memory_failed(&error)));
+                            last.tell(Update::Failed(memory_failed(&error)));
                             return;
                         }
                     }
                     Effect::Tell(update) if turn.is_over() => {
-                        last.send(update);
+                        last.tell(update);
                         return;
                     }
                     Effect::Tell(update) => {
@@ -222,6 +349,7 @@ impl Running {
             () = self.context.shutdown.closing.cancelled() => Event::Stopping,
             // The caller next: tokens that nobody reads cost money.
             () = self.updates.closed() => Event::CallerLeft,
+            () = self.entry.cancelled() => Event::Cancelled,
             // Before the model, which may send a little for ever.
             () = deadline => out_of_time(),
             chunk = chunks.next() => event(chunk),
@@ -247,22 +375,27 @@ impl Running {
 
     async fn save(&self, id: TurnId, end: End) -> Result<(), StoreError> {
         let End { outcome, text, usage } = end;
+        let now_ms = self.context.clock.now_ms();
+        let delivery = self.reported().map(|it| report::of_end(it, &outcome, &text, now_ms));
         let end = TurnEnd {
             outcome,
             text,
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens,
-            at_ms: self.context.clock.now_ms(),
+            delivery,
+            at_ms: now_ms,
         };
         self.store.end_turn(id, end).await
     }
 
     /// Waits while the reader is slow; what came in between is the next event.
     async fn tell(&self, update: Update, deadline: Pin<&mut Sleep>) -> Option<Event> {
+        self.entry.tell(&update);
         tokio::select! {
             biased;
             // The ends first, as in the wait for the model. Both arms are cancel-safe.
             () = self.context.shutdown.closing.cancelled() => Some(Event::Stopping),
+            () = self.entry.cancelled() => Some(Event::Cancelled),
             () = deadline => Some(out_of_time()),
             // Cancel-safe enough: a piece that is lost here belongs to a turn that ends now.
             sent = self.updates.send(update) => sent.is_err().then_some(Event::CallerLeft),
@@ -270,7 +403,62 @@ impl Running {
     }
 }
 
+/// The place of a turn's last word.
+struct Last<'a> {
+    place: OwnedPermit<Update>,
+    entry: &'a Entry,
+}
+
+// === impl Last ===
+
+impl Last<'_> {
+    fn tell(self, update: Update) {
+        self.entry.tell(&update);
+        self.place.send(update);
+    }
+}
+
 // === private helpers ===
+
+fn begin(context: &TurnContext, ticket: Ticket, question: Question) -> mpsc::Receiver<Update> {
+    let Ticket { place, entry, permit } = ticket;
+    // The last update has a place of its own, so that a reader that is stuck cannot keep a turn
+    // that is over from leaving its session.
+    let (updates, receiver) = mpsc::channel(context.limits.updates_queued + 1);
+    let last = updates.clone().try_reserve_owned().expect("a new channel has room");
+    let turn = Running {
+        context: context.clone(),
+        store: context.store.for_user(&question.user),
+        question,
+        updates,
+        place,
+        entry,
+        _permit: permit,
+    };
+    // A task of its own: it must write its end down even when the connection is gone.
+    context.tasks.spawn(TaskKind::Connection, "turn", turn.run(last));
+    receiver
+}
+
+/// Takes what nobody waits for.
+async fn exhaust(mut updates: mpsc::Receiver<Update>) {
+    while updates.recv().await.is_some() {}
+}
+
+fn written_down(question: &Question) -> NewRequest {
+    let work = Work {
+        agent: question.agent.config.id.clone(),
+        text: question.text.clone(),
+        webhook_url: question.webhook_url.clone(),
+    };
+    NewRequest {
+        id: question.request_id.clone(),
+        session: question.session.clone(),
+        kind: "chat".to_owned(),
+        work: serde_json::to_string(&work).expect("our own types always serialise"),
+        at_ms: question.created_ms,
+    }
+}
 
 fn event(chunk: Option<Result<Chunk, LlmError>>) -> Event {
     match chunk {

@@ -13,6 +13,8 @@ pub enum Update {
     Text(String),
     Completed(Answer),
     Failed(Failure),
+    /// Somebody asked for its end; the text is what there was.
+    Cancelled(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,7 @@ pub enum Event {
     Finished { reason: FinishReason, usage: Option<Usage> },
     ModelFailed { message: String, retryable: bool },
     CallerLeft,
+    Cancelled,
     Stopping,
 }
 
@@ -62,6 +65,18 @@ pub struct Turn {
     text: String,
     over: bool,
     text_bytes_max: usize,
+}
+
+// === impl Update ===
+
+impl Update {
+    /// Whether nothing follows it.
+    pub const fn is_last(&self) -> bool {
+        match self {
+            Self::Asked | Self::Text(_) => false,
+            Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_) => true,
+        }
+    }
 }
 
 // === impl Turn ===
@@ -104,6 +119,10 @@ impl Turn {
                 self.end(outcome, Usage::default(), Some(Update::Failed(failure)))
             }
             Event::CallerLeft => self.end(Outcome::Cancelled, Usage::default(), None),
+            Event::Cancelled => {
+                let told = Update::Cancelled(self.text.clone());
+                self.end(Outcome::Cancelled, Usage::default(), Some(told))
+            }
             Event::Stopping => self.end(
                 Outcome::Interrupted,
                 Usage::default(),
@@ -168,6 +187,7 @@ mod tests {
             (failed, true),
             (Event::Stopping, true),
             (Event::CallerLeft, false),
+            (Event::Cancelled, true),
         ];
         let outcomes: Vec<_> = ends
             .into_iter()
@@ -188,6 +208,7 @@ mod tests {
                 Outcome::Completed,
                 Outcome::Failed { error },
                 Outcome::Interrupted,
+                Outcome::Cancelled,
                 Outcome::Cancelled
             ]
         );

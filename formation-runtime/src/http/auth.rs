@@ -19,6 +19,14 @@ pub(crate) struct Client;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Admin;
 
+/// A caller with either key: the operator, or a client on behalf of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// On behalf of a user, if one is named.
+    Admin(Option<UserId>),
+    Client(UserId),
+}
+
 /// The user that the header names, if it is there.
 #[derive(Debug, Clone)]
 pub(crate) struct HeaderUser(pub(crate) Option<UserId>);
@@ -43,6 +51,25 @@ impl FromRequestParts<App> for Admin {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         check(parts, app, KeyClass::Admin, "X-Muxi-Admin-Key").map(|()| Self)
+    }
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    /// The admin key is tried first, as it always was.
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let has = |header: &str| parts.headers.get(header).is_some_and(|it| !it.is_empty());
+        if has("X-Muxi-Admin-Key") {
+            Admin::from_request_parts(parts, app).await?;
+            let named = RequiredUser::from_request_parts(parts, app).await;
+            return Ok(Self::Admin(named.ok().map(|it| it.0)));
+        }
+        if !has("X-Muxi-Client-Key") {
+            return Err(Problem::no_key());
+        }
+        Client::from_request_parts(parts, app).await?;
+        RequiredUser::from_request_parts(parts, app).await.map(|it| Self::Client(it.0))
     }
 }
 

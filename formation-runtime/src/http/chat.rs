@@ -5,13 +5,14 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use muxi_contract::chat::{
-    AssistantMessage, ChatData, ChatRequest, ContentPart, StreamFormat, Usage,
+    AssistantMessage, ChatData, ChatMode, ChatRequest, ContentPart, StreamFormat, Usage,
 };
 use muxi_contract::{RequestId, SessionId, UserId};
+use muxi_memory::RequestMode;
 use muxi_service::sse;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -43,6 +44,8 @@ pub(crate) struct Exchange {
 enum Delivery {
     Json,
     Stream(StreamFormat),
+    /// At once, before there is an answer.
+    Later,
 }
 
 pub(crate) async fn chat(
@@ -87,16 +90,32 @@ async fn answer(
         began: app.clock.now(),
         app,
     };
-    let updates = exchange.app.conversations.start(Question {
+    let question = Question {
         user: exchange.user.clone(),
         session: exchange.session.clone(),
         request_id: exchange.request.clone(),
         agent: Arc::clone(&exchange.agent),
         text: request.message,
-    })?;
+        mode: delivery.mode(),
+        webhook_url: request.webhook_url,
+        accepted: None,
+        created_ms: exchange.began.as_millisecond(),
+    };
+    let conversations = &exchange.app.conversations;
     match delivery {
-        Delivery::Json => whole(&exchange, updates).await.map(IntoResponse::into_response),
-        Delivery::Stream(format) => stream::respond(exchange, format, updates).await,
+        Delivery::Json => {
+            let updates = conversations.start(question)?;
+            whole(&exchange, updates).await.map(IntoResponse::into_response)
+        }
+        Delivery::Stream(format) => {
+            let updates = conversations.start(question)?;
+            stream::respond(exchange, format, updates).await
+        }
+        Delivery::Later => {
+            let webhook_url = question.webhook_url.clone();
+            conversations.accept(question).await?;
+            Ok(exchange.processing(webhook_url.as_deref()))
+        }
     }
 }
 
@@ -109,6 +128,7 @@ async fn whole(
             Some(Update::Asked | Update::Text(_)) => {}
             Some(Update::Completed(answer)) => return Ok(exchange.envelope(answer)),
             Some(Update::Failed(failure)) => return Err(failure.into()),
+            Some(Update::Cancelled(text)) => return Err(Problem::cancelled(&text)),
             None => return Err(Failure::Stopping.into()),
         }
     }
@@ -129,10 +149,21 @@ impl Delivery {
     /// `stream: true` read events, the API reference's Accept example reads tokens.
     fn choose(request: &ChatRequest, asks_for_stream: bool) -> Self {
         let format = |usual| Self::Stream(request.stream_format.unwrap_or(usual));
+        if request.mode == Some(ChatMode::Async) {
+            return Self::Later;
+        }
         match request.stream {
             Some(true) => format(StreamFormat::Events),
             None if asks_for_stream => format(StreamFormat::Tokens),
             Some(false) | None => Self::Json,
+        }
+    }
+
+    const fn mode(self) -> RequestMode {
+        match self {
+            Self::Json => RequestMode::Sync,
+            Self::Stream(_) => RequestMode::Stream,
+            Self::Later => RequestMode::Async,
         }
     }
 }
@@ -143,6 +174,37 @@ impl Exchange {
     pub(crate) fn processing_time_ms(&self) -> i64 {
         let took = self.app.clock.now().duration_since(self.began).as_millis();
         i64::try_from(took).unwrap_or(i64::MAX).max(0)
+    }
+
+    /// The answer to whoever does not wait.
+    fn processing(&self, webhook_url: Option<&str>) -> Response {
+        let poll_url = format!("/v1/requests/{}", self.request);
+        let (delivery, told) = match webhook_url {
+            Some(_) => ("webhook", "The answer will be sent to the webhook."),
+            None => ("polling", "The answer will be at `poll_url`."),
+        };
+        let mut data = json!({
+            "message": {
+                "status": "processing",
+                "request_id": self.request,
+                "message": told,
+                "delivery": delivery,
+                "webhook_url": webhook_url,
+                "poll_url": poll_url,
+            },
+            "status": "processing",
+            "processing_mode": "async",
+            "poll_url": poll_url,
+            "webhook_url": webhook_url,
+            "user_id": self.user,
+            "session_id": self.session,
+            "request_id": self.request,
+        });
+        if !self.warnings.is_empty() {
+            data["warnings"] = json!(self.warnings);
+        }
+        (StatusCode::ACCEPTED, Enveloped::new("request", "request.processing", &data))
+            .into_response()
     }
 
     fn envelope(&self, answer: Answer) -> Enveloped {
@@ -223,6 +285,8 @@ mod tests {
                 agent_id: None,
                 stream,
                 stream_format,
+                mode: None,
+                webhook_url: None,
             };
             assert_eq!(Delivery::choose(&request, accept), expected, "{request:?} {accept}");
         }

@@ -3,9 +3,11 @@
 use std::str::FromStr;
 
 use muxi_contract::RequestId;
-use muxi_contract::chat::{ChatRequest, StreamFormat};
+use muxi_contract::chat::{ChatMode, ChatRequest, StreamFormat};
 use muxi_contract::envelope::ValidationError;
 use serde_json::{Map, Value};
+
+use crate::webhooks;
 
 /// A request, and remarks on fields that look like typing errors.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,10 +23,19 @@ pub(crate) enum Fault {
     NotBuilt(String),
 }
 
-const READ: [&str; 7] =
-    ["message", "user_id", "session_id", "request_id", "agent_id", "stream", "stream_format"];
+const READ: [&str; 9] = [
+    "message",
+    "user_id",
+    "session_id",
+    "request_id",
+    "agent_id",
+    "stream",
+    "stream_format",
+    "mode",
+    "webhook_url",
+];
 /// Documented; refused by name when they ask for something.
-const NOT_BUILT: [&str; 5] = ["mode", "files", "webhook_url", "ui_response", "threshold_seconds"];
+const NOT_BUILT: [&str; 3] = ["files", "ui_response", "threshold_seconds"];
 /// Documented as without effect.
 const IGNORED: [&str; 2] = ["group_id", "source_channel"];
 
@@ -41,17 +52,20 @@ pub(crate) fn parse(
         agent_id: reader.text("agent_id").map(str::to_owned),
         stream: reader.flag("stream"),
         stream_format: reader.stream_format(),
+        mode: reader.mode(),
+        webhook_url: reader.webhook_url(),
     };
-    let mode = reader.text("mode");
-    if mode.is_some_and(|mode| mode != "sync" && mode != "async") {
-        reader.fault("mode", "must be \"sync\" or \"async\"", "invalid");
+    if request.mode == Some(ChatMode::Async) && request.stream == Some(true) {
+        reader.fault("stream", "cannot be true with `mode: \"async\"`", "invalid");
+    }
+    if request.webhook_url.is_some() && request.mode != Some(ChatMode::Async) {
+        reader.fault("webhook_url", "needs `mode: \"async\"`", "invalid");
     }
     if !reader.faults.is_empty() {
         return Err(Fault::Invalid(reader.faults));
     }
     if let Some(name) = NOT_BUILT.into_iter().find(|name| asks_for_something(fields, name)) {
-        let what = if name == "mode" { "`mode: \"async\"`" } else { &format!("`{name}`") };
-        return Err(Fault::NotBuilt(format!("{what} of a chat message")));
+        return Err(Fault::NotBuilt(format!("`{name}` of a chat message")));
     }
     Ok(Parsed { request, warnings: warnings(fields) })
 }
@@ -102,6 +116,26 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn mode(&mut self) -> Option<ChatMode> {
+        match self.text("mode")? {
+            "sync" => Some(ChatMode::Sync),
+            "async" => Some(ChatMode::Async),
+            _ => {
+                self.fault("mode", "must be \"sync\" or \"async\"", "invalid");
+                None
+            }
+        }
+    }
+
+    fn webhook_url(&mut self) -> Option<String> {
+        let text = self.text("webhook_url")?;
+        if let Err(why) = webhooks::check_url(text) {
+            self.fault("webhook_url", why, "invalid_format");
+            return None;
+        }
+        Some(text.to_owned())
+    }
+
     fn text(&mut self, name: &str) -> Option<&'a str> {
         match self.fields.get(name)? {
             Value::Null => None,
@@ -135,13 +169,12 @@ impl<'a> Reader<'a> {
 
 // === private helpers ===
 
-/// Null, an empty list and the default mode ask for nothing.
+/// Null and an empty list ask for nothing.
 fn asks_for_something(fields: &Map<String, Value>, name: &str) -> bool {
     match fields.get(name) {
         None | Some(Value::Null) => false,
         Some(Value::Array(items)) => !items.is_empty(),
-        Some(Value::String(text)) => name != "mode" || text != "sync",
-        Some(Value::Bool(_) | Value::Number(_) | Value::Object(_)) => true,
+        Some(Value::String(_) | Value::Bool(_) | Value::Number(_) | Value::Object(_)) => true,
     }
 }
 
@@ -232,9 +265,7 @@ mod tests {
     #[test]
     fn what_is_not_built_is_refused_by_name_and_only_when_asked_for() {
         for (name, value) in [
-            ("mode", json!("async")),
             ("files", json!([{"filename": "a"}])),
-            ("webhook_url", json!("http://x")),
             ("ui_response", json!({"id": "ui_1"})),
             ("threshold_seconds", json!(0)),
         ] {
@@ -247,6 +278,23 @@ mod tests {
             "message": "hi", "mode": "sync", "files": [], "webhook_url": null, "group_id": "g",
         });
         assert_eq!(parsed(&idle).unwrap().warnings, Vec::<String>::new());
+    }
+
+    #[test]
+    fn who_waits_has_no_webhook_and_who_streams_waits() {
+        let hook = "https://hooks.example/x";
+        let body = json!({"message": "hi", "mode": "async", "webhook_url": hook});
+        let request = parsed(&body).unwrap().request;
+        assert_eq!((request.mode, request.webhook_url), (Some(ChatMode::Async), Some(hook.into())));
+        assert_eq!(
+            faults(&json!({"message": "hi", "webhook_url": hook})),
+            [fault("webhook_url", "invalid")]
+        );
+        let body = json!({"message": "hi", "mode": "async", "stream": true, "webhook_url": "ftp:x"});
+        assert_eq!(
+            faults(&body),
+            [fault("webhook_url", "invalid_format"), fault("stream", "invalid")]
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use muxi_contract::envelope::ValidationError;
 use muxi_memory::StoreError;
 use serde_json::{Value, json};
 
-use crate::conversation::{Failure, StartError};
+use crate::conversation::{AcceptError, Failure, StartError};
 use crate::keys::KeyClass;
 
 /// A failure that becomes an error envelope on its way out.
@@ -81,6 +81,24 @@ impl Problem {
         Self::new(ErrorCode::AgentNotFound, format!("agent '{id}' was not found"))
     }
 
+    /// The caller still waited when somebody cancelled the request.
+    pub(crate) fn cancelled(text: &str) -> Self {
+        Self {
+            data: Some(json!({"partial_content": text})),
+            ..Self::new(ErrorCode::Cancelled, "the request was cancelled")
+        }
+    }
+
+    pub(crate) fn request_not_found(id: &str) -> Self {
+        Self::new(ErrorCode::RequestNotFound, format!("request '{id}' was not found"))
+    }
+
+    pub(crate) fn no_key() -> Self {
+        let message = "provide either a client key as X-Muxi-Client-Key or an admin key as \
+                       X-Muxi-Admin-Key";
+        Self::unauthorized(KeyClass::Client, message.to_owned())
+    }
+
     fn unauthorized(class: KeyClass, message: String) -> Self {
         Self { hint: Hint::Challenge(class), ..Self::new(ErrorCode::Unauthorized, message) }
     }
@@ -121,8 +139,17 @@ impl From<StoreError> for Problem {
                 Self::new(ErrorCode::ServiceUnavailable, "the formation's memory has failed")
             }
             StoreError::Database(_) => {
-                Self::new(ErrorCode::InternalError, "the formation's memory could not be read")
+                Self::new(ErrorCode::InternalError, "the formation's memory refused; the log says why")
             }
+        }
+    }
+}
+
+impl From<AcceptError> for Problem {
+    fn from(error: AcceptError) -> Self {
+        match error {
+            AcceptError::Start(error) => error.into(),
+            AcceptError::Store(error) => error.into(),
         }
     }
 }

@@ -133,7 +133,7 @@ fn before(text: &str) -> Option<Before> {
 
 /// Unix seconds with a fraction, as published clients read them.
 #[expect(clippy::cast_precision_loss, reason = "milliseconds fit for the next 285,000 years")]
-fn seconds(ms: i64) -> f64 {
+pub(super) fn seconds(ms: i64) -> f64 {
     ms as f64 / 1000.0
 }
 

@@ -40,7 +40,7 @@ async fn early(
                 Some(Update::Failed(failure)) => return Err(failure.into()),
                 None => return Err(Failure::Stopping.into()),
                 Some(update @ Update::Asked) => early.push_back(update),
-                Some(update @ (Update::Text(_) | Update::Completed(_))) => {
+                Some(update @ (Update::Text(_) | Update::Completed(_) | Update::Cancelled(_))) => {
                     early.push_back(update);
                     return Ok(());
                 }
@@ -65,7 +65,7 @@ struct Writer {
     format: StreamFormat,
 }
 
-/// Ends after the frame of a [`Update::Completed`] or [`Update::Failed`].
+/// Ends after the frame of the last update.
 fn frames(
     writer: Writer,
     early: VecDeque<Update>,
@@ -81,7 +81,7 @@ fn frames(
                 // A turn that goes without a word was cut off by the stop of the process.
                 None => updates.recv().await.unwrap_or(Update::Failed(Failure::Stopping)),
             };
-            let is_last = matches!(update, Update::Completed(_) | Update::Failed(_));
+            let is_last = update.is_last();
             let bytes = writer.write(update);
             if is_last {
                 return Some((bytes, None));
@@ -101,6 +101,14 @@ impl Writer {
     fn write(&self, update: Update) -> Bytes {
         match (self.format, update) {
             (_, Update::Failed(failure)) => error_frame(failure.into()),
+            (StreamFormat::Tokens, Update::Cancelled(_)) => done(),
+            (StreamFormat::Events, Update::Cancelled(text)) => {
+                let mut bytes = BytesMut::from(
+                    self.event(TurnEventKind::Cancelled, "cancelled", text, self.warnings()).as_ref(),
+                );
+                bytes.extend_from_slice(&done());
+                bytes.freeze()
+            }
             (StreamFormat::Tokens, Update::Asked) => Bytes::new(),
             (StreamFormat::Tokens, Update::Text(text)) => frame(None, &Token { token: text }),
             (StreamFormat::Tokens, Update::Completed(_)) => done(),

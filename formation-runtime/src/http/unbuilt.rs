@@ -17,7 +17,6 @@ const DELETE: MethodFilter = MethodFilter::DELETE;
 const UNBUILT: &[(MethodFilter, &str)] = &[
     (POST, "/v1/audiochat"),
     (POST, "/v1/sessions/{id}/restore"),
-    (GET, "/v1/requests"), (GET.or(DELETE), "/v1/requests/{id}"),
     (GET, "/v1/events"), (GET, "/v1/events/{session}"), (GET, "/v1/events/{session}/{request}"),
     (GET, "/v1/triggers"), (GET.or(POST), "/v1/triggers/{name}"),
     (GET, "/v1/sops"), (GET, "/v1/sops/{name}"),

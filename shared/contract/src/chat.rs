@@ -17,6 +17,18 @@ pub struct ChatRequest {
     pub stream: Option<bool>,
     /// Overrides which dialect a stream speaks.
     pub stream_format: Option<StreamFormat>,
+    /// `async` is answered at once, and worked on later.
+    pub mode: Option<ChatMode>,
+    /// The address that is told when an asynchronous request has ended.
+    pub webhook_url: Option<String>,
+}
+
+/// Whether the caller waits for the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChatMode {
+    Sync,
+    Async,
 }
 
 /// How a stream's `data:` lines look.

@@ -64,12 +64,18 @@ pub enum ErrorCode {
     Forbidden,
     AgentNotFound,
     ResourceNotFound,
+    RequestNotFound,
+    NotFound,
+    /// The thing is there, but not in a state in which this can be done to it.
+    OperationFailed,
     MethodNotAllowed,
     /// The body is larger than the formation takes.
     PayloadTooLarge,
     /// The same idempotency key came with another body.
     Conflict,
     RateLimited,
+    /// Somebody cancelled the request while its caller waited.
+    Cancelled,
     /// The model provider failed or could not be reached.
     LlmError,
     /// The caller's or the formation's time limit ran out.
@@ -87,16 +93,20 @@ impl ErrorCode {
     /// The HTTP status that goes with the code.
     pub const fn status(self) -> u16 {
         match self {
-            Self::ParseError | Self::InvalidRequest => 400,
+            Self::ParseError | Self::InvalidRequest | Self::OperationFailed => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
-            Self::AgentNotFound | Self::ResourceNotFound => 404,
+            Self::AgentNotFound
+            | Self::ResourceNotFound
+            | Self::RequestNotFound
+            | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,
             Self::Conflict => 409,
             Self::PayloadTooLarge => 413,
             Self::ValidationError => 422,
             Self::RateLimited => 429,
+            Self::Cancelled => 499,
             Self::InternalError => 500,
             Self::NotImplemented => 501,
             Self::LlmError => 502,
@@ -110,14 +120,18 @@ impl ErrorCode {
             Self::ParseError
             | Self::ValidationError
             | Self::InvalidRequest
+            | Self::OperationFailed
             | Self::PayloadTooLarge
             | Self::MethodNotAllowed => "error.validation",
             Self::Unauthorized => "error.authentication",
             Self::Forbidden => "error.authorization",
-            Self::AgentNotFound | Self::ResourceNotFound => "error.not_found",
+            Self::AgentNotFound
+            | Self::ResourceNotFound
+            | Self::RequestNotFound
+            | Self::NotFound => "error.not_found",
             Self::Conflict => "error.conflict",
             Self::RateLimited => "error.rate_limit",
-            Self::LlmError | Self::Timeout => "error.processing",
+            Self::LlmError | Self::Timeout | Self::Cancelled => "error.processing",
             Self::ServiceUnavailable => "error.unavailable",
             Self::NotImplemented => "error.not_implemented",
             Self::InternalError => "error.internal",

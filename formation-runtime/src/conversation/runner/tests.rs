@@ -67,6 +67,7 @@ impl Fixture {
         let limits =
             Limits { turn: Duration::from_millis(100), updates_queued: 1, ..Limits::default() };
         let conversations = Conversations::new(TurnContext {
+            formation: "hello".parse().unwrap(),
             store: store.clone(),
             soul: "".into(),
             history_messages: 10,
@@ -74,6 +75,7 @@ impl Fixture {
             limits,
             tasks: TaskGroup::new(CancellationToken::new()),
             shutdown: Shutdown::new(),
+            open_requests: OpenRequests::default(),
         });
         Self { conversations, agent: Arc::new(agent), store }
     }
@@ -85,6 +87,10 @@ impl Fixture {
             request_id: RequestId::generate(),
             agent: Arc::clone(&self.agent),
             text: text.to_owned(),
+            mode: RequestMode::Sync,
+            webhook_url: None,
+            accepted: None,
+            created_ms: 0,
         };
         self.conversations.start(question).unwrap()
     }

@@ -1,0 +1,120 @@
+//! What dead processes left: requests that were accepted and not begun are worked on, and those that
+//! were cut off end with a reason. Nothing stays open for ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muxi_memory::{Abandoned, Outcome, RequestMode, RequestStatus, StoreError};
+use tokio_util::sync::CancellationToken;
+
+use super::report::{self, Reported};
+use super::runner::{Conversations, Question, Work};
+use crate::app::App;
+
+/// Another process of this formation may die at any time.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// Whoever asked another process to cancel a request waits for no longer.
+const CANCEL_EVERY: Duration = Duration::from_secs(1);
+/// A formation that is full is asked again after this.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
+const FORGET_EVERY: Duration = Duration::from_hours(1);
+
+/// Looks after abandoned requests until the process stops.
+pub async fn run(app: App, stop: CancellationToken) {
+    let looking = async {
+        loop {
+            if let Err(error) = take_over(&app).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "abandoned requests");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    let cancelling = async {
+        loop {
+            tokio::time::sleep(CANCEL_EVERY).await;
+            cancel_asked(&app).await;
+        }
+    };
+    let forgetting = async {
+        loop {
+            forget(&app).await;
+            tokio::time::sleep(FORGET_EVERY).await;
+        }
+    };
+    let all = futures_util::future::join3(looking, cancelling, forgetting);
+    // They have no end of their own.
+    let _stopped = stop.run_until_cancelled(all).await;
+}
+
+async fn take_over(app: &App) -> Result<(), StoreError> {
+    for Abandoned { request, work } in app.store.take_abandoned().await? {
+        let work: Option<Work> = work.and_then(|work| serde_json::from_str(&work).ok());
+        tracing::warn!(request = %request.id, status = request.status.as_str(), "its process is gone");
+        let agent = work.as_ref().and_then(|work| app.agents.find(&work.agent));
+        if request.status == RequestStatus::Pending
+            && let (Some(work), Some(agent)) = (&work, agent)
+        {
+            let question = Question {
+                user: request.user,
+                session: request.session,
+                request_id: request.id,
+                agent: Arc::clone(agent),
+                text: work.text.clone(),
+                mode: RequestMode::Async,
+                webhook_url: work.webhook_url.clone(),
+                accepted: Some(request.seq),
+                created_ms: request.created_ms,
+            };
+            resume(&app.conversations, question).await;
+            continue;
+        }
+        let error = match request.status {
+            RequestStatus::Pending => "the agent that it was for is no longer there",
+            _ => "the process stopped while it was answering",
+        };
+        let now_ms = app.clock.now_ms();
+        let outcome = Outcome::Failed { error: error.to_owned() };
+        let url = work.and_then(|work| work.webhook_url);
+        let delivery = url.as_deref().map(|url| {
+            let reported = Reported {
+                formation: &app.manifest.id,
+                user: &request.user,
+                request: &request.id,
+                url,
+                began_ms: request.created_ms,
+            };
+            report::of_end(reported, &outcome, "", now_ms)
+        });
+        app.store.fail_request(request.seq, error.to_owned(), delivery, now_ms).await?;
+    }
+    Ok(())
+}
+
+/// Waits while the formation is full; a stop leaves the request to the next process.
+async fn resume(conversations: &Conversations, question: Question) {
+    while conversations.resume(question.clone()).is_err() {
+        if conversations.context().shutdown.closing.is_cancelled() {
+            return;
+        }
+        tokio::time::sleep(FULL_PAUSE).await;
+    }
+}
+
+async fn cancel_asked(app: &App) {
+    if app.conversations.requests().is_empty() {
+        return;
+    }
+    match app.store.asked_to_cancel().await {
+        Ok(asked) => app.conversations.requests().cancel_all(&asked),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cancelled requests");
+        }
+    }
+}
+
+async fn forget(app: &App) {
+    let kept_ms = i64::try_from(app.limits.requests_kept.as_millis()).unwrap_or(i64::MAX);
+    if let Err(error) = app.store.forget_requests(app.clock.now_ms() - kept_ms).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "old requests are kept for now");
+    }
+}

@@ -1,0 +1,157 @@
+//! Tells others of requests that have ended: signed, again until it is taken, over restarts.
+
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use muxi_memory::{Attempted, DueDelivery, StoreError};
+use reqwest::Url;
+use secrecy::ExposeSecret as _;
+use sha2::Sha256;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::{App, Parts};
+use crate::keys::KeyClass;
+
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// Attempts in all; the waits between them double from the first one to the longest.
+const ATTEMPTS_MAX: u32 = 8;
+const FIRST_WAIT_MS: i64 = 1_000;
+const LONGEST_WAIT_MS: i64 = 60_000;
+const AT_ONCE: u32 = 8;
+/// A delivery that a process took and never ended is tried by another after this.
+const CLAIM_MS: i64 = 30_000;
+/// How soon a new delivery is seen.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Whether a caller's address is one that can be told, and what is wrong with it.
+pub fn check_url(text: &str) -> Result<(), &'static str> {
+    let url = Url::parse(text).map_err(|_| "must be an address such as https://example.com/hook")?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err("must begin with https:// or http:// and name a host");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user or a password; webhooks are signed instead");
+    }
+    Ok(())
+}
+
+/// Delivers until the process stops.
+pub async fn run(app: App, stop: CancellationToken) {
+    let client = reqwest::Client::builder()
+        .timeout(ATTEMPT)
+        // A receiver that moves is told to whoever named it, not followed to where it points.
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent("muxi-formation")
+        .build();
+    let client = match client {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "webhooks cannot be sent");
+            stop.cancelled().await;
+            return;
+        }
+    };
+    let delivering = async {
+        loop {
+            if let Err(error) = deliver_due(&app, &client).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "webhooks");
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    // Attempts that are cut off are made again by the next process.
+    let _stopped = stop.run_until_cancelled(delivering).await;
+}
+
+async fn deliver_due(app: &Parts, client: &reqwest::Client) -> Result<(), StoreError> {
+    let now_ms = app.clock.now_ms();
+    match app.store.next_delivery_ms().await? {
+        Some(next_ms) if next_ms <= now_ms => {}
+        Some(_) | None => return Ok(()),
+    }
+    let due = app.store.claim_deliveries(now_ms, now_ms + CLAIM_MS, AT_ONCE).await?;
+    let attempts = stream::iter(due)
+        .map(|delivery| async move {
+            let came_of_it = attempt(app, client, &delivery).await;
+            let now_ms = app.clock.now_ms();
+            app.store.note_attempt(delivery.seq, came_of_it, now_ms).await
+        })
+        .buffer_unordered(AT_ONCE as usize);
+    let noted: Vec<Result<(), StoreError>> = attempts.collect().await;
+    noted.into_iter().collect()
+}
+
+async fn attempt(app: &Parts, client: &reqwest::Client, delivery: &DueDelivery) -> Attempted {
+    let seconds = app.clock.now().as_second();
+    let key = app.keys.get(KeyClass::Admin).expose_secret();
+    let request = client
+        .post(&delivery.url)
+        .header("content-type", "application/json")
+        .header("x-muxi-timestamp", seconds.to_string())
+        .header("x-muxi-signature", signature(key.as_bytes(), seconds, &delivery.body))
+        .header("x-muxi-delivery", &delivery.id)
+        .body(delivery.body.clone());
+    let error = match request.send().await {
+        Ok(answer) if answer.status().is_success() => return Attempted::Delivered,
+        Ok(answer) => format!("it answered {}", answer.status()),
+        // The address may hold a secret of the receiver's.
+        Err(error) => error.without_url().to_string(),
+    };
+    tracing::warn!(delivery = delivery.id, attempts = delivery.attempts + 1, error, "webhook");
+    after_failure(delivery.attempts, error, app.clock.now_ms())
+}
+
+fn after_failure(failed_before: u32, error: String, now_ms: i64) -> Attempted {
+    if failed_before + 1 >= ATTEMPTS_MAX {
+        return Attempted::GivenUp { error };
+    }
+    let wait_ms = FIRST_WAIT_MS.saturating_mul(1 << failed_before.min(30)).min(LONGEST_WAIT_MS);
+    Attempted::Again { at_ms: now_ms + wait_ms, error }
+}
+
+/// `t=…,v1=…` over the time and the very bytes that are sent.
+fn signature(key: &[u8], seconds: i64, body: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
+    mac.update(format!("{seconds}.").as_bytes());
+    mac.update(body.as_bytes());
+    format!("t={seconds},v1={}", hex::encode(mac.finalize().into_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_minute_and_end() {
+        let waits: Vec<i64> = (0..ATTEMPTS_MAX)
+            .map_while(|failed| match after_failure(failed, String::new(), 0) {
+                Attempted::Again { at_ms, .. } => Some(at_ms),
+                Attempted::Delivered | Attempted::GivenUp { .. } => None,
+            })
+            .collect();
+        assert_eq!(waits, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000]);
+    }
+
+    #[test]
+    fn the_signature_is_the_published_one() {
+        // Computed with the standard library of another language.
+        let expected = "t=1700000000,v1=\
+                        45149678a3363b2d22d9dc99074bb135cf832c10849b9dabcd4b79715e362e54";
+        assert_eq!(signature(b"fma_key", 1_700_000_000, "{}"), expected);
+    }
+
+    #[test]
+    fn addresses() {
+        for (url, fine) in [
+            ("https://example.com/hook", true),
+            ("http://10.0.0.1:8080", true),
+            ("ftp://example.com", false),
+            ("https://user:pass@example.com", false),
+            ("example.com", false),
+            ("", false),
+        ] {
+            assert_eq!(check_url(url).is_ok(), fine, "{url}");
+        }
+    }
+}
