@@ -22,6 +22,8 @@ missing_packages() {
     # The published Rust SDK is built against the system's OpenSSL.
     command -v pkg-config >/dev/null || echo pkg-config
     pkg-config --exists openssl 2>/dev/null || echo libssl-dev
+    # A formation's memory is tested on a server, too.
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || echo postgresql
     python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }

@@ -10,10 +10,15 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::watch;
 
-/// Counts open requests, from their heads to the ends of their answers.
+/// Counts open requests, from their heads to the ends of their answers, and knows whether another
+/// instance has taken over.
 #[derive(Debug, Clone, Default)]
-pub struct OpenRequests(Arc<AtomicU64>);
+pub struct OpenRequests {
+    count: Arc<AtomicU64>,
+    retired: Arc<watch::Sender<bool>>,
+}
 
 /// One open request.
 #[derive(Debug)]
@@ -36,13 +41,26 @@ pub async fn layer(State(requests): State<OpenRequests>, request: Request, next:
 
 impl OpenRequests {
     pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Says whether another instance has the formation's port.
+    pub fn retire(&self, retired: bool) {
+        self.retired.send_replace(retired);
+    }
+
+    /// Resolves when another instance has taken over: a stream without an end of its own ends then,
+    /// and its reader comes back to that instance.
+    pub async fn retired(&self) {
+        let mut retired = self.retired.subscribe();
+        // The sender is in this.
+        let _there = retired.wait_for(|retired| *retired).await;
     }
 
     /// One more, until the answer is dropped.
     pub fn enter(&self) -> Open {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        Open(Arc::clone(&self.0))
+        self.count.fetch_add(1, Ordering::AcqRel);
+        Open(Arc::clone(&self.count))
     }
 }
 

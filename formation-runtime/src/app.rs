@@ -7,8 +7,10 @@ use muxi_formation::Manifest;
 use muxi_memory::Store;
 use muxi_service::Clock;
 
+use crate::activity::OpenRequests;
 use crate::agents::Agents;
 use crate::conversation::Conversations;
+use crate::events::{Event, EventKind, EventLog};
 use crate::keys::Keys;
 use crate::limits::Limits;
 
@@ -23,6 +25,8 @@ pub struct Parts {
     pub agents: Agents,
     pub conversations: Conversations,
     pub store: Store,
+    pub events: EventLog,
+    pub open_requests: OpenRequests,
     pub keys: Keys,
     pub clock: Clock,
     pub started: Timestamp,
@@ -32,6 +36,11 @@ pub struct Parts {
 // === impl Parts ===
 
 impl Parts {
+    /// An event of this moment, to be completed and told.
+    pub fn event(&self, kind: EventKind, message: impl Into<String>) -> Event {
+        Event::new(kind, self.clock.now(), message)
+    }
+
     pub fn uptime_seconds(&self) -> i64 {
         self.clock.now().duration_since(self.started).as_secs().max(0)
     }

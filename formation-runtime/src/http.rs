@@ -4,16 +4,20 @@ mod agents;
 mod answer;
 mod auth;
 mod body;
+mod buffers;
 mod chat;
 mod chat_request;
 mod error;
+mod events;
 mod formation;
 mod health;
+mod idempotency;
 mod instance;
 mod page;
 mod path;
 mod query;
 mod requests;
+mod restored;
 mod sessions;
 mod status;
 mod stream;
@@ -23,7 +27,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use muxi_service::cors::CorsPolicy;
 use muxi_service::{cors, request_id};
 
@@ -59,8 +63,17 @@ fn routes(app: &App) -> Router {
         .route("/v1/health", get(health::health))
         .route("/v1/chat", post(chat::chat))
         .route("/v1/sessions", get(sessions::list))
-        .route("/v1/sessions/{id}", get(sessions::get))
+        .route("/v1/sessions/{id}", get(sessions::get).delete(sessions::delete))
+        .route("/v1/sessions/{id}/restore", post(sessions::restore))
         .route("/v1/sessions/{id}/messages", get(sessions::messages))
+        .route("/v1/events", get(events::all))
+        .route("/v1/events/{session}", get(events::of_session))
+        .route("/v1/events/{session}/{request}", get(events::of_request))
+        .route("/v1/logs", get(events::logs))
+        .route("/v1/memory/buffer", get(buffers::get).delete(buffers::clear))
+        .route("/v1/memory/buffer/{session}", delete(buffers::clear_session))
+        .route("/v1/memory/buffers", get(buffers::list).delete(buffers::clear_all))
+        .route("/v1/memory/stats", get(buffers::stats))
         .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}", get(requests::get).delete(requests::cancel))
         .route("/v1/status", get(status::status))
@@ -74,6 +87,7 @@ fn layered(routes: Router, app: App) -> Router {
     routes
         .fallback(error::no_route)
         .method_not_allowed_fallback(error::wrong_method)
+        .layer(from_fn_with_state(Arc::clone(&app), idempotency::layer))
         // Inside the request id's layer, since answers carry the id.
         .layer(from_fn_with_state(app, answer::layer))
 }

@@ -10,6 +10,7 @@ pub mod app;
 pub mod cli;
 pub mod conversation;
 pub mod document;
+pub mod events;
 pub mod http;
 pub mod instance;
 pub mod keys;

@@ -35,6 +35,12 @@ pub struct Limits {
     pub history_bytes_local: usize,
     /// Sessions that a memory without a disk keeps.
     pub sessions_in_process: u32,
+    /// Events from which a reader that comes back can go on.
+    pub events_kept: usize,
+    /// Silence of a stream of events before a comment.
+    pub events_keepalive: Duration,
+    /// Between two looks at what another process does.
+    pub store_look: Duration,
     /// How long a request is remembered after its end.
     pub requests_kept: Duration,
     /// After closing: for turns to write their ends down.
@@ -72,6 +78,9 @@ impl Default for Limits {
             history_bytes: 400_000,
             history_bytes_local: 3_000,
             sessions_in_process: 10_000,
+            events_kept: 10_000,
+            events_keepalive: Duration::from_secs(15),
+            store_look: Duration::from_secs(1),
             requests_kept: Duration::from_hours(24),
             settle: Duration::from_secs(3),
         }

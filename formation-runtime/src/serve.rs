@@ -19,6 +19,7 @@ use crate::activity::OpenRequests;
 use crate::app::{App, Parts};
 use crate::cli::Serve;
 use crate::conversation::{Conversations, TurnContext, recovery};
+use crate::events::EventLog;
 use crate::http;
 use crate::instance::{SharedPort, send_at_once};
 use crate::keys::{KEYS_FILE, KeyClass, Keys};
@@ -189,6 +190,7 @@ fn app(
     let store = open_store(&manifest.memory, data_dir, limits)?;
     let keys = Keys::settle(&manifest.server.api_keys, data_dir)?;
     let clock = Clock::system();
+    let events = EventLog::new(limits.events_kept, clock.now_ms());
     let conversations = Conversations::new(TurnContext {
         formation: manifest.id.clone(),
         store: store.clone(),
@@ -199,7 +201,9 @@ fn app(
         tasks: tasks.clone(),
         shutdown: shutdown.clone(),
         open_requests: open_requests.clone(),
+        events: events.clone(),
     });
+    let open_requests = open_requests.clone();
     let (started, limits) = (clock.now(), *limits);
     Ok(Arc::new(Parts {
         manifest,
@@ -207,6 +211,8 @@ fn app(
         agents,
         conversations,
         store,
+        events,
+        open_requests,
         keys,
         clock,
         started,

@@ -11,6 +11,7 @@ use sha2::Sha256;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::{App, Parts};
+use crate::events::{Event, EventKind};
 use crate::keys::KeyClass;
 
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -26,7 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Whether a caller's address is one that can be told, and what is wrong with it.
 pub fn check_url(text: &str) -> Result<(), &'static str> {
-    let url = Url::parse(text).map_err(|_| "must be an address such as https://example.com/hook")?;
+    let url =
+        Url::parse(text).map_err(|_| "must be an address such as https://example.com/hook")?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err("must begin with https:// or http:// and name a host");
     }
@@ -74,6 +76,7 @@ async fn deliver_due(app: &Parts, client: &reqwest::Client) -> Result<(), StoreE
     let attempts = stream::iter(due)
         .map(|delivery| async move {
             let came_of_it = attempt(app, client, &delivery).await;
+            app.events.tell(event(app, &delivery, &came_of_it));
             let now_ms = app.clock.now_ms();
             app.store.note_attempt(delivery.seq, came_of_it, now_ms).await
         })
@@ -100,6 +103,17 @@ async fn attempt(app: &Parts, client: &reqwest::Client, delivery: &DueDelivery) 
     };
     tracing::warn!(delivery = delivery.id, attempts = delivery.attempts + 1, error, "webhook");
     after_failure(delivery.attempts, error, app.clock.now_ms())
+}
+
+fn event(app: &Parts, delivery: &DueDelivery, came_of_it: &Attempted) -> Event {
+    let (kind, message) = match came_of_it {
+        Attempted::Delivered => (EventKind::WebhookDelivered, "a webhook was delivered"),
+        Attempted::Again { error, .. } => (EventKind::WebhookFailed, error.as_str()),
+        Attempted::GivenUp { error } => (EventKind::WebhookGivenUp, error.as_str()),
+    };
+    app.event(kind, message)
+        .with("delivery_id", delivery.id.clone())
+        .with("attempts", delivery.attempts + 1)
 }
 
 fn after_failure(failed_before: u32, error: String, now_ms: i64) -> Attempted {

@@ -19,8 +19,13 @@ pub struct DueDelivery {
 pub enum Attempted {
     Delivered,
     /// It is tried again at the time.
-    Again { at_ms: i64, error: String },
-    GivenUp { error: String },
+    Again {
+        at_ms: i64,
+        error: String,
+    },
+    GivenUp {
+        error: String,
+    },
 }
 
 // === impl Store ===
@@ -62,11 +67,9 @@ impl Store {
     /// When the next webhook is due.
     pub async fn next_delivery_ms(&self) -> Result<Option<i64>, StoreError> {
         self.read(|transaction| {
-            transaction.one(
-                "SELECT min(next_ms) FROM deliveries WHERE state = 'due'",
-                &[],
-                |row| row.get(0),
-            )
+            transaction.one("SELECT min(next_ms) FROM deliveries WHERE state = 'due'", &[], |row| {
+                row.get(0)
+            })
         })
         .await
     }

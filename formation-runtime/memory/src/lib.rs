@@ -12,6 +12,7 @@ mod deliveries;
 mod migrate;
 mod owner;
 mod requests;
+mod sessions;
 mod sql;
 mod store;
 mod transcript;
@@ -26,6 +27,7 @@ pub use crate::migrate::MigrationError;
 pub use crate::requests::{
     Abandoned, NewDelivery, NewRequest, Request, RequestMode, RequestSeq, RequestStatus,
 };
+pub use crate::sessions::{Busy, Cleared, Kept, RestoredMessage};
 pub use crate::sql::DatabaseError;
 pub use crate::store::{Counts, Location, OpenError, Retention, Store, StoreError};
 pub use crate::transcript::UserStore;

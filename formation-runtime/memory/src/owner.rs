@@ -27,18 +27,13 @@ pub(crate) fn note_life(transaction: &mut Transaction<'_>, own: &str) -> Result<
          ON CONFLICT (owner) DO UPDATE SET seen_ms = excluded.seen_ms",
         values![own, now_ms],
     )?;
-    transaction.execute(
-        "DELETE FROM processes WHERE seen_ms < ?1",
-        values![now_ms - 60 * SILENCE_MS],
-    )?;
+    transaction
+        .execute("DELETE FROM processes WHERE seen_ms < ?1", values![now_ms - 60 * SILENCE_MS])?;
     Ok(())
 }
 
 /// Whether the process may still work on what is its.
-pub(crate) fn lives(
-    transaction: &mut Transaction<'_>,
-    owner: &str,
-) -> Result<bool, DatabaseError> {
+pub(crate) fn lives(transaction: &mut Transaction<'_>, owner: &str) -> Result<bool, DatabaseError> {
     let Some(owner) = Owner::parse(owner) else { return Ok(false) };
     if owner.machine == machine() {
         return Ok(start_time(owner.pid) == Some(owner.start));
@@ -80,8 +75,7 @@ impl fmt::Display for Owner {
 fn machine() -> String {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let namespace = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    let inode: String =
-        namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+    let inode: String = namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
     format!("{}/{inode}", boot.trim())
 }
 

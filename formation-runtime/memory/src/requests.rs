@@ -223,8 +223,7 @@ impl Store {
                     continue;
                 }
                 let sql = format!("{COLUMNS} WHERE ended_ms IS NULL AND coalesce(owner, '') = ?1");
-                let read =
-                    |row: &Row| Ok(Abandoned { request: request(row)?, work: row.get(11)? });
+                let read = |row: &Row| Ok(Abandoned { request: request(row)?, work: row.get(11)? });
                 found.extend(transaction.all(&sql, values![&owner], read)?);
                 transaction.execute(
                     "UPDATE requests SET owner = ?2

@@ -9,8 +9,6 @@ pub(crate) mod sqlite;
 
 use std::str::FromStr;
 
-use serde::de::DeserializeOwned;
-
 /// One transaction: all of its statements take effect, or none.
 pub(crate) struct Transaction<'a> {
     driver: &'a mut dyn Driver,
@@ -156,12 +154,6 @@ impl Row {
     pub(crate) fn parsed<T: FromStr>(&self, column: usize) -> Result<T, DatabaseError> {
         let Field::Text(text) = self.field(column) else { return Err(self.unexpected(column)) };
         text.parse().map_err(|_| self.unexpected(column))
-    }
-
-    /// A text that holds JSON.
-    pub(crate) fn json<T: DeserializeOwned>(&self, column: usize) -> Result<T, DatabaseError> {
-        let Field::Text(text) = self.field(column) else { return Err(self.unexpected(column)) };
-        serde_json::from_str(text).map_err(|_| self.unexpected(column))
     }
 
     fn field(&self, column: usize) -> &Field {

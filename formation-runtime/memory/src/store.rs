@@ -126,8 +126,7 @@ impl Store {
                 let place = Place { url: url.clone(), schema: schema.clone() };
                 // The driver waits in a way that a thread of the runtime may not.
                 let connecting = std::thread::spawn(move || connect_to_server(&place));
-                let (connections, pulse) =
-                    connecting.join().expect("connecting does not panic")?;
+                let (connections, pulse) = connecting.join().expect("connecting does not panic")?;
                 beats = Some(pulse);
                 (None, None, connections)
             }
@@ -329,10 +328,8 @@ fn is_ours_or_free(path: &Path) -> Result<bool, OpenError> {
 /// The header lags behind the log until a checkpoint, so an unmarked file is asked through `SQLite`,
 /// read-only.
 fn claims_ours(path: &Path) -> Result<bool, OpenError> {
-    let failed = |source: rusqlite::Error| OpenError::Open {
-        path: path.to_owned(),
-        source: source.into(),
-    };
+    let failed =
+        |source: rusqlite::Error| OpenError::Open { path: path.to_owned(), source: source.into() };
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = rusqlite::Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(sqlite::BUSY_TIMEOUT).map_err(failed)?;

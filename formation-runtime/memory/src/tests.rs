@@ -170,7 +170,9 @@ async fn pages_run_from_the_newest_to_the_oldest(database: &Database) {
     assert_eq!(texts(&early), ["q0", "a0"]);
 }
 
-async fn turns_of_a_dead_process_are_interrupted_and_those_of_a_living_one_run_on(database: &Database) {
+async fn turns_of_a_dead_process_are_interrupted_and_those_of_a_living_one_run_on(
+    database: &Database,
+) {
     let store = database.open();
     let alice = store.for_user(&user("a"));
     let mine = alice.begin_turn(question("s", "mine", 1), 10).await.unwrap();

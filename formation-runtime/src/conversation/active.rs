@@ -169,19 +169,30 @@ impl Follower {
     /// The next update with its number; `None` after the last one.
     pub async fn next(&mut self) -> Option<(usize, Update)> {
         loop {
-            let told = self.request.told();
-            if let Some(update) = told.get(self.next) {
-                self.next += 1;
-                return Some((self.next - 1, update.clone()));
+            match self.at_once() {
+                Now::Update(number, update) => return Some((number, update)),
+                Now::Over => return None,
+                // The sender is in the request, which this holds.
+                Now::Nothing => self.news.changed().await.ok()?,
             }
-            if told.last().is_some_and(Update::is_last) {
-                return None;
-            }
-            drop(told);
-            // The sender is in the request, which this holds.
-            self.news.changed().await.ok()?;
         }
     }
+
+    fn at_once(&mut self) -> Now {
+        let told = self.request.told();
+        if let Some(update) = told.get(self.next) {
+            self.next += 1;
+            return Now::Update(self.next - 1, update.clone());
+        }
+        if told.last().is_some_and(Update::is_last) { Now::Over } else { Now::Nothing }
+    }
+}
+
+/// What there is to read without waiting.
+enum Now {
+    Update(usize, Update),
+    Nothing,
+    Over,
 }
 
 #[cfg(test)]

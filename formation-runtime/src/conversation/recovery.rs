@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::report::{self, Reported};
 use super::runner::{Conversations, Question, Work};
 use crate::app::App;
+use crate::events::{Event, EventKind};
 
 /// Another process of this formation may die at any time.
 const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -65,13 +66,28 @@ async fn take_over(app: &App) -> Result<(), StoreError> {
                 accepted: Some(request.seq),
                 created_ms: request.created_ms,
             };
+            let resumed =
+                app.event(EventKind::RequestResumed, "a request of a dead process goes on");
+            app.events.tell(Event {
+                user: Some(question.user.clone()),
+                session: Some(question.session.clone()),
+                request: Some(question.request_id.clone()),
+                ..resumed
+            });
             resume(&app.conversations, question).await;
             continue;
         }
-        let error = match request.status {
-            RequestStatus::Pending => "the agent that it was for is no longer there",
-            _ => "the process stopped while it was answering",
+        let error = if request.status == RequestStatus::Pending {
+            "the agent that it was for is no longer there"
+        } else {
+            "the process stopped while it was answering"
         };
+        app.events.tell(Event {
+            user: Some(request.user.clone()),
+            session: Some(request.session.clone()),
+            request: Some(request.id.clone()),
+            ..app.event(EventKind::RequestAbandoned, error)
+        });
         let now_ms = app.clock.now_ms();
         let outcome = Outcome::Failed { error: error.to_owned() };
         let url = work.and_then(|work| work.webhook_url);

@@ -43,9 +43,5 @@ pub fn of_end(reported: Reported<'_>, outcome: &Outcome, text: &str, now_ms: i64
         "error": error,
         "response": response.into_iter().collect::<Vec<_>>(),
     });
-    NewDelivery {
-        id: format!("dlv_{}", nanoid()),
-        url: url.to_owned(),
-        body: body.to_string(),
-    }
+    NewDelivery { id: format!("dlv_{}", nanoid()), url: url.to_owned(), body: body.to_string() }
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::active::{ActiveRequest, ActiveRequests, Entry};
 use super::prompt;
@@ -24,6 +25,7 @@ use super::report::{self, Reported};
 use super::turn::{Effect, End, Event, Failure, Turn, Update};
 use crate::activity::OpenRequests;
 use crate::agents::Agent;
+use crate::events::{Event as Happening, EventKind, EventLog};
 use crate::limits::Limits;
 
 /// Starts turns and knows how many there are.
@@ -51,6 +53,7 @@ pub struct TurnContext {
     pub shutdown: Shutdown,
     /// Work without a caller counts as an open request, so that nobody ends the process under it.
     pub open_requests: OpenRequests,
+    pub events: EventLog,
 }
 
 /// A message that is to be answered.
@@ -183,6 +186,16 @@ impl Conversations {
         &self.requests
     }
 
+    /// Cancelled when this process begins to stop.
+    pub fn closing(&self) -> &CancellationToken {
+        &self.context.shutdown.closing
+    }
+
+    /// Where work that belongs to a request runs.
+    pub fn tasks(&self) -> &TaskGroup {
+        &self.context.tasks
+    }
+
     pub(super) fn context(&self) -> &TurnContext {
         &self.context
     }
@@ -216,7 +229,7 @@ impl Conversations {
 
 impl Running {
     async fn run(self, last: OwnedPermit<Update>) {
-        let last = Last { place: last, entry: &self.entry };
+        let last = Last { place: last, turn: &self };
         let closing = &self.context.shutdown.closing;
         let speaking = tokio::select! {
             biased;
@@ -313,6 +326,10 @@ impl Running {
         let mut chunks = std::pin::pin!(self.chunks(&request));
         let mut pending = self.tell(Update::Asked, deadline.as_mut()).await;
         while !turn.is_over() {
+            if matches!(pending, Some(Event::CallerLeft)) {
+                let left = "the caller left before the answer was whole".to_owned();
+                self.context.events.tell(self.event(EventKind::ChatCancelled, left));
+            }
             let event = match pending.take() {
                 Some(event) => event,
                 None => self.next(chunks.as_mut(), deadline.as_mut()).await,
@@ -388,9 +405,43 @@ impl Running {
         self.store.end_turn(id, end).await
     }
 
+    /// For those who follow the request or the formation.
+    fn note(&self, update: &Update) {
+        self.entry.tell(update);
+        let agent = &self.question.agent.config.id;
+        let (kind, message) = match update {
+            Update::Asked => (EventKind::ChatStarted, format!("{agent} is answering")),
+            Update::Text(_) => return,
+            Update::Completed(_) => (EventKind::ChatCompleted, format!("{agent} has answered")),
+            Update::Cancelled(_) => {
+                (EventKind::ChatCancelled, "the request was cancelled".to_owned())
+            }
+            Update::Failed(failure) => (EventKind::ChatFailed, failure.to_string()),
+        };
+        let mut event = self.event(kind, message);
+        if let Update::Completed(answer) = update {
+            event = event
+                .with("finish_reason", answer.finish_reason.clone())
+                .with("prompt_tokens", answer.usage.prompt_tokens)
+                .with("completion_tokens", answer.usage.completion_tokens);
+        }
+        self.context.events.tell(event);
+    }
+
+    fn event(&self, kind: EventKind, message: String) -> Happening {
+        let Question { user, session, request_id, agent, .. } = &self.question;
+        Happening {
+            user: Some(user.clone()),
+            session: Some(session.clone()),
+            request: Some(request_id.clone()),
+            agent: Some(agent.config.id.clone()),
+            ..Happening::new(kind, self.context.clock.now(), message)
+        }
+    }
+
     /// Waits while the reader is slow; what came in between is the next event.
     async fn tell(&self, update: Update, deadline: Pin<&mut Sleep>) -> Option<Event> {
-        self.entry.tell(&update);
+        self.note(&update);
         tokio::select! {
             biased;
             // The ends first, as in the wait for the model. Both arms are cancel-safe.
@@ -406,14 +457,14 @@ impl Running {
 /// The place of a turn's last word.
 struct Last<'a> {
     place: OwnedPermit<Update>,
-    entry: &'a Entry,
+    turn: &'a Running,
 }
 
 // === impl Last ===
 
 impl Last<'_> {
     fn tell(self, update: Update) {
-        self.entry.tell(&update);
+        self.turn.note(&update);
         self.place.send(update);
     }
 }

@@ -79,6 +79,18 @@ impl Update {
     }
 }
 
+// === impl Failure ===
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Model { message, .. } => message,
+            Self::Memory { .. } => "the conversation could not be written down",
+            Self::Stopping => "the formation is stopping",
+        })
+    }
+}
+
 // === impl Turn ===
 
 impl Turn {

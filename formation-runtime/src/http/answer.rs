@@ -1,5 +1,7 @@
 //! The envelope, put around what handlers return. A handler knows its data, not the request's id.
 
+use std::borrow::Cow;
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -16,17 +18,25 @@ use crate::app::App;
 /// A success that becomes an envelope on its way out.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
-    object: &'static str,
-    kind: &'static str,
-    data: Box<RawValue>,
+    pub(super) object: Cow<'static, str>,
+    pub(super) kind: Cow<'static, str>,
+    pub(super) data: Box<RawValue>,
 }
+
+/// The key under which a repeat of the request is recognised; it is shown in the envelope.
+#[derive(Debug, Clone)]
+pub(super) struct IdempotencyKey(pub(super) String);
+
+/// When an answer was made, if it was not now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct MadeAt(pub(super) i64);
 
 // === impl Answer ===
 
 impl Answer {
     pub(crate) fn new(object: &'static str, kind: &'static str, data: &impl Serialize) -> Self {
         let data = serde_json::value::to_raw_value(data).expect("our own types always serialise");
-        Self { object, kind, data }
+        Self { object: object.into(), kind: kind.into(), data }
     }
 }
 
@@ -50,11 +60,13 @@ pub(crate) async fn layer(State(app): State<App>, request: Request, next: Next) 
     // A handler that settled on another id, such as the body's, has put it into the answer.
     let id = response.extensions().get::<RequestId>().cloned().or(id);
     let id = id.unwrap_or_else(RequestId::generate);
-    let reference = RequestRef { id, idempotency_key: None };
-    let timestamp = app.clock.now_ms();
+    let key = response.extensions_mut().remove::<IdempotencyKey>();
+    let reference = RequestRef { id, idempotency_key: key.map(|it| it.0) };
+    let made = response.extensions().get::<MadeAt>().map(|it| it.0);
+    let timestamp = made.unwrap_or_else(|| app.clock.now_ms());
     if let Some(answer) = response.extensions_mut().remove::<Answer>() {
         let Answer { object, kind, data } = answer;
-        let envelope = Envelope::success(object, kind, reference, timestamp, data);
+        let envelope = Envelope::success(&object, &kind, reference, timestamp, data);
         response = with_body(response, Json(envelope).into_response());
     } else if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let Problem { code, message, data, .. } = problem;

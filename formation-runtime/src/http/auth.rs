@@ -10,6 +10,8 @@ use crate::app::App;
 use crate::keys::KeyClass;
 
 pub(crate) const USER_HEADER: &str = "X-Muxi-User-ID";
+pub(crate) const CLIENT_HEADER: &str = "X-Muxi-Client-Key";
+pub(crate) const ADMIN_HEADER: &str = "X-Muxi-Admin-Key";
 
 /// A caller with the client key.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +44,7 @@ impl FromRequestParts<App> for Client {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        check(parts, app, KeyClass::Client, "X-Muxi-Client-Key").map(|()| Self)
+        check(parts, app, KeyClass::Client, CLIENT_HEADER).map(|()| Self)
     }
 }
 
@@ -50,7 +52,7 @@ impl FromRequestParts<App> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        check(parts, app, KeyClass::Admin, "X-Muxi-Admin-Key").map(|()| Self)
+        check(parts, app, KeyClass::Admin, ADMIN_HEADER).map(|()| Self)
     }
 }
 
@@ -60,12 +62,12 @@ impl FromRequestParts<App> for Caller {
     /// The admin key is tried first, as it always was.
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let has = |header: &str| parts.headers.get(header).is_some_and(|it| !it.is_empty());
-        if has("X-Muxi-Admin-Key") {
+        if has(ADMIN_HEADER) {
             Admin::from_request_parts(parts, app).await?;
             let named = RequiredUser::from_request_parts(parts, app).await;
             return Ok(Self::Admin(named.ok().map(|it| it.0)));
         }
-        if !has("X-Muxi-Client-Key") {
+        if !has(CLIENT_HEADER) {
             return Err(Problem::no_key());
         }
         Client::from_request_parts(parts, app).await?;

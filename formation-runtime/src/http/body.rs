@@ -12,14 +12,7 @@ use crate::app::Parts;
 
 /// The object in the body. What the content type says is not asked: some callers say nothing.
 pub(crate) async fn object(body: Body, app: &Parts) -> Result<Map<String, Value>, Problem> {
-    let limits = &app.limits;
-    // A message of the length that the formation takes must fit, in the widest spelling of JSON.
-    let message_bytes = app.manifest.input_limits.max_message_length * ESCAPED_BYTES_MAX;
-    let bytes_max = limits.body_bytes.max(message_bytes.saturating_add(limits.body_bytes_besides));
-    let reading = tokio::time::timeout(limits.body_read, read(body, bytes_max)).await;
-    let bytes = reading.unwrap_or_else(|_| {
-        Err(Problem::new(ErrorCode::Timeout, "the body did not arrive in time"))
-    })?;
+    let bytes = bytes(body, app).await?;
     // No body at all is a request without its fields.
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
@@ -36,6 +29,18 @@ pub(crate) async fn object(body: Body, app: &Parts) -> Result<Map<String, Value>
             Err(Problem::new(ErrorCode::ParseError, message))
         }
     }
+}
+
+/// The whole body.
+pub(crate) async fn bytes(body: Body, app: &Parts) -> Result<BytesMut, Problem> {
+    let limits = &app.limits;
+    // A message of the length that the formation takes must fit, in the widest spelling of JSON.
+    let message_bytes = app.manifest.input_limits.max_message_length * ESCAPED_BYTES_MAX;
+    let bytes_max = limits.body_bytes.max(message_bytes.saturating_add(limits.body_bytes_besides));
+    let reading = tokio::time::timeout(limits.body_read, read(body, bytes_max)).await;
+    reading.unwrap_or_else(|_| {
+        Err(Problem::new(ErrorCode::Timeout, "the body did not arrive in time"))
+    })
 }
 
 async fn read(body: Body, bytes_max: usize) -> Result<BytesMut, Problem> {

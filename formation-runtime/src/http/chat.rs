@@ -26,6 +26,7 @@ use super::{body, stream};
 use crate::agents::Agent;
 use crate::app::{App, Parts};
 use crate::conversation::{Answer, Failure, Question, Update};
+use crate::events::{Event, EventKind};
 
 /// What the answers of one chat request have in common.
 #[derive(Debug, Clone)]
@@ -114,6 +115,13 @@ async fn answer(
         Delivery::Later => {
             let webhook_url = question.webhook_url.clone();
             conversations.accept(question).await?;
+            exchange.app.events.tell(Event {
+                user: Some(exchange.user.clone()),
+                session: Some(exchange.session.clone()),
+                request: Some(exchange.request.clone()),
+                agent: Some(exchange.agent.config.id.clone()),
+                ..exchange.app.event(EventKind::RequestAccepted, "a request was accepted")
+            });
             Ok(exchange.processing(webhook_url.as_deref()))
         }
     }

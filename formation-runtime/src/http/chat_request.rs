@@ -290,7 +290,8 @@ mod tests {
             faults(&json!({"message": "hi", "webhook_url": hook})),
             [fault("webhook_url", "invalid")]
         );
-        let body = json!({"message": "hi", "mode": "async", "stream": true, "webhook_url": "ftp:x"});
+        let body =
+            json!({"message": "hi", "mode": "async", "stream": true, "webhook_url": "ftp:x"});
         assert_eq!(
             faults(&body),
             [fault("webhook_url", "invalid_format"), fault("stream", "invalid")]

@@ -138,9 +138,10 @@ impl From<StoreError> for Problem {
             StoreError::Gone => {
                 Self::new(ErrorCode::ServiceUnavailable, "the formation's memory has failed")
             }
-            StoreError::Database(_) => {
-                Self::new(ErrorCode::InternalError, "the formation's memory refused; the log says why")
-            }
+            StoreError::Database(_) => Self::new(
+                ErrorCode::InternalError,
+                "the formation's memory refused; the log says why",
+            ),
         }
     }
 }

@@ -11,21 +11,26 @@ use crate::activity::OpenRequests;
 use crate::instance::{AcceptError, SharedPort};
 
 pub(crate) fn routes(port: SharedPort, requests: OpenRequests) -> Router {
-    let open = get(move || std::future::ready(Json(Activity { requests: requests.count() })));
+    let counted = requests.clone();
+    let open = get(move || std::future::ready(Json(Activity { requests: counted.count() })));
     Router::new()
         .route(ACCEPT_ROUTE, post(accept))
         .route(RETIRE_ROUTE, post(retire))
         .route(ACTIVITY_ROUTE, open)
-        .with_state(port)
+        .with_state((port, requests))
 }
 
-async fn accept(State(port): State<SharedPort>) -> Result<StatusCode, Problem> {
+type Steered = (SharedPort, OpenRequests);
+
+async fn accept(State((port, requests)): State<Steered>) -> Result<StatusCode, Problem> {
     port.accept()?;
+    requests.retire(false);
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn retire(State(port): State<SharedPort>) -> StatusCode {
+async fn retire(State((port, requests)): State<Steered>) -> StatusCode {
     port.retire();
+    requests.retire(true);
     StatusCode::NO_CONTENT
 }
 

@@ -1,7 +1,9 @@
 //! Query parameters, with all faults told at once.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use axum::extract::Query;
 use axum::http::Uri;
@@ -48,6 +50,12 @@ impl Parameters {
                 false
             }
         }
+    }
+
+    /// A value that is written in its own form, such as an id.
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
+        let parsed = self.text(name)?.parse().map_err(|error: T::Err| error.to_string());
+        parsed.map_err(|message| self.fault(name, message)).ok()
     }
 
     pub(crate) fn fault(&mut self, name: &str, message: String) {

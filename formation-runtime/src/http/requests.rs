@@ -89,7 +89,10 @@ pub(crate) async fn cancel(
 enum Found {
     Stored(Request),
     /// In its session's queue, with a caller that waits for it.
-    Waiting { created_ms: i64, user: UserId },
+    Waiting {
+        created_ms: i64,
+        user: UserId,
+    },
 }
 
 // === impl Caller ===

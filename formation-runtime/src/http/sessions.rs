@@ -1,9 +1,10 @@
 //! A user's sessions and what was said in them.
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::Uri;
 use jiff::Timestamp;
-use muxi_contract::{SessionId, UserId};
+use muxi_contract::{ErrorCode, SessionId, UserId};
 use muxi_memory::{Before, Message, Session};
 use serde_json::{Value, json};
 
@@ -12,7 +13,9 @@ use super::auth::{Client, RequiredUser};
 use super::error::Problem;
 use super::path::Id;
 use super::query::Parameters;
+use super::{body, restored};
 use crate::app::{App, Parts};
+use crate::events::{Event, EventKind};
 
 /// A session that nobody wrote in for so long counts as over.
 const ACTIVE_MS: i64 = 30 * 60 * 1000;
@@ -82,6 +85,67 @@ pub(crate) async fn messages(
         "has_more": page.has_more,
     });
     Ok(Answer::new("session", "session.messages.list", &data))
+}
+
+pub(crate) async fn delete(
+    _: Client,
+    RequiredUser(user): RequiredUser,
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<Answer, Problem> {
+    let not_found = || Problem::session_not_found(&id);
+    let session: SessionId = id.parse().map_err(|_| not_found())?;
+    let cleared =
+        app.store.for_user(&user).delete_session(&session).await?.ok_or_else(not_found)?;
+    app.events.tell(Event {
+        user: Some(user),
+        session: Some(session.clone()),
+        ..app.event(EventKind::SessionDeleted, "a session was deleted")
+    });
+    let data = json!({
+        "session_id": session,
+        "deleted": cleared.sessions > 0,
+        "messages_cleared": cleared.messages,
+        "message": if cleared.sessions > 0 {
+            "The session was deleted."
+        } else {
+            "A message of the session is being answered; everything before it was deleted."
+        },
+    });
+    Ok(Answer::new("session", "session.deleted", &data))
+}
+
+/// Replaces what the session holds, as a client that keeps sessions itself brings them back.
+pub(crate) async fn restore(
+    _: Client,
+    RequiredUser(user): RequiredUser,
+    State(app): State<App>,
+    Id(id): Id,
+    body: Body,
+) -> Result<Answer, Problem> {
+    let session: SessionId = id.parse().map_err(|error: muxi_contract::ids::InvalidOpaqueId| {
+        Problem::new(ErrorCode::InvalidRequest, error.to_string())
+    })?;
+    let fields = body::object(body, &app).await?;
+    let default_agent = app.agents.default_agent().map(|agent| agent.config.id.as_str());
+    let messages = restored::parse(&fields, default_agent.unwrap_or_default())?;
+    let loaded = messages.len();
+    if app.store.for_user(&user).restore_session(&session, messages).await?.is_err() {
+        let message = "a message of the session is being answered; try again when it is done";
+        return Err(Problem::new(ErrorCode::Conflict, message));
+    }
+    app.events.tell(Event {
+        user: Some(user),
+        session: Some(session.clone()),
+        ..app.event(EventKind::SessionRestored, format!("{loaded} messages were restored"))
+    });
+    let data = json!({
+        "session_id": session,
+        "messages_loaded": loaded,
+        "messages_dropped": 0,
+        "message": format!("The session holds {loaded} messages."),
+    });
+    Ok(Answer::new("session", "session.restored", &data))
 }
 
 // === private helpers ===

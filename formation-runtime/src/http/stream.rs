@@ -101,17 +101,17 @@ impl Writer {
     fn write(&self, update: Update) -> Bytes {
         match (self.format, update) {
             (_, Update::Failed(failure)) => error_frame(failure.into()),
-            (StreamFormat::Tokens, Update::Cancelled(_)) => done(),
             (StreamFormat::Events, Update::Cancelled(text)) => {
                 let mut bytes = BytesMut::from(
-                    self.event(TurnEventKind::Cancelled, "cancelled", text, self.warnings()).as_ref(),
+                    self.event(TurnEventKind::Cancelled, "cancelled", text, self.warnings())
+                        .as_ref(),
                 );
                 bytes.extend_from_slice(&done());
                 bytes.freeze()
             }
             (StreamFormat::Tokens, Update::Asked) => Bytes::new(),
             (StreamFormat::Tokens, Update::Text(text)) => frame(None, &Token { token: text }),
-            (StreamFormat::Tokens, Update::Completed(_)) => done(),
+            (StreamFormat::Tokens, Update::Completed(_) | Update::Cancelled(_)) => done(),
             (StreamFormat::Events, Update::Asked) => {
                 let agent = &self.exchange.agent.config;
                 let name = agent.name.as_ref().unwrap_or(&agent.id);

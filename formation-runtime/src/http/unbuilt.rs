@@ -16,8 +16,6 @@ const DELETE: MethodFilter = MethodFilter::DELETE;
 #[rustfmt::skip]
 const UNBUILT: &[(MethodFilter, &str)] = &[
     (POST, "/v1/audiochat"),
-    (POST, "/v1/sessions/{id}/restore"),
-    (GET, "/v1/events"), (GET, "/v1/events/{session}"), (GET, "/v1/events/{session}/{request}"),
     (GET, "/v1/triggers"), (GET.or(POST), "/v1/triggers/{name}"),
     (GET, "/v1/sops"), (GET, "/v1/sops/{name}"),
     (GET, "/v1/skills"), (GET, "/v1/skills/{name}"), (GET, "/v1/agents/{id}/skills"),
@@ -26,7 +24,6 @@ const UNBUILT: &[(MethodFilter, &str)] = &[
     (POST, "/v1/memories/distilled"), (GET, "/v1/memories/distilled/{id}"),
     (DELETE, "/v1/memories/{id}"),
     (GET, "/v1/history"),
-    (GET.or(DELETE), "/v1/memory/buffer"), (DELETE, "/v1/memory/buffer/{session}"),
     (GET, "/v1/artifacts"), (GET, "/v1/artifacts/{id}"),
     (GET, "/v1/artifacts/{id}/versions"), (GET, "/v1/artifacts/{id}/content"),
     (GET, "/v1/credentials/services"), (GET.or(POST), "/v1/credentials"),
@@ -44,9 +41,8 @@ const UNBUILT: &[(MethodFilter, &str)] = &[
     (GET, "/v1/config"),
     (GET, "/v1/overlord"), (GET, "/v1/overlord/soul"), (GET, "/v1/llm/settings"),
     (GET, "/v1/async"), (GET, "/v1/a2a"), (GET, "/v1/memory"),
-    (GET, "/v1/logging"), (GET, "/v1/logging/destinations"), (GET, "/v1/logs"),
+    (GET, "/v1/logging"), (GET, "/v1/logging/destinations"),
     (GET, "/v1/mcp"), (GET, "/v1/mcp/servers"), (GET, "/v1/mcp/servers/{id}"), (GET, "/v1/mcp/tools"),
-    (GET, "/v1/memory/stats"), (GET.or(DELETE), "/v1/memory/buffers"),
     (POST, "/v1/memory/rebuild"), (GET, "/v1/memory/rebuild/{job}"),
     (POST, "/v1/memory/backfill"), (POST, "/v1/memory/lint"),
     (POST, "/v1/memory/forget"), (GET, "/v1/memory/forget/{job}"),

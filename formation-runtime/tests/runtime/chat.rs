@@ -253,7 +253,7 @@ async fn faults_of_a_request_are_told_by_name() {
         ("", 422, "VALIDATION_ERROR"),
         ("[]", 422, "VALIDATION_ERROR"),
         (r#"{"message": "this is longer than allowed"}"#, 422, "VALIDATION_ERROR"),
-        (r#"{"message": "hi", "mode": "async"}"#, 501, "NOT_IMPLEMENTED"),
+        (r#"{"message": "hi", "ui_response": {"id": "ui_1"}}"#, 501, "NOT_IMPLEMENTED"),
         (r#"{"message": "hi", "files": [{}]}"#, 501, "NOT_IMPLEMENTED"),
         (r#"{"message": "hi", "agent_id": "nobody"}"#, 404, "AGENT_NOT_FOUND"),
     ] {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use muxi_testkit::fake_llm::FakeLlm;
-use reqwest::{RequestBuilder, Response};
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
 pub(crate) const CLIENT_KEY: &str = "fmc_test";
@@ -108,6 +108,10 @@ impl Runtime {
         self.client.get(format!("{}{path}", self.url))
     }
 
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
     pub(crate) fn post(&self, path: &str) -> RequestBuilder {
         self.client.post(format!("{}{path}", self.url))
     }
@@ -170,13 +174,30 @@ impl Frames {
     /// The next frame that is not a comment; `None` at the end of the connection.
     pub(crate) async fn next(&mut self) -> Option<(String, Value)> {
         loop {
+            let frame = self.raw().await?;
+            if let Some(frame) = parse(&frame) {
+                return Some(frame);
+            }
+        }
+    }
+
+    /// The next frame that has a number, with it.
+    pub(crate) async fn numbered(&mut self) -> (String, Value) {
+        loop {
+            let frame = self.raw().await.expect("a frame");
+            let id = frame.lines().find_map(|line| line.strip_prefix("id: "));
+            if let (Some(id), Some((_, data))) = (id, parse(&frame)) {
+                return (id.to_owned(), data);
+            }
+        }
+    }
+
+    async fn raw(&mut self) -> Option<String> {
+        loop {
             if let Some((frame, rest)) = self.buffer.split_once("\n\n") {
-                let (frame, end) = (parse(frame), self.buffer.len() - rest.len());
+                let (frame, end) = (frame.to_owned(), self.buffer.len() - rest.len());
                 self.buffer.drain(..end);
-                match frame {
-                    Some(frame) => return Some(frame),
-                    None => continue,
-                }
+                return Some(frame);
             }
             let chunk = self.response.next().await?.unwrap();
             assert!(chunk.is_ascii());

@@ -4,6 +4,9 @@
 
 mod api;
 mod chat;
+mod events;
 mod harness;
 mod lifecycle;
 mod load;
+mod requests;
+mod sessions;

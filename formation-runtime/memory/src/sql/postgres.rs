@@ -177,8 +177,12 @@ fn read(row: &postgres::Row) -> Result<Row, DatabaseError> {
     let field = |(column, described): (usize, &postgres::Column)| {
         Ok(match *described.type_() {
             Type::INT8 => row.try_get::<_, Option<i64>>(column)?.map(Field::Integer),
-            Type::INT4 => row.try_get::<_, Option<i32>>(column)?.map(|it| Field::Integer(it.into())),
-            Type::BOOL => row.try_get::<_, Option<bool>>(column)?.map(|it| Field::Integer(it.into())),
+            Type::INT4 => {
+                row.try_get::<_, Option<i32>>(column)?.map(|it| Field::Integer(it.into()))
+            }
+            Type::BOOL => {
+                row.try_get::<_, Option<bool>>(column)?.map(|it| Field::Integer(it.into()))
+            }
             Type::FLOAT8 => row.try_get::<_, Option<f64>>(column)?.map(Field::Real),
             Type::BYTEA => row.try_get::<_, Option<Vec<u8>>>(column)?.map(Field::Bytes),
             _ => row.try_get::<_, Option<String>>(column)?.map(Field::Text),

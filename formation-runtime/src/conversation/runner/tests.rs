@@ -76,6 +76,7 @@ impl Fixture {
             tasks: TaskGroup::new(CancellationToken::new()),
             shutdown: Shutdown::new(),
             open_requests: OpenRequests::default(),
+            events: EventLog::new(100, 0),
         });
         Self { conversations, agent: Arc::new(agent), store }
     }

@@ -1,0 +1,137 @@
+//! What happens in the formation, told to whoever follows: a closed list of kinds, and a bounded log
+//! from which a reader that comes back goes on.
+
+mod log;
+
+use jiff::Timestamp;
+use muxi_contract::{RequestId, SessionId, UserId};
+use serde_json::{Map, Value};
+
+pub use self::log::{EventLog, Next, Reader};
+
+/// One thing that happened.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    pub kind: EventKind,
+    pub at: Timestamp,
+    pub message: String,
+    pub user: Option<UserId>,
+    pub session: Option<SessionId>,
+    pub request: Option<RequestId>,
+    pub agent: Option<String>,
+    pub data: Map<String, Value>,
+}
+
+/// How much an event matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Debug,
+    Info,
+    Warning,
+    Error,
+}
+
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])+ $kind:ident = $name:literal $level:ident),* $(,)?) => {
+        /// Everything that is ever told.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum EventKind {
+            $($(#[doc = $doc])+ $kind),*
+        }
+
+        impl EventKind {
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name),* }
+            }
+
+            pub const fn level(self) -> Level {
+                match self { $(Self::$kind => Level::$level),* }
+            }
+
+            /// For the reference page.
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$kind => concat!($($doc),+)),* }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The formation serves.
+    FormationStarted = "formation.started" Info,
+    /// The formation ends what it has and stops.
+    FormationStopping = "formation.stopping" Info,
+    /// A request was written down to be worked on later.
+    RequestAccepted = "request.accepted" Info,
+    /// A request of a process that is gone is worked on here.
+    RequestResumed = "request.resumed" Warning,
+    /// A request was cut off with its process and cannot go on.
+    RequestAbandoned = "request.abandoned" Error,
+    /// A question is on the disk and the model is asked.
+    ChatStarted = "chat.started" Info,
+    /// A question is answered.
+    ChatCompleted = "chat.completed" Info,
+    /// A question could not be answered.
+    ChatFailed = "chat.failed" Error,
+    /// An answer was cut short because somebody asked for it, or left.
+    ChatCancelled = "chat.cancelled" Info,
+    /// A session was deleted, or a buffer cleared.
+    SessionDeleted = "session.deleted" Info,
+    /// A session was replaced by what its client kept of it.
+    SessionRestored = "session.restored" Info,
+    /// A receiver took a webhook.
+    WebhookDelivered = "webhook.delivered" Info,
+    /// A receiver did not take a webhook; it is tried again.
+    WebhookFailed = "webhook.failed" Warning,
+    /// A webhook was tried for the last time.
+    WebhookGivenUp = "webhook.given_up" Error,
+}
+
+// === impl Event ===
+
+impl Event {
+    pub fn new(kind: EventKind, at: Timestamp, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            at,
+            message: message.into(),
+            user: None,
+            session: None,
+            request: None,
+            agent: None,
+            data: Map::new(),
+        }
+    }
+
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.data.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+// === impl Level ===
+
+impl Level {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "DEBUG",
+            Self::Info => "INFO",
+            Self::Warning => "WARNING",
+            Self::Error => "ERROR",
+        }
+    }
+
+    /// As people and older configurations write them.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "debug" | "trace" => Some(Self::Debug),
+            "info" => Some(Self::Info),
+            "warn" | "warning" => Some(Self::Warning),
+            "error" | "critical" => Some(Self::Error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The memory of conversations, under the name that the API has for it: what is kept, and forgetting.
+
+use axum::extract::State;
+use muxi_contract::{SessionId, UserId};
+use muxi_memory::Kept;
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use super::auth::{Admin, Caller, RequiredUser};
+use super::error::Problem;
+use super::path::Id;
+use crate::app::App;
+
+const USERS_MAX: u32 = 1000;
+const SESSIONS_MAX: u32 = 1000;
+
+pub(crate) async fn get(
+    _: Caller,
+    RequiredUser(user): RequiredUser,
+    State(app): State<App>,
+) -> Result<Answer, Problem> {
+    let store = app.store.for_user(&user);
+    let (kept, sessions) = (store.kept().await?, store.sessions(SESSIONS_MAX, None).await?);
+    let sessions: Vec<Value> = sessions
+        .iter()
+        .map(|it| json!({"session_id": it.id, "message_count": it.message_count}))
+        .collect();
+    let data = json!({
+        "user_id": user,
+        "total_messages": kept.messages,
+        "sessions": sessions,
+        "buffer_size_kb": kilobytes(kept),
+    });
+    Ok(Answer::new("memory", "memory.buffer.status", &data))
+}
+
+/// Of one user; of everybody when the operator names none.
+pub(crate) async fn clear(caller: Caller, State(app): State<App>) -> Result<Answer, Problem> {
+    let cleared = match caller.user() {
+        Some(user) => app.store.for_user(user).clear_sessions().await?,
+        None => app.store.clear_all_sessions().await?,
+    };
+    let whose = caller.user().map_or("everybody", UserId::as_str);
+    let data = json!({
+        "message": format!("The buffer of {whose} was cleared."),
+        "user_id": caller.user(),
+        "messages_cleared": cleared.messages,
+        "sessions_cleared": cleared.sessions,
+    });
+    Ok(Answer::new("message", "memory.buffer.user.cleared", &data))
+}
+
+pub(crate) async fn clear_all(_: Admin, State(app): State<App>) -> Result<Answer, Problem> {
+    clear(Caller::Admin(None), State(app)).await
+}
+
+pub(crate) async fn clear_session(
+    _: Caller,
+    RequiredUser(user): RequiredUser,
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<Answer, Problem> {
+    let not_found = || Problem::session_not_found(&id);
+    let session: SessionId = id.parse().map_err(|_| not_found())?;
+    let cleared =
+        app.store.for_user(&user).delete_session(&session).await?.ok_or_else(not_found)?;
+    let data = json!({
+        "message": "The buffer of the session was cleared.",
+        "user_id": user,
+        "session_id": session,
+        "messages_cleared": cleared.messages,
+    });
+    Ok(Answer::new("message", "memory.buffer.session.cleared", &data))
+}
+
+pub(crate) async fn stats(_: Admin, State(app): State<App>) -> Result<Answer, Problem> {
+    let kept = app.store.kept_of_all().await?;
+    let buffer = &app.manifest.memory.buffer;
+    // Sessions are kept whole on a disk; only what a model reads of them has a size.
+    let data = json!({
+        "total_entries": kept.messages,
+        "total_users": kept.users,
+        "total_sessions": kept.sessions,
+        "buffer_size_kb": kilobytes(kept),
+        "max_size": buffer.size,
+        "utilization": null,
+    });
+    Ok(Answer::new("memory", "memory.retrieved", &data))
+}
+
+pub(crate) async fn list(_: Admin, State(app): State<App>) -> Result<Answer, Problem> {
+    let buffers: Vec<Value> = app
+        .store
+        .kept_by_user(USERS_MAX)
+        .await?
+        .into_iter()
+        .map(|(user, kept)| {
+            json!({
+                "user_id": user,
+                "total_messages": kept.messages,
+                "sessions": kept.sessions,
+                "buffer_size_kb": kilobytes(kept),
+            })
+        })
+        .collect();
+    let data = json!({"buffers": buffers, "count": buffers.len()});
+    Ok(Answer::new("list", "memory.list", &data))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn kilobytes(kept: Kept) -> f64 {
+    (kept.bytes as f64 / 1024.0 * 100.0).round() / 100.0
+}
