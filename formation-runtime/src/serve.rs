@@ -9,6 +9,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use axum::Router;
 use axum::serve::ListenerExt as _;
+use muxi_contract::FormationId;
+use muxi_contract::launch::DRAFT_VAR;
 use muxi_formation::Persistent;
 use muxi_memory::{DATABASE_FILE, Location, Retention, Store};
 use muxi_service::listen::{self, Inherited};
@@ -187,7 +189,7 @@ fn app(
         report::warn(&warning.to_string());
     }
     let manifest = loaded.manifest;
-    let store = open_store(&manifest.memory, data_dir, limits)?;
+    let store = open_store(&manifest.id, &manifest.memory, data_dir, limits)?;
     let keys = Keys::settle(&manifest.server.api_keys, data_dir)?;
     let clock = Clock::system();
     let events = EventLog::new(limits.events_kept, clock.now_ms());
@@ -220,7 +222,14 @@ fn app(
     }))
 }
 
+/// The part of a shared server that is this formation's; a draft has its own.
+fn schema(id: &FormationId) -> String {
+    let draft = if std::env::var_os(DRAFT_VAR).is_some() { "-draft" } else { "" };
+    format!("muxi-{id}{draft}")
+}
+
 fn open_store(
+    id: &FormationId,
     memory: &muxi_formation::manifest::Memory,
     data_dir: &Path,
     limits: &Limits,
@@ -237,6 +246,7 @@ fn open_store(
             }
             Location::File(file)
         }
+        Persistent::Postgres { url } => Location::Postgres { url: url.clone(), schema: schema(id) },
         Persistent::Off => Location::Process(Retention {
             messages_per_session: memory.buffer.size.saturating_mul(memory.buffer.multiplier),
             sessions: limits.sessions_in_process,

@@ -14,14 +14,12 @@ use crate::app::{App, Parts};
 use crate::events::{Event, EventKind};
 use crate::keys::KeyClass;
 
-const ATTEMPT: Duration = Duration::from_secs(10);
-/// Attempts in all; the waits between them double from the first one to the longest.
-const ATTEMPTS_MAX: u32 = 8;
+/// Waits between attempts double from the first one to the longest.
 const FIRST_WAIT_MS: i64 = 1_000;
 const LONGEST_WAIT_MS: i64 = 60_000;
 const AT_ONCE: u32 = 8;
 /// A delivery that a process took and never ended is tried by another after this.
-const CLAIM_MS: i64 = 30_000;
+const CLAIM_MS: i64 = 330_000;
 /// How soon a new delivery is seen.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -41,7 +39,7 @@ pub fn check_url(text: &str) -> Result<(), &'static str> {
 /// Delivers until the process stops.
 pub async fn run(app: App, stop: CancellationToken) {
     let client = reqwest::Client::builder()
-        .timeout(ATTEMPT)
+        .timeout(Duration::from_secs(app.manifest.asynchronous.webhook_timeout.into()))
         // A receiver that moves is told to whoever named it, not followed to where it points.
         .redirect(reqwest::redirect::Policy::none())
         .user_agent("muxi-formation")
@@ -102,7 +100,8 @@ async fn attempt(app: &Parts, client: &reqwest::Client, delivery: &DueDelivery) 
         Err(error) => error.without_url().to_string(),
     };
     tracing::warn!(delivery = delivery.id, attempts = delivery.attempts + 1, error, "webhook");
-    after_failure(delivery.attempts, error, app.clock.now_ms())
+    let retries_max = app.manifest.asynchronous.webhook_retries;
+    after_failure(delivery.attempts, retries_max, error, app.clock.now_ms())
 }
 
 fn event(app: &Parts, delivery: &DueDelivery, came_of_it: &Attempted) -> Event {
@@ -116,8 +115,8 @@ fn event(app: &Parts, delivery: &DueDelivery, came_of_it: &Attempted) -> Event {
         .with("attempts", delivery.attempts + 1)
 }
 
-fn after_failure(failed_before: u32, error: String, now_ms: i64) -> Attempted {
-    if failed_before + 1 >= ATTEMPTS_MAX {
+fn after_failure(failed_before: u32, retries_max: u32, error: String, now_ms: i64) -> Attempted {
+    if failed_before >= retries_max {
         return Attempted::GivenUp { error };
     }
     let wait_ms = FIRST_WAIT_MS.saturating_mul(1 << failed_before.min(30)).min(LONGEST_WAIT_MS);
@@ -138,8 +137,8 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_a_minute_and_end() {
-        let waits: Vec<i64> = (0..ATTEMPTS_MAX)
-            .map_while(|failed| match after_failure(failed, String::new(), 0) {
+        let waits: Vec<i64> = (0..10)
+            .map_while(|failed| match after_failure(failed, 7, String::new(), 0) {
                 Attempted::Again { at_ms, .. } => Some(at_ms),
                 Attempted::Delivered | Attempted::GivenUp { .. } => None,
             })

@@ -98,7 +98,10 @@ async fn answer(
         agent: Arc::clone(&exchange.agent),
         text: request.message,
         mode: delivery.mode(),
-        webhook_url: request.webhook_url,
+        webhook_url: match delivery {
+            Delivery::Later => request.webhook_url.or_else(|| usual_webhook(&exchange.app)),
+            Delivery::Json | Delivery::Stream(_) => None,
+        },
         accepted: None,
         created_ms: exchange.began.as_millisecond(),
     };
@@ -140,6 +143,10 @@ async fn whole(
             None => return Err(Failure::Stopping.into()),
         }
     }
+}
+
+fn usual_webhook(app: &Parts) -> Option<String> {
+    app.manifest.asynchronous.webhook_url.clone()
 }
 
 fn agent(app: &Parts, id: Option<&str>) -> Result<Arc<Agent>, Problem> {

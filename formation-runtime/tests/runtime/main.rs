@@ -8,5 +8,6 @@ mod events;
 mod harness;
 mod lifecycle;
 mod load;
+mod postgres;
 mod requests;
 mod sessions;

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use hyper::Method;
 use muxi_contract::FormationId;
-use muxi_contract::launch::{ACCEPT_ROUTE, HEALTH_ROUTE, LaunchSpec, MODEL_HOST_SOCKET_VAR};
+use muxi_contract::launch::{
+    ACCEPT_ROUTE, DRAFT_VAR, HEALTH_ROUTE, LaunchSpec, MODEL_HOST_SOCKET_VAR,
+};
 use muxi_contract::logs::LogCursor;
 use muxi_service::cors::ORIGINS_VAR;
 use muxi_service::unix_path;
@@ -122,6 +124,9 @@ pub(super) async fn start(
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
+    if formation.is_draft() {
+        environment.insert(DRAFT_VAR.to_owned(), "1".to_owned());
+    }
     let spec = LaunchSpec {
         program: text(context.runtime.clone()),
         args: vec![

@@ -25,6 +25,8 @@ pub const ACTIVITY_ROUTE: &str = "/_instance/activity";
 /// Private-socket route of the health answer that the manager probes.
 pub const HEALTH_ROUTE: &str = "/v1/health";
 
+/// Set for an instance that runs a draft, whose memory is apart from what serves.
+pub const DRAFT_VAR: &str = "MUXI_DRAFT";
 /// The environment variable that names the model host's Unix socket.
 pub const MODEL_HOST_SOCKET_VAR: &str = "MUXI_MODEL_HOST";
 

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde_yaml::{Mapping, Number, Value};
 
 use crate::diagnostic::{Diagnostic, Place};
-use crate::manifest::{DatabaseFault, ModelName, database_file};
+use crate::manifest::{Database, ModelName, database};
 use crate::schema::{CAPABILITIES, MODEL, PERSISTENT, Shape, State, Table, closest, size};
 use crate::yaml::{Content, Entry, Node, Text};
 
@@ -217,18 +217,17 @@ impl Checker<'_> {
             if text.is_kept() {
                 return Some(Value::Mapping(fitting));
             }
-            match database_file(text.value()) {
-                Ok(file) => {
+            match database(text.value()) {
+                Ok(Database::File(file)) => {
                     fitting.insert(Value::from("file"), Value::from(file.as_str()));
                 }
-                Err(DatabaseFault::Postgres) => self.fault(
-                    node.place,
-                    format!("PostgreSQL in `{path}` is documented but not built in this version"),
-                    "write `sqlite:///memory.db`, or leave it out",
-                ),
+                Ok(Database::Server) => {
+                    fitting.insert(Value::from("server"), Value::from(text.value()));
+                }
                 Err(fault) => {
                     let message = format!("`{path}.connection_string` {fault}");
-                    self.fault(node.place, message, "write `sqlite:///memory.db`");
+                    let mend = "write `sqlite:///memory.db`, or `postgresql://user@host/database`";
+                    self.fault(node.place, message, mend);
                 }
             }
         }

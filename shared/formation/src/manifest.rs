@@ -35,6 +35,9 @@ pub struct Manifest {
     pub memory: Memory,
     #[serde(default)]
     pub input_limits: InputLimits,
+    /// How those who do not wait are told.
+    #[serde(default, rename = "async")]
+    pub asynchronous: Asynchronous,
     #[serde(default)]
     pub limits: Limits,
 }
@@ -133,13 +136,17 @@ pub struct Buffer {
     pub multiplier: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(from = "PersistentFields")]
 pub enum Persistent {
     Off,
     /// A file below the formation's data folder.
     Sqlite {
         file: Utf8PathBuf,
+    },
+    /// A server that several machines may share; the address holds a password.
+    Postgres {
+        url: SecretString,
     },
 }
 
@@ -148,6 +155,18 @@ pub enum Persistent {
 pub struct InputLimits {
     /// In characters.
     pub max_message_length: usize,
+}
+
+/// `async`: what becomes of requests whose callers do not wait.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Asynchronous {
+    /// Told of every asynchronous request that names no address of its own.
+    pub webhook_url: Option<String>,
+    /// Further attempts after the first.
+    pub webhook_retries: u32,
+    /// Seconds that one attempt may take.
+    pub webhook_timeout: u32,
 }
 
 /// What the formation itself wants to stay below. Only the operator can allow more.
@@ -299,7 +318,19 @@ impl Default for Persistent {
 
 impl From<PersistentFields> for Persistent {
     fn from(fields: PersistentFields) -> Self {
-        if fields.enabled { Self::Sqlite { file: fields.file } } else { Self::Off }
+        match (fields.enabled, fields.server) {
+            (false, _) => Self::Off,
+            (true, Some(url)) => Self::Postgres { url },
+            (true, None) => Self::Sqlite { file: fields.file },
+        }
+    }
+}
+
+// === impl Asynchronous ===
+
+impl Default for Asynchronous {
+    fn default() -> Self {
+        Self { webhook_url: None, webhook_retries: 3, webhook_timeout: 10 }
     }
 }
 
@@ -318,29 +349,37 @@ impl Default for InputLimits {
 struct PersistentFields {
     enabled: bool,
     file: Utf8PathBuf,
+    #[serde(deserialize_with = "secret")]
+    server: Option<SecretString>,
 }
 
 impl Default for PersistentFields {
     fn default() -> Self {
-        Self { enabled: true, file: "memory.db".into() }
+        Self { enabled: true, file: "memory.db".into(), server: None }
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DatabaseFault {
-    #[error("names a PostgreSQL server")]
-    Postgres,
-    #[error("is not an address of a SQLite file")]
+    #[error("is neither the address of a SQLite file nor of a PostgreSQL server")]
     Scheme,
     #[error("must stay below the formation's data folder: no leading `/`, no `..`")]
     Outside,
 }
 
-/// The file of `sqlite:///path`, where a fourth slash would make it absolute, or of a bare path.
-pub(crate) fn database_file(connection: &str) -> Result<Utf8PathBuf, DatabaseFault> {
+/// Where a connection string leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Database {
+    File(Utf8PathBuf),
+    Server,
+}
+
+/// The file of `sqlite:///path`, where a fourth slash would make it absolute, or of a bare path; or
+/// a server.
+pub(crate) fn database(connection: &str) -> Result<Database, DatabaseFault> {
     let file = match connection.split_once("://") {
         Some(("sqlite", rest)) => rest.strip_prefix('/').ok_or(DatabaseFault::Scheme)?,
-        Some(("postgres" | "postgresql", _)) => return Err(DatabaseFault::Postgres),
+        Some(("postgres" | "postgresql", rest)) if !rest.is_empty() => return Ok(Database::Server),
         Some(_) => return Err(DatabaseFault::Scheme),
         None if connection.contains(':') => return Err(DatabaseFault::Scheme),
         None => connection,
@@ -350,7 +389,7 @@ pub(crate) fn database_file(connection: &str) -> Result<Utf8PathBuf, DatabaseFau
     if file.is_empty() || file.ends_with('/') || file.contains('?') {
         return Err(DatabaseFault::Scheme);
     }
-    if is_inside { Ok(path.to_owned()) } else { Err(DatabaseFault::Outside) }
+    if is_inside { Ok(Database::File(path.to_owned())) } else { Err(DatabaseFault::Outside) }
 }
 
 fn default_version() -> String {
@@ -386,10 +425,11 @@ mod tests {
     }
 
     #[test]
-    fn databases_stay_in_the_data_folder() {
+    fn files_stay_in_the_data_folder() {
+        let file = |file: &str| Ok(Database::File(file.into()));
         for (connection, expected) in [
-            ("memory.db", Ok("memory.db")),
-            ("sqlite:///data/memory.db", Ok("data/memory.db")),
+            ("memory.db", file("memory.db")),
+            ("sqlite:///data/memory.db", file("data/memory.db")),
             ("sqlite:////var/memory.db", Err(DatabaseFault::Outside)),
             ("../memory.db", Err(DatabaseFault::Outside)),
             ("sqlite:///a/../../b", Err(DatabaseFault::Outside)),
@@ -397,9 +437,11 @@ mod tests {
             ("sqlite:///", Err(DatabaseFault::Scheme)),
             (":memory:", Err(DatabaseFault::Scheme)),
             ("mysql://h/d", Err(DatabaseFault::Scheme)),
-            ("postgresql://u:p@h/d", Err(DatabaseFault::Postgres)),
+            ("postgresql://", Err(DatabaseFault::Scheme)),
+            ("postgresql://u:p@h/d", Ok(Database::Server)),
+            ("postgres://h", Ok(Database::Server)),
         ] {
-            assert_eq!(database_file(connection), expected.map(Utf8PathBuf::from), "{connection}");
+            assert_eq!(database(connection), expected, "{connection}");
         }
     }
 }

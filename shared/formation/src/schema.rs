@@ -98,7 +98,7 @@ pub(crate) static ROOT: Table = Table {
         ("_deployment_mode", Inert(None)),
         ("a2a", Planned),
         ("artifacts", Planned),
-        ("async", Planned),
+        ("async", Built(Map(&ASYNC))),
         ("coding", Planned),
         ("commands", Planned),
         ("executor", Planned),
@@ -242,6 +242,22 @@ pub(crate) static PERSISTENT: Table = Table {
         ("user_synopsis", Planned),
         ("provider", Removed("`connection_string` says it")),
         ("path", Removed("write `connection_string: sqlite:///memory.db`")),
+    ],
+};
+
+static ASYNC: Table = Table {
+    required: &[],
+    keys: &[
+        ("webhook_url", Built(Url)),
+        ("webhook_retries", Built(Whole { min: 0, max: 20 })),
+        ("webhook_timeout", Built(Whole { min: 1, max: 300 })),
+        ("threshold_seconds", Planned),
+        ("enable_estimation", Planned),
+        ("mode", Removed("a request says `mode` itself")),
+        ("enabled", Removed("a request says `mode: async` itself")),
+        ("max_workers", Removed("it is no longer part of the schema")),
+        ("default_timeout_seconds", Removed("it is no longer part of the schema")),
+        ("notification_webhook", Removed("write `webhook_url`")),
     ],
 };
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use muxi_formation::{
     DEFAULT_SOUL, Diagnostic, Limits, Loaded, Persistent, Resolve, Severity, Source, load,
 };
+use secrecy::ExposeSecret as _;
 
 const MINIMAL: &str = "schema: 1.0.0\nid: my-team\ndescription: d\nllm: {models: {text: a/b}}\n\
                        agents: [{id: helper, description: Helps.}]\n";
@@ -71,7 +72,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(manifest.version, "1.0.0");
     assert_eq!((manifest.server.host.as_str(), manifest.server.port), ("0.0.0.0", 8271));
     assert_eq!((manifest.memory.buffer.size, manifest.memory.buffer.multiplier), (10, 10));
-    assert_eq!(manifest.memory.persistent, Persistent::Sqlite { file: "memory.db".into() });
+    assert_eq!(place(&manifest.memory.persistent), "memory.db");
     assert_eq!(manifest.input_limits.max_message_length, 100_000);
     assert_eq!(loaded.soul, DEFAULT_SOUL);
     let model = manifest.llm.choose(&loaded.agents[0]).unwrap();
@@ -108,18 +109,28 @@ fn a_local_model_answers_briefly_unless_told_otherwise() {
     }
 }
 
+/// Where the memory goes, in a word.
+fn place(persistent: &Persistent) -> String {
+    match persistent {
+        Persistent::Off => "nowhere".to_owned(),
+        Persistent::Sqlite { file } => file.to_string(),
+        Persistent::Postgres { url } => url.expose_secret().to_owned(),
+    }
+}
+
 #[test]
-fn persistent_memory_has_four_spellings() {
-    let file = |file: &str| Persistent::Sqlite { file: file.into() };
+fn persistent_memory_has_five_spellings() {
     for (text, expected) in [
-        ("false", Persistent::Off),
-        ("true", file("memory.db")),
-        ("{enabled: false}", Persistent::Off),
-        ("{connection_string: 'sqlite:///data/my.db'}", file("data/my.db")),
-        ("{enabled: true, connection_string: other.db}", file("other.db")),
+        ("false", "nowhere"),
+        ("true", "memory.db"),
+        ("{enabled: false}", "nowhere"),
+        ("{connection_string: 'sqlite:///data/my.db'}", "data/my.db"),
+        ("{enabled: true, connection_string: other.db}", "other.db"),
+        ("{connection_string: 'postgresql://u@h/d'}", "postgresql://u@h/d"),
     ] {
         let text = format!("{MINIMAL}memory: {{persistent: {text}}}\n");
-        assert_eq!(loaded(&[("formation.afs", &text)]).manifest.memory.persistent, expected);
+        let manifest = loaded(&[("formation.afs", &text)]).manifest;
+        assert_eq!(place(&manifest.memory.persistent), expected);
     }
 }
 
