@@ -22,6 +22,7 @@ mod sessions;
 mod status;
 mod stream;
 mod unbuilt;
+mod usage;
 
 use std::sync::Arc;
 
@@ -76,6 +77,7 @@ fn routes(app: &App) -> Router {
         .route("/v1/memory/stats", get(buffers::stats))
         .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}", get(requests::get).delete(requests::cancel))
+        .route("/v1/usage", get(usage::get))
         .route("/v1/status", get(status::status))
         .route("/v1/agents", get(agents::list))
         .route("/v1/agents/{id}", get(agents::get))

@@ -20,4 +20,5 @@ pub mod models;
 pub mod process;
 pub mod report;
 pub mod serve;
+pub mod usage;
 pub mod webhooks;

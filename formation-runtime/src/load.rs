@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::agents::{Agent, Agents};
 use crate::document;
+use crate::usage;
 
 /// A checked bundle with its models connected.
 #[derive(Debug)]
@@ -71,6 +72,10 @@ pub fn load(folder: &Path, around: Surroundings<'_>) -> Result<Formation, Refusa
     let manifest_name = MANIFEST_NAMES.into_iter().find(|name| folder.join(name).is_file());
     let manifest_name = manifest_name.unwrap_or(MANIFEST_NAMES[0]);
     let at_manifest = |fault: String| format!("{manifest_name}:1:1: {fault}");
+    let unpriced = unpriced(&loaded);
+    if !unpriced.is_empty() {
+        return Err(Refusal::of(unpriced.into_iter().map(at_manifest).collect()));
+    }
     let agents = connect(&loaded, &written.agents, around)
         .map_err(|faults| Refusal::of(faults.into_iter().map(at_manifest).collect()))?;
     let document = document::read(&folder.join(manifest_name))
@@ -100,6 +105,22 @@ fn refusal(found: &[Diagnostic]) -> Refusal {
     let (faults, warnings): (Vec<_>, Vec<_>) = found.iter().partition(|it| it.is_error());
     let lines = |found: Vec<&Diagnostic>| found.into_iter().map(ToString::to_string).collect();
     Refusal { faults: lines(faults), warnings: lines(warnings) }
+}
+
+/// A budget of money holds only if everything that is called has a price.
+fn unpriced(loaded: &Loaded) -> Vec<String> {
+    let chosen = loaded.agents.iter().filter_map(|agent| loaded.manifest.llm.choose(agent));
+    let mut models: Vec<ModelName> =
+        chosen.flat_map(|it| [Some(it.model), it.fallback_model]).flatten().collect();
+    models.sort();
+    models.dedup();
+    usage::unpriced(&loaded.manifest.usage, models.iter())
+        .into_iter()
+        .map(|model| {
+            let model = model.as_str();
+            format!("a budget of money needs the price of `{model}`; add it to `usage.prices`")
+        })
+        .collect()
 }
 
 fn open_vault(folder: &Path) -> Result<Vault, Refusal> {

@@ -197,6 +197,7 @@ fn app(
         formation: manifest.id.clone(),
         store: store.clone(),
         soul: loaded.soul.into(),
+        usage: Arc::new(manifest.usage.clone()),
         history_messages: manifest.memory.buffer.size,
         clock: clock.clone(),
         limits: *limits,

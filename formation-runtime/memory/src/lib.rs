@@ -16,6 +16,7 @@ mod sessions;
 mod sql;
 mod store;
 mod transcript;
+mod usage;
 
 use std::path::PathBuf;
 
@@ -31,6 +32,7 @@ pub use crate::sessions::{Busy, Cleared, Kept, RestoredMessage};
 pub use crate::sql::DatabaseError;
 pub use crate::store::{Counts, Location, OpenError, Retention, Store, StoreError};
 pub use crate::transcript::UserStore;
+pub use crate::usage::{GroupBy, NewUsage, Spent, UsageFilter};
 
 /// The file of a formation's memory within its data folder.
 pub const DATABASE_FILE: &str = "memory.db";
@@ -82,6 +84,8 @@ pub struct TurnEnd {
     pub text: String,
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
+    /// What its model call used, if a model answered.
+    pub usage: Option<NewUsage>,
     /// Who is to be told of it.
     pub delivery: Option<NewDelivery>,
     pub at_ms: i64,

@@ -27,7 +27,7 @@ macro_rules! steps {
     };
 }
 
-const STEPS: &[Step] = steps!["0001_transcripts", "0002_user_id", "0003_requests"];
+const STEPS: &[Step] = steps!["0001_transcripts", "0002_user_id", "0003_requests", "0004_usage"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {

@@ -9,6 +9,7 @@ use crate::owner;
 use crate::sql::{DatabaseError, Row, Transaction, values};
 use crate::store::{Store, StoreError};
 use crate::transcript::{self, UserStore};
+use crate::usage;
 
 /// How the caller waits for the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -271,6 +272,8 @@ impl Store {
                 "DELETE FROM answers WHERE created_ms < ?1 AND status IS NOT NULL",
                 values![before_ms],
             )?;
+            let now_ms = transaction.now_ms()?;
+            usage::forget(transaction, now_ms)?;
             transaction.execute(
                 "DELETE FROM requests WHERE ended_ms IS NOT NULL AND ended_ms < ?1",
                 values![before_ms],

@@ -53,6 +53,7 @@ promises![
     pages_run_from_the_newest_to_the_oldest,
     turns_of_a_dead_process_are_interrupted_and_those_of_a_living_one_run_on,
     two_processes_may_write_at_once,
+    what_was_used_is_summed_up_by_whom_and_what,
 ];
 
 fn user(name: &str) -> UserId {
@@ -81,6 +82,12 @@ fn answer(outcome: Outcome, text: &str, at_ms: i64) -> TurnEnd {
         text: text.to_owned(),
         prompt_tokens: 3,
         completion_tokens: 2,
+        usage: Some(NewUsage {
+            model: "fake/model".to_owned(),
+            prompt_tokens: 3,
+            completion_tokens: 2,
+            cost_nano: Some(7),
+        }),
         delivery: None,
         at_ms,
     }
@@ -265,4 +272,21 @@ async fn a_dead_thread_is_told_and_nobody_waits_for_it() {
     let deadly = store.read(|_| -> Result<(), DatabaseError> { panic!("a test kills the thread") });
     assert!(matches!(deadly.await, Err(StoreError::Gone)));
     assert!(matches!(store.ping().await, Err(StoreError::Gone)));
+}
+
+async fn what_was_used_is_summed_up_by_whom_and_what(database: &Database) {
+    let store = database.open();
+    for (name, session, at_ms) in [("a", "s", 10), ("a", "t", 20), ("b", "s", 30)] {
+        say(&store.for_user(&user(name)), session, "q", "a", at_ms).await;
+    }
+    let all = store.spent(UsageFilter::default()).await.unwrap();
+    assert_eq!((all.calls, all.prompt_tokens, all.completion_tokens, all.cost_nano), (3, 9, 6, 21));
+    let of_a = UsageFilter { user: Some(user("a")), from_ms: Some(15), to_ms: Some(25) };
+    assert_eq!(store.spent(of_a).await.unwrap().calls, 1);
+    let by_user = store.spent_by(UsageFilter::default(), GroupBy::User, 10).await.unwrap();
+    let calls: Vec<_> = by_user.iter().map(|(name, spent)| (name.as_str(), spent.calls)).collect();
+    assert_eq!(calls, [("a", 2), ("b", 1)]);
+    // What was paid for is known when the conversation is forgotten.
+    store.clear_all_sessions().await.unwrap();
+    assert_eq!(store.spent(UsageFilter::default()).await.unwrap(), all);
 }

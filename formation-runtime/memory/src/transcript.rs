@@ -6,6 +6,7 @@ use crate::owner;
 use crate::requests;
 use crate::sql::{DatabaseError, Row, Transaction, values};
 use crate::store::{Counts, Retention, Store, StoreError};
+use crate::usage;
 use crate::{
     Before, BegunTurn, HistoryMessage, Message, NewTurn, Outcome, Page, Role, Session, TurnEnd,
     TurnId,
@@ -125,6 +126,9 @@ impl UserStore {
                     |row| row.get(0),
                 )?;
                 let Some(session) = ended else { return Ok(()) };
+                if let Some(used) = &end.usage {
+                    usage::note(transaction, turn.seq(), used, end.at_ms)?;
+                }
                 // A completed answer may be empty; a broken one without a word is none.
                 let content = (end.outcome == Outcome::Completed || !end.text.is_empty())
                     .then_some(end.text.as_str());

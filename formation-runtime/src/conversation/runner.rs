@@ -1,15 +1,16 @@
 //! Runs turns: the one place of a conversation that waits for the model, the memory and the caller.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use futures_util::{StreamExt as _, stream};
 use muxi_contract::{FormationId, RequestId, SessionId, UserId};
+use muxi_formation::manifest::Usage as UsageConfig;
 use muxi_llm::{Chunk, ChunkStream, CompletionRequest, LlmError};
 use muxi_memory::{
-    NewRequest, NewTurn, RequestMode, RequestSeq, RequestStatus, Store, StoreError, TurnEnd,
-    TurnId, UserStore,
+    NewRequest, NewTurn, NewUsage, Outcome, RequestMode, RequestSeq, RequestStatus, Store,
+    StoreError, TurnEnd, TurnId, UsageFilter, UserStore,
 };
 use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,7 @@ use crate::activity::OpenRequests;
 use crate::agents::Agent;
 use crate::events::{Event as Happening, EventKind, EventLog};
 use crate::limits::Limits;
+use crate::usage;
 
 /// Starts turns and knows how many there are.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub struct TurnContext {
     pub formation: FormationId,
     pub store: Store,
     pub soul: Arc<str>,
+    /// What models cost and may cost.
+    pub usage: Arc<UsageConfig>,
     /// Earlier messages of the session that a prompt may hold.
     pub history_messages: u32,
     pub clock: Clock,
@@ -113,6 +117,8 @@ struct Running {
     updates: mpsc::Sender<Update>,
     place: Place,
     entry: Entry,
+    /// The model that answers, which may be the fallback.
+    served: OnceLock<String>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -246,6 +252,10 @@ impl Running {
             }
             speaking = self.place.wait() => speaking,
         };
+        if let Some(failure) = self.over_budget().await {
+            self.refuse(failure, last).await;
+            return;
+        }
         match self.begin().await {
             Ok((id, request)) => self.answer(id, request, last).await,
             Err(error) => {
@@ -256,22 +266,67 @@ impl Running {
         drop(speaking);
     }
 
-    /// Only a request that was accepted for later has left a trace by now.
     async fn cancel_waiting(&self, last: Last<'_>) {
+        let status = (RequestStatus::Cancelled, Outcome::Cancelled);
+        self.end_before_it_began(status, Update::Cancelled(String::new()), last).await;
+    }
+
+    async fn refuse(&self, failure: Failure, last: Last<'_>) {
+        let status = (RequestStatus::Failed, Outcome::Failed { error: failure.to_string() });
+        self.end_before_it_began(status, Update::Failed(failure), last).await;
+    }
+
+    /// Only a request that was accepted for later has left a trace by now.
+    async fn end_before_it_began(
+        &self,
+        (status, outcome): (RequestStatus, Outcome),
+        update: Update,
+        last: Last<'_>,
+    ) {
         let Some(seq) = self.question.accepted else {
-            last.tell(Update::Cancelled(String::new()));
+            last.tell(update);
             return;
         };
-        let (outcome, now_ms) = (muxi_memory::Outcome::Cancelled, self.context.clock.now_ms());
+        let now_ms = self.context.clock.now_ms();
         let delivery = self.reported().map(|it| report::of_end(it, &outcome, "", now_ms));
-        let status = RequestStatus::Cancelled;
-        match self.store.end_pending_request(seq, status, None, delivery, now_ms).await {
-            Ok(_) => last.tell(Update::Cancelled(String::new())),
+        let error = match outcome {
+            Outcome::Failed { error } => Some(error),
+            Outcome::Completed | Outcome::Cancelled | Outcome::Interrupted => None,
+        };
+        match self.store.end_pending_request(seq, status, error, delivery, now_ms).await {
+            Ok(_) => last.tell(update),
             Err(error) => {
-                tracing::error!(error = %chain(&error), "a cancelled request could not be written down");
+                tracing::error!(error = %chain(&error), "the end of a request could not be written down");
                 last.tell(Update::Failed(memory_failed(&error)));
             }
         }
+    }
+
+    /// Turns that run at the same moment may go beyond a budget together; the next one may not.
+    async fn over_budget(&self) -> Option<Failure> {
+        let UsageConfig { budgets, currency, .. } = &*self.context.usage;
+        let user = Some(self.question.user.clone());
+        let held = [("formation's", budgets.formation, None), ("user's", budgets.user, user)];
+        for (whose, budget, user) in held {
+            let Some(budget) = budget else { continue };
+            let now = self.context.clock.now();
+            let (begin, end) = usage::period(budget.per, now);
+            let from_ms = Some(begin.as_millisecond());
+            let filter = UsageFilter { user, from_ms, to_ms: None };
+            let spent = match self.context.store.spent(filter).await {
+                Ok(spent) => spent,
+                Err(error) => {
+                    tracing::error!(error = %chain(&error), "a budget could not be looked at");
+                    return Some(memory_failed(&error));
+                }
+            };
+            if let Err(exceeded) = usage::check(whose, &budget, currency, &spent, end) {
+                let seconds = end.duration_since(now).as_secs().max(1);
+                let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+                return Some(Failure::Budget { message: exceeded.to_string(), seconds });
+            }
+        }
+        None
     }
 
     fn reported(&self) -> Option<Reported<'_>> {
@@ -382,6 +437,8 @@ impl Running {
             match self.question.agent.llm.stream(request).await {
                 Ok((chunks, served)) => {
                     tracing::debug!(model = %served.model, attempts = served.attempts, "answering");
+                    // One call a turn.
+                    let _first = self.served.set(served.model);
                     chunks
                 }
                 Err(error) => Box::pin(stream::iter([Err(error)])) as ChunkStream,
@@ -399,10 +456,24 @@ impl Running {
             text,
             prompt_tokens: usage.prompt_tokens,
             completion_tokens: usage.completion_tokens,
+            usage: self.used(&usage),
             delivery,
             at_ms: now_ms,
         };
         self.store.end_turn(id, end).await
+    }
+
+    /// What the model's answer used; nothing if none answered.
+    fn used(&self, usage: &muxi_llm::Usage) -> Option<NewUsage> {
+        let model = self.served.get()?;
+        let muxi_llm::Usage { prompt_tokens, completion_tokens } = *usage;
+        let prices = &self.context.usage;
+        Some(NewUsage {
+            cost_nano: usage::cost_nano(prices, model, prompt_tokens, completion_tokens),
+            model: model.clone(),
+            prompt_tokens,
+            completion_tokens,
+        })
     }
 
     /// For those who follow the request or the formation.
@@ -484,6 +555,7 @@ fn begin(context: &TurnContext, ticket: Ticket, question: Question) -> mpsc::Rec
         updates,
         place,
         entry,
+        served: OnceLock::new(),
         _permit: permit,
     };
     // A task of its own: it must write its end down even when the connection is gone.

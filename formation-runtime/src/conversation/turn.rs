@@ -31,6 +31,8 @@ pub enum Failure {
     Model { message: String, retryable: bool },
     /// The memory refused, so the answer would have been lost; one that is gone refuses for ever.
     Memory { is_gone: bool },
+    /// Nothing is left of a budget; no model is asked until the seconds are over.
+    Budget { message: String, seconds: u32 },
     /// This process is stopping.
     Stopping,
 }
@@ -84,7 +86,7 @@ impl Update {
 impl std::fmt::Display for Failure {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
-            Self::Model { message, .. } => message,
+            Self::Model { message, .. } | Self::Budget { message, .. } => message,
             Self::Memory { .. } => "the conversation could not be written down",
             Self::Stopping => "the formation is stopping",
         })

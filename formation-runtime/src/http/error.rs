@@ -25,7 +25,7 @@ pub(crate) struct Problem {
 enum Hint {
     None,
     Challenge(KeyClass),
-    RetryAfterSeconds(u16),
+    RetryAfterSeconds(u32),
 }
 
 /// A path with a slash too many leads to the one without it, as it always did.
@@ -103,7 +103,7 @@ impl Problem {
         Self { hint: Hint::Challenge(class), ..Self::new(ErrorCode::Unauthorized, message) }
     }
 
-    fn come_back(self, seconds: u16) -> Self {
+    fn come_back(self, seconds: u32) -> Self {
         Self { hint: Hint::RetryAfterSeconds(seconds), ..self }
     }
 }
@@ -172,6 +172,9 @@ impl From<Failure> for Problem {
                 data: Some(json!({"retryable": retryable})),
                 ..Self::new(ErrorCode::LlmError, message)
             },
+            Failure::Budget { message, seconds } => {
+                Self::new(ErrorCode::BudgetExceeded, message).come_back(seconds)
+            }
             Failure::Memory { is_gone: true } => StoreError::Gone.into(),
             Failure::Memory { is_gone: false } => {
                 Self::new(ErrorCode::InternalError, "the conversation could not be written down")

@@ -11,3 +11,4 @@ mod load;
 mod postgres;
 mod requests;
 mod sessions;
+mod usage;

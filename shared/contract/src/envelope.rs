@@ -74,6 +74,8 @@ pub enum ErrorCode {
     /// The same idempotency key came with another body.
     Conflict,
     RateLimited,
+    /// What the formation or the user may spend on models is spent.
+    BudgetExceeded,
     /// Somebody cancelled the request while its caller waited.
     Cancelled,
     /// The model provider failed or could not be reached.
@@ -105,7 +107,7 @@ impl ErrorCode {
             Self::Conflict => 409,
             Self::PayloadTooLarge => 413,
             Self::ValidationError => 422,
-            Self::RateLimited => 429,
+            Self::RateLimited | Self::BudgetExceeded => 429,
             Self::Cancelled => 499,
             Self::InternalError => 500,
             Self::NotImplemented => 501,
@@ -130,7 +132,7 @@ impl ErrorCode {
             | Self::RequestNotFound
             | Self::NotFound => "error.not_found",
             Self::Conflict => "error.conflict",
-            Self::RateLimited => "error.rate_limit",
+            Self::RateLimited | Self::BudgetExceeded => "error.rate_limit",
             Self::LlmError | Self::Timeout | Self::Cancelled => "error.processing",
             Self::ServiceUnavailable => "error.unavailable",
             Self::NotImplemented => "error.not_implemented",

@@ -79,6 +79,7 @@ impl Checker<'_> {
             Shape::Anything => Some(plain(node)),
             Shape::Map(table) => Some(Value::Mapping(self.table(node, path, table))),
             Shape::Each(shape) => self.each(node, path, *shape),
+            Shape::EachModel(shape) => self.each_model(node, path, *shape),
             Shape::Texts => self.texts(node, path),
             Shape::Models => self.models(node, path),
             Shape::Persistent => self.persistent(node, path),
@@ -148,6 +149,24 @@ impl Checker<'_> {
             } else if matches!(shape, Shape::FullModel) && CAPABILITIES.contains(&key.as_str()) {
                 let message = format!("`{key_path}` has the name of a capability");
                 self.fault(*key_place, message, "choose another name for the alias");
+            } else if let Some(value) = self.shape(value, &key_path, shape) {
+                fitting.insert(Value::String(key.clone()), value);
+            }
+        }
+        Some(Value::Mapping(fitting))
+    }
+
+    fn each_model(&mut self, node: &Node, path: &str, shape: Shape) -> Option<Value> {
+        let Content::Map(entries) = &node.content else {
+            self.expected(node, path, "a map");
+            return None;
+        };
+        let mut fitting = Mapping::new();
+        for Entry { key, key_place, value } in entries {
+            let key_path = join(path, key);
+            if key.parse::<ModelName>().is_err() {
+                let message = format!("`{key_path}` does not name a model");
+                self.fault(*key_place, message, "write `provider/model`");
             } else if let Some(value) = self.shape(value, &key_path, shape) {
                 fitting.insert(Value::String(key.clone()), value);
             }

@@ -39,6 +39,8 @@ pub struct Manifest {
     #[serde(default, rename = "async")]
     pub asynchronous: Asynchronous,
     #[serde(default)]
+    pub usage: Usage,
+    #[serde(default)]
     pub limits: Limits,
 }
 
@@ -155,6 +157,47 @@ pub enum Persistent {
 pub struct InputLimits {
     /// In characters.
     pub max_message_length: usize,
+}
+
+/// What model calls cost, and what they may cost.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Usage {
+    pub currency: String,
+    pub prices: BTreeMap<ModelName, Price>,
+    pub budgets: Budgets,
+}
+
+/// Of a million tokens, in the currency.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct Price {
+    pub input: f64,
+    pub output: f64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub struct Budgets {
+    /// Of all users together.
+    pub formation: Option<Budget>,
+    /// Of each user.
+    pub user: Option<Budget>,
+}
+
+/// What may be used up in one hour, day or month of UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct Budget {
+    pub per: Period,
+    pub tokens: Option<u64>,
+    pub money: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Period {
+    Hour,
+    Day,
+    Month,
 }
 
 /// `async`: what becomes of requests whose callers do not wait.
@@ -322,6 +365,26 @@ impl From<PersistentFields> for Persistent {
             (false, _) => Self::Off,
             (true, Some(url)) => Self::Postgres { url },
             (true, None) => Self::Sqlite { file: fields.file },
+        }
+    }
+}
+
+// === impl Usage ===
+
+impl Default for Usage {
+    fn default() -> Self {
+        Self { currency: "USD".to_owned(), prices: BTreeMap::new(), budgets: Budgets::default() }
+    }
+}
+
+// === impl Period ===
+
+impl Period {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Month => "month",
         }
     }
 }

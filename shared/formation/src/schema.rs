@@ -58,6 +58,8 @@ pub(crate) enum Shape {
     Map(&'static Table),
     /// A map with free keys and values of one shape.
     Each(&'static Shape),
+    /// The same with models as keys.
+    EachModel(&'static Shape),
     Models,
     Persistent,
     Anything,
@@ -88,7 +90,9 @@ pub(crate) static ROOT: Table = Table {
         ("agents", Built(Anything)),
         ("memory", Built(Map(&MEMORY))),
         ("input_limits", Built(Map(&INPUT_LIMITS))),
-        // Not documented by the original: what the formation itself wants to stay below.
+        // Not documented by the original, as is the next: what model calls cost and may cost.
+        ("usage", Built(Map(&USAGE))),
+        // What the formation itself wants to stay below.
         ("limits", Built(Map(&LIMITS))),
         ("extensions", Inert(None)),
         ("runtime", Inert(Some("the manager decides which runtime serves a formation"))),
@@ -261,6 +265,38 @@ static ASYNC: Table = Table {
     ],
 };
 
+static USAGE: Table = Table {
+    required: &[],
+    keys: &[
+        ("currency", Built(Literal(currency))),
+        ("prices", Built(EachModel(&Map(&PRICE)))),
+        ("budgets", Built(Map(&BUDGETS))),
+    ],
+};
+
+/// Of a million tokens.
+static PRICE: Table = Table {
+    required: &["input", "output"],
+    keys: &[
+        ("input", Built(Real { min: 0.0, max: 1_000_000.0 })),
+        ("output", Built(Real { min: 0.0, max: 1_000_000.0 })),
+    ],
+};
+
+static BUDGETS: Table = Table {
+    required: &[],
+    keys: &[("formation", Built(Map(&BUDGET))), ("user", Built(Map(&BUDGET)))],
+};
+
+static BUDGET: Table = Table {
+    required: &["per"],
+    keys: &[
+        ("per", Built(Literal(period))),
+        ("tokens", Built(Whole { min: 1, max: 1_000_000_000_000 })),
+        ("money", Built(Real { min: 0.000_001, max: 1_000_000_000.0 })),
+    ],
+};
+
 static INPUT_LIMITS: Table = Table {
     required: &[],
     keys: &[
@@ -338,8 +374,8 @@ static SPECIALIZATION: Table = Table {
 };
 
 use Shape::{
-    Anything, Bool, Count, Each, FullModel, Literal, Map, Model, Models, Off, Persistent, Real,
-    Size, Text, Texts, Url, Whole,
+    Anything, Bool, Count, Each, EachModel, FullModel, Literal, Map, Model, Models, Off,
+    Persistent, Real, Size, Text, Texts, Url, Whole,
 };
 use State::{Built, Inert, Planned, Removed};
 
@@ -419,6 +455,22 @@ fn agent_id(text: &str) -> Result<(), Refusal> {
         message: format!("`{text}` cannot be an agent's id"),
         mend: "use 1 to 64 letters, digits, `-` and `_`",
     })
+}
+
+fn currency(text: &str) -> Result<(), Refusal> {
+    if text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Ok(());
+    }
+    let message = format!("`{text}` is not a currency");
+    Err(Refusal { message, mend: "write its three letters, such as `USD`" })
+}
+
+fn period(text: &str) -> Result<(), Refusal> {
+    if ["hour", "day", "month"].contains(&text) {
+        return Ok(());
+    }
+    let message = format!("`{text}` is not a period of a budget");
+    Err(Refusal { message, mend: "write `hour`, `day` or `month`" })
 }
 
 fn version(text: &str) -> Result<(), Refusal> {

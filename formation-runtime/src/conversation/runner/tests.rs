@@ -70,6 +70,7 @@ impl Fixture {
             formation: "hello".parse().unwrap(),
             store: store.clone(),
             soul: "".into(),
+            usage: Arc::default(),
             history_messages: 10,
             clock: Clock::system(),
             limits,

@@ -1,0 +1,165 @@
+//! What calls of models used and cost, written down with the turns that they belong to.
+
+use muxi_contract::UserId;
+
+use crate::sql::{DatabaseError, Row, Transaction, values};
+use crate::store::{Store, StoreError};
+
+/// What one call used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewUsage {
+    /// `provider/model` of the model that answered.
+    pub model: String,
+    pub prompt_tokens: u64,
+    pub completion_tokens: u64,
+    /// In billionths of the currency.
+    pub cost_nano: Option<i64>,
+}
+
+/// A sum over calls.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    pub calls: u64,
+    pub prompt_tokens: u64,
+    pub completion_tokens: u64,
+    pub cost_nano: i64,
+    /// Calls of models without a price, which are not in the cost.
+    pub unpriced_calls: u64,
+}
+
+/// By what sums are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GroupBy {
+    Request,
+    User,
+    Session,
+    Agent,
+    Model,
+}
+
+/// Which calls are summed up.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UsageFilter {
+    pub user: Option<UserId>,
+    pub from_ms: Option<i64>,
+    /// Exclusive.
+    pub to_ms: Option<i64>,
+}
+
+/// Calls are remembered for about three years.
+const KEPT_MS: i64 = 3 * 366 * 24 * 60 * 60 * 1000;
+
+const SUMS: &str = "count(*), coalesce(CAST(sum(prompt_tokens) AS BIGINT), 0), \
+                    coalesce(CAST(sum(completion_tokens) AS BIGINT), 0), \
+                    coalesce(CAST(sum(cost_nano) AS BIGINT), 0), count(*) - count(cost_nano)";
+const WHICH: &str = "(CAST(?1 AS TEXT) IS NULL OR user_id = ?1) AND at_ms >= ?2 AND at_ms < ?3";
+
+// === impl Store ===
+
+impl Store {
+    pub async fn spent(&self, filter: UsageFilter) -> Result<Spent, StoreError> {
+        self.read(move |transaction| {
+            let sql = format!("SELECT {SUMS} FROM usage WHERE {WHICH}");
+            transaction.one(&sql, &filter.values(), |row| spent(row, 0))
+        })
+        .await
+    }
+
+    /// The largest sums first.
+    pub async fn spent_by(
+        &self,
+        filter: UsageFilter,
+        group: GroupBy,
+        limit: u32,
+    ) -> Result<Vec<(String, Spent)>, StoreError> {
+        self.read(move |transaction| {
+            let column = group.column();
+            let sql = format!(
+                "SELECT {column}, {SUMS} FROM usage WHERE {WHICH} GROUP BY {column}
+                 ORDER BY sum(prompt_tokens + completion_tokens) DESC, {column} LIMIT ?4"
+            );
+            let values = [&filter.values()[..], values![limit]].concat();
+            transaction.all(&sql, &values, |row| Ok((row.get(0)?, spent(row, 1)?)))
+        })
+        .await
+    }
+}
+
+/// Writes down what a turn used.
+pub(crate) fn note(
+    transaction: &mut Transaction<'_>,
+    turn: i64,
+    used: &NewUsage,
+    at_ms: i64,
+) -> Result<(), DatabaseError> {
+    transaction.execute(
+        "INSERT INTO usage (at_ms, user_id, session, request_id, agent, model, prompt_tokens,
+             completion_tokens, cost_nano)
+         SELECT ?2, user_id, session, request_id, agent, ?3, ?4, ?5, ?6 FROM turns WHERE seq = ?1",
+        values![
+            turn,
+            at_ms,
+            &used.model,
+            used.prompt_tokens,
+            used.completion_tokens,
+            used.cost_nano,
+        ],
+    )?;
+    Ok(())
+}
+
+/// Forgets what nobody will be asked about any more.
+pub(crate) fn forget(transaction: &mut Transaction<'_>, now_ms: i64) -> Result<(), DatabaseError> {
+    transaction.execute("DELETE FROM usage WHERE at_ms < ?1", values![now_ms - KEPT_MS])?;
+    Ok(())
+}
+
+// === impl UsageFilter ===
+
+impl UsageFilter {
+    fn values(&self) -> [crate::sql::Value<'_>; 3] {
+        [
+            self.user.as_ref().map(UserId::as_str).into(),
+            self.from_ms.unwrap_or(0).into(),
+            self.to_ms.unwrap_or(i64::MAX).into(),
+        ]
+    }
+}
+
+// === impl GroupBy ===
+
+impl GroupBy {
+    pub const ALL: [Self; 5] = [Self::Request, Self::User, Self::Session, Self::Agent, Self::Model];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::User => "user",
+            Self::Session => "session",
+            Self::Agent => "agent",
+            Self::Model => "model",
+        }
+    }
+
+    const fn column(self) -> &'static str {
+        match self {
+            Self::Request => "request_id",
+            Self::User => "user_id",
+            Self::Session => "session",
+            Self::Agent => "agent",
+            Self::Model => "model",
+        }
+    }
+}
+
+// === private helpers ===
+
+fn spent(row: &Row, from: usize) -> Result<Spent, DatabaseError> {
+    Ok(Spent {
+        calls: row.get(from)?,
+        prompt_tokens: row.get(from + 1)?,
+        completion_tokens: row.get(from + 2)?,
+        cost_nano: row.get(from + 3)?,
+        unpriced_calls: row.get(from + 4)?,
+    })
+}
