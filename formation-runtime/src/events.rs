@@ -81,6 +81,12 @@ kinds! {
     SessionDeleted = "session.deleted" Info,
     /// A session was replaced by what its client kept of it.
     SessionRestored = "session.restored" Info,
+    /// A person was made for an identifier.
+    UserCreated = "user.created" Info,
+    /// Identifiers were linked to a person.
+    UserLinked = "user.identifiers.linked" Info,
+    /// An identifier was unlinked from its person.
+    UserUnlinked = "user.identifiers.unlinked" Info,
     /// A receiver took a webhook.
     WebhookDelivered = "webhook.delivered" Info,
     /// A receiver did not take a webhook; it is tried again.

@@ -9,6 +9,7 @@ mod chat;
 mod chat_request;
 mod error;
 mod events;
+mod fields;
 mod formation;
 mod health;
 mod idempotency;
@@ -23,6 +24,7 @@ mod status;
 mod stream;
 mod unbuilt;
 mod usage;
+mod users;
 
 use std::sync::Arc;
 
@@ -78,6 +80,10 @@ fn routes(app: &App) -> Router {
         .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}", get(requests::get).delete(requests::cancel))
         .route("/v1/usage", get(usage::get))
+        .route("/v1/users/resolve", post(users::resolve))
+        .route("/v1/users/{identifier}", get(users::get))
+        .route("/v1/users/identifiers", post(users::link))
+        .route("/v1/users/identifiers/{identifier}", get(users::list).delete(users::unlink))
         .route("/v1/status", get(status::status))
         .route("/v1/agents", get(agents::list))
         .route("/v1/agents/{id}", get(agents::get))

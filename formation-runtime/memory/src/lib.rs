@@ -11,6 +11,7 @@ mod answers;
 mod deliveries;
 mod migrate;
 mod owner;
+mod people;
 mod requests;
 mod sessions;
 mod sql;
@@ -25,6 +26,7 @@ use muxi_contract::{RequestId, SessionId};
 pub use crate::answers::{AnswerKey, Claim};
 pub use crate::deliveries::{Attempted, DueDelivery};
 pub use crate::migrate::MigrationError;
+pub use crate::people::{Identifier, LinkRefusal, NewIdentifier};
 pub use crate::requests::{
     Abandoned, NewDelivery, NewRequest, Request, RequestMode, RequestSeq, RequestStatus,
 };

@@ -27,7 +27,8 @@ macro_rules! steps {
     };
 }
 
-const STEPS: &[Step] = steps!["0001_transcripts", "0002_user_id", "0003_requests", "0004_usage"];
+const STEPS: &[Step] =
+    steps!["0001_transcripts", "0002_user_id", "0003_requests", "0004_usage", "0005_people"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {

@@ -45,6 +45,8 @@ macro_rules! promises {
     };
 }
 
+mod people;
+
 promises![
     what_was_said_is_there_after_a_restart,
     users_never_see_each_other_even_under_the_same_session_id,

@@ -6,7 +6,7 @@ use muxi_memory::Kept;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::auth::{Admin, Caller, RequiredUser};
+use super::auth::{Admin, Caller, NamedUser, RequiredUser};
 use super::error::Problem;
 use super::path::Id;
 use crate::app::App;
@@ -17,6 +17,7 @@ const SESSIONS_MAX: u32 = 1000;
 pub(crate) async fn get(
     _: Caller,
     RequiredUser(user): RequiredUser,
+    named: NamedUser,
     State(app): State<App>,
 ) -> Result<Answer, Problem> {
     let store = app.store.for_user(&user);
@@ -26,7 +27,7 @@ pub(crate) async fn get(
         .map(|it| json!({"session_id": it.id, "message_count": it.message_count}))
         .collect();
     let data = json!({
-        "user_id": user,
+        "user_id": named.shown(&user),
         "total_messages": kept.messages,
         "sessions": sessions,
         "buffer_size_kb": kilobytes(kept),
@@ -35,15 +36,19 @@ pub(crate) async fn get(
 }
 
 /// Of one user; of everybody when the operator names none.
-pub(crate) async fn clear(caller: Caller, State(app): State<App>) -> Result<Answer, Problem> {
+pub(crate) async fn clear(
+    caller: Caller,
+    NamedUser(named): NamedUser,
+    State(app): State<App>,
+) -> Result<Answer, Problem> {
     let cleared = match caller.user() {
         Some(user) => app.store.for_user(user).clear_sessions().await?,
         None => app.store.clear_all_sessions().await?,
     };
-    let whose = caller.user().map_or("everybody", UserId::as_str);
+    let whose = named.as_ref().map_or("everybody", UserId::as_str);
     let data = json!({
         "message": format!("The buffer of {whose} was cleared."),
-        "user_id": caller.user(),
+        "user_id": named,
         "messages_cleared": cleared.messages,
         "sessions_cleared": cleared.sessions,
     });
@@ -51,12 +56,13 @@ pub(crate) async fn clear(caller: Caller, State(app): State<App>) -> Result<Answ
 }
 
 pub(crate) async fn clear_all(_: Admin, State(app): State<App>) -> Result<Answer, Problem> {
-    clear(Caller::Admin(None), State(app)).await
+    clear(Caller::Admin(None), NamedUser(None), State(app)).await
 }
 
 pub(crate) async fn clear_session(
     _: Caller,
     RequiredUser(user): RequiredUser,
+    named: NamedUser,
     State(app): State<App>,
     Id(id): Id,
 ) -> Result<Answer, Problem> {
@@ -66,7 +72,7 @@ pub(crate) async fn clear_session(
         app.store.for_user(&user).delete_session(&session).await?.ok_or_else(not_found)?;
     let data = json!({
         "message": "The buffer of the session was cleared.",
-        "user_id": user,
+        "user_id": named.shown(&user),
         "session_id": session,
         "messages_cleared": cleared.messages,
     });

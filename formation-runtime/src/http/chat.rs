@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
 use super::answer::Answer as Enveloped;
-use super::auth::{Client, HeaderUser};
+use super::auth::{Client, HeaderUser, User};
 use super::chat_request::{self, Fault, Parsed};
 use super::error::Problem;
 use super::{body, stream};
@@ -32,7 +32,7 @@ use crate::events::{Event, EventKind};
 #[derive(Debug, Clone)]
 pub(crate) struct Exchange {
     pub(crate) app: App,
-    pub(crate) user: UserId,
+    pub(crate) user: User,
     pub(crate) session: SessionId,
     pub(crate) request: RequestId,
     pub(crate) agent: Arc<Agent>,
@@ -82,9 +82,13 @@ async fn answer(
     let chars_max = app.manifest.input_limits.max_message_length;
     let Parsed { request, warnings } = chat_request::parse(fields, chars_max)?;
     let delivery = Delivery::choose(&request, asks_for_stream);
+    let user = match (header_user, request.user_id) {
+        (Some(user), _) => user,
+        (None, named) => User::of(named.unwrap_or_else(UserId::anonymous), &app).await?,
+    };
     let exchange = Exchange {
         agent: agent(&app, request.agent_id.as_deref())?,
-        user: header_user.or(request.user_id).unwrap_or_else(UserId::anonymous),
+        user,
         session: request.session_id.unwrap_or_else(SessionId::generate),
         request: id,
         warnings,
@@ -92,7 +96,7 @@ async fn answer(
         app,
     };
     let question = Question {
-        user: exchange.user.clone(),
+        user: exchange.user.id.clone(),
         session: exchange.session.clone(),
         request_id: exchange.request.clone(),
         agent: Arc::clone(&exchange.agent),
@@ -119,7 +123,7 @@ async fn answer(
             let webhook_url = question.webhook_url.clone();
             conversations.accept(question).await?;
             exchange.app.events.tell(Event {
-                user: Some(exchange.user.clone()),
+                user: Some(exchange.user.id.clone()),
                 session: Some(exchange.session.clone()),
                 request: Some(exchange.request.clone()),
                 agent: Some(exchange.agent.config.id.clone()),
@@ -211,7 +215,7 @@ impl Exchange {
             "processing_mode": "async",
             "poll_url": poll_url,
             "webhook_url": webhook_url,
-            "user_id": self.user,
+            "user_id": self.user.named,
             "session_id": self.session,
             "request_id": self.request,
         });
@@ -249,7 +253,7 @@ impl Exchange {
             status: "completed".to_owned(),
             processing_mode: "sync".to_owned(),
             usage,
-            user_id: self.user.clone(),
+            user_id: self.user.named.clone(),
             session_id: self.session.clone(),
             request_id: self.request.clone(),
         };

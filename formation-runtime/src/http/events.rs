@@ -14,7 +14,7 @@ use muxi_memory::{Request, RequestStatus};
 use muxi_service::sse::{self, numbered_frame};
 use serde_json::{Value, json};
 
-use super::auth::{Admin, Caller};
+use super::auth::{Admin, Caller, NamedUser, User};
 use super::error::Problem;
 use super::query::Parameters;
 use super::sessions::seconds;
@@ -25,7 +25,7 @@ use crate::events::{Event, Level, Next, Reader};
 /// Which events a reader wants. What is not named does not matter.
 #[derive(Debug, Clone, Default)]
 struct Filter {
-    user: Option<UserId>,
+    user: Option<User>,
     session: Option<SessionId>,
     request: Option<RequestId>,
     agent: Option<String>,
@@ -36,21 +36,23 @@ struct Filter {
 
 pub(crate) async fn all(
     caller: Caller,
+    named: NamedUser,
     State(app): State<App>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let filter = Filter { user: caller.user().cloned(), ..Filter::default() };
+    let filter = Filter { user: caller.under_both_names(named), ..Filter::default() };
     Ok(follow(app, filter, &headers, Shape::Event))
 }
 
 pub(crate) async fn of_session(
     caller: Caller,
+    named: NamedUser,
     State(app): State<App>,
     Path(session): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let session = session.parse().map_err(|_| Problem::session_not_found(&session))?;
-    let user = caller.user().cloned();
+    let user = caller.under_both_names(named);
     let filter = Filter { user, session: Some(session), ..Filter::default() };
     Ok(follow(app, filter, &headers, Shape::Event))
 }
@@ -62,8 +64,9 @@ pub(crate) async fn logs(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let mut query = Parameters::of(&uri);
+    let user: Option<UserId> = query.parsed("user_id");
     let filter = Filter {
-        user: query.parsed("user_id"),
+        user: None,
         session: query.parsed("session_id"),
         request: query.parsed("request_id"),
         agent: query.text("agent_id").map(str::to_owned),
@@ -77,6 +80,10 @@ pub(crate) async fn logs(
         kind: query.text("event_type").map(str::to_owned),
     };
     query.finish()?;
+    let filter = match user {
+        Some(named) => Filter { user: Some(User::of(named, &app).await?), ..filter },
+        None => filter,
+    };
     if filter.is_empty() {
         let message = "name at least one of user_id, session_id, request_id, agent_id, level and \
                        event_type, such as event_type=*";
@@ -87,6 +94,7 @@ pub(crate) async fn logs(
 
 pub(crate) async fn of_request(
     caller: Caller,
+    caller_names: NamedUser,
     State(app): State<App>,
     Path((session, request)): Path<(String, String)>,
     headers: HeaderMap,
@@ -107,7 +115,8 @@ pub(crate) async fn of_request(
         return Err(not_found());
     }
     let after = sse::last_event_id(&headers).and_then(|id| id.parse::<usize>().ok());
-    let names = Names { user, session, request: id };
+    let shown = caller_names.shown(&user).clone();
+    let names = Names { user, shown, session, request: id };
     let opening = match after {
         Some(_) => stream::iter(None),
         None => stream::iter(Some(numbered_frame(0, "message", &names.mark("stream_open")))),
@@ -149,6 +158,8 @@ enum Shape {
 #[derive(Debug, Clone)]
 struct Names {
     user: UserId,
+    /// As the reader calls them.
+    shown: UserId,
     session: SessionId,
     request: RequestId,
 }
@@ -174,7 +185,7 @@ impl Filter {
             Some(beginning) => event.kind.name().starts_with(beginning),
             None => event.kind.name() == pattern,
         };
-        fits(self.user.as_ref(), event.user.as_ref())
+        fits(self.user.as_ref().map(|it| &it.id), event.user.as_ref())
             && fits(self.session.as_ref(), event.session.as_ref())
             && fits(self.request.as_ref(), event.request.as_ref())
             && fits(self.agent.as_ref(), event.agent.as_ref())
@@ -191,7 +202,7 @@ impl Names {
             "type": kind,
             "request_id": self.request,
             "session_id": self.session,
-            "user_id": self.user,
+            "user_id": self.shown,
         })
     }
 
@@ -228,9 +239,10 @@ fn follow(app: App, filter: Filter, headers: &HeaderMap, shape: Shape) -> Respon
     let frames = stream::unfold(Some((reader, filter, after)), move |state| async move {
         let (mut reader, filter, mut after) = state?;
         match next(&mut reader, &filter).await {
-            Next::Event(number, event) => {
-                Some((written(number, &event, shape), Some((reader, filter, None))))
-            }
+            Next::Event(number, event) => Some((
+                written(number, &event, shape, filter.user.as_ref()),
+                Some((reader, filter, None)),
+            )),
             // Who comes back is told what it missed and goes on; who is too slow must come back.
             Next::Lost(before) => {
                 let comes_back = after.take().is_some();
@@ -272,7 +284,8 @@ fn ending_with(
     frames.take_until(Box::pin(end))
 }
 
-fn written(number: u64, event: &Event, shape: Shape) -> Bytes {
+fn written(number: u64, event: &Event, shape: Shape, reader: Option<&User>) -> Bytes {
+    let user = reader.map(|it| &it.named).or(event.user.as_ref());
     let (name, data) = match shape {
         Shape::Event => {
             let mut data = json!({
@@ -281,7 +294,7 @@ fn written(number: u64, event: &Event, shape: Shape) -> Bytes {
                 "message": event.message,
                 "session_id": event.session,
                 "request_id": event.request,
-                "user_id": event.user,
+                "user_id": user,
                 "agent_id": event.agent,
             });
             if !event.data.is_empty() {
@@ -295,7 +308,7 @@ fn written(number: u64, event: &Event, shape: Shape) -> Bytes {
                 "timestamp": event.at.as_millisecond(),
                 "level": event.kind.level().name(),
                 "event_type": event.kind.name(),
-                "user_id": event.user,
+                "user_id": user,
                 "session_id": event.session,
                 "request_id": event.request,
                 "agent_id": event.agent,

@@ -7,7 +7,7 @@ use muxi_memory::{Request, RequestStatus};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::auth::Caller;
+use super::auth::{Caller, NamedUser, User};
 use super::error::Problem;
 use super::path::Id;
 use super::query::Parameters;
@@ -19,6 +19,7 @@ const LIMIT_MAX: u32 = 1000;
 
 pub(crate) async fn list(
     caller: Caller,
+    named: NamedUser,
     State(app): State<App>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -29,21 +30,22 @@ pub(crate) async fn list(
         Some(user) => app.store.for_user(user).requests(limit).await?,
         None => app.store.all_requests(limit).await?,
     };
-    let shown: Vec<Value> = found.iter().map(|request| shown(request, false)).collect();
+    let shown: Vec<Value> = found.iter().map(|request| shown(request, &named, false)).collect();
     let data = json!({"requests": shown, "count": shown.len()});
     Ok(Answer::new("request_list", "request.list.retrieved", &data))
 }
 
 pub(crate) async fn get(
     caller: Caller,
+    named: NamedUser,
     State(app): State<App>,
     Id(id): Id,
 ) -> Result<Answer, Problem> {
     let data = match find(&app, &caller, &id).await? {
-        Found::Stored(request) => shown(&request, true),
+        Found::Stored(request) => shown(&request, &named, true),
         Found::Waiting { created_ms, user } => json!({
             "request_id": id,
-            "user_id": user,
+            "user_id": named.shown(&user),
             "status": RequestStatus::Pending.as_str(),
             "progress": null,
             "created_at": seconds(created_ms),
@@ -105,6 +107,11 @@ impl Caller {
             Self::Admin(user) => user.as_ref(),
         }
     }
+
+    pub(crate) fn under_both_names(self, NamedUser(named): NamedUser) -> Option<User> {
+        let id = self.user()?.clone();
+        Some(User { named: named.unwrap_or_else(|| id.clone()), id })
+    }
 }
 
 // === private helpers ===
@@ -135,10 +142,10 @@ fn not_found(id: &str) -> Problem {
     Problem::request_not_found(id)
 }
 
-fn shown(request: &Request, whole: bool) -> Value {
+fn shown(request: &Request, named: &NamedUser, whole: bool) -> Value {
     let mut shown = json!({
         "request_id": request.id,
-        "user_id": request.user,
+        "user_id": named.shown(&request.user),
         "session_id": request.session,
         "kind": request.kind,
         "mode": request.mode.as_str(),

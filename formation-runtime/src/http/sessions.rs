@@ -9,7 +9,7 @@ use muxi_memory::{Before, Message, Session};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::auth::{Client, RequiredUser};
+use super::auth::{Client, NamedUser, RequiredUser};
 use super::error::Problem;
 use super::path::Id;
 use super::query::Parameters;
@@ -25,6 +25,7 @@ const LIMIT_MAX: u32 = 1000;
 pub(crate) async fn list(
     _: Client,
     RequiredUser(user): RequiredUser,
+    named: NamedUser,
     State(app): State<App>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -35,7 +36,7 @@ pub(crate) async fn list(
     let since = app.clock.now_ms() - ACTIVE_MS;
     let found = app.store.for_user(&user).sessions(limit, active_only.then_some(since)).await?;
     let sessions: Vec<Value> =
-        found.iter().map(|session| session_json(session, &user, since)).collect();
+        found.iter().map(|session| session_json(session, named.shown(&user), since)).collect();
     let data = json!({"sessions": sessions, "count": sessions.len()});
     Ok(Answer::new("session_list", "session.list", &data))
 }
@@ -43,6 +44,7 @@ pub(crate) async fn list(
 pub(crate) async fn get(
     _: Client,
     RequiredUser(user): RequiredUser,
+    named: NamedUser,
     State(app): State<App>,
     Id(id): Id,
 ) -> Result<Answer, Problem> {
@@ -51,12 +53,17 @@ pub(crate) async fn get(
     let session: SessionId = id.parse().map_err(|_| not_found())?;
     let found = app.store.for_user(&user).session(&session).await?.ok_or_else(not_found)?;
     let since = app.clock.now_ms() - ACTIVE_MS;
-    Ok(Answer::new("session", "session.retrieved", &session_json(&found, &user, since)))
+    Ok(Answer::new(
+        "session",
+        "session.retrieved",
+        &session_json(&found, named.shown(&user), since),
+    ))
 }
 
 pub(crate) async fn messages(
     _: Client,
     RequiredUser(user): RequiredUser,
+    named: NamedUser,
     State(app): State<App>,
     Id(id): Id,
     uri: Uri,
@@ -76,8 +83,9 @@ pub(crate) async fn messages(
         return Err(Problem::session_not_found(&id));
     };
     let page = app.store.for_user(&user).messages(&session, limit, before).await?;
+    let user = named.shown(&user);
     let shown: Vec<Value> =
-        page.messages.iter().map(|message| message_json(message, &app, &user, &session)).collect();
+        page.messages.iter().map(|message| message_json(message, &app, user, &session)).collect();
     let data = json!({
         "session_id": session,
         "messages": shown,

@@ -155,7 +155,7 @@ impl Writer {
         let Exchange { app, user, session, request, .. } = &self.exchange;
         let event = TurnEvent {
             request_id: request.clone(),
-            user_id: user.clone(),
+            user_id: user.named.clone(),
             session_id: session.clone(),
             kind,
             content,

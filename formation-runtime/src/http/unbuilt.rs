@@ -28,8 +28,6 @@ const UNBUILT: &[(MethodFilter, &str)] = &[
     (GET, "/v1/artifacts/{id}/versions"), (GET, "/v1/artifacts/{id}/content"),
     (GET, "/v1/credentials/services"), (GET.or(POST), "/v1/credentials"),
     (GET.or(DELETE), "/v1/credentials/{id}"),
-    (POST, "/v1/users/resolve"), (GET, "/v1/users/{identifier}"),
-    (POST, "/v1/users/identifiers"), (GET.or(DELETE), "/v1/users/identifiers/{identifier}"),
     (GET.or(PUT), "/v1/users/{id}/channels"),
     (POST, "/v1/notifications"),
     (GET, "/v1/scheduler"), (GET.or(POST), "/v1/scheduler/jobs"),

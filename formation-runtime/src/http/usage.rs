@@ -8,7 +8,7 @@ use muxi_memory::{GroupBy, Spent, UsageFilter};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::auth::Caller;
+use super::auth::{Caller, NamedUser};
 use super::error::Problem;
 use super::query::Parameters;
 use crate::app::{App, Parts};
@@ -19,6 +19,7 @@ const LIMIT_MAX: u32 = 1000;
 
 pub(crate) async fn get(
     caller: Caller,
+    NamedUser(user): NamedUser,
     State(app): State<App>,
     uri: Uri,
 ) -> Result<Answer, Problem> {
@@ -53,7 +54,7 @@ pub(crate) async fn get(
         })
         .collect();
     let data = json!({
-        "user_id": caller.user(),
+        "user_id": user,
         "currency": app.manifest.usage.currency,
         "from": from,
         "to": to,

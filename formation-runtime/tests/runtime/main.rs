@@ -12,3 +12,4 @@ mod postgres;
 mod requests;
 mod sessions;
 mod usage;
+mod users;

@@ -73,6 +73,8 @@ pub enum ErrorCode {
     PayloadTooLarge,
     /// The same idempotency key came with another body.
     Conflict,
+    /// Somebody or something else has the name already.
+    DuplicateResource,
     RateLimited,
     /// What the formation or the user may spend on models is spent.
     BudgetExceeded,
@@ -104,7 +106,7 @@ impl ErrorCode {
             | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,
-            Self::Conflict => 409,
+            Self::Conflict | Self::DuplicateResource => 409,
             Self::PayloadTooLarge => 413,
             Self::ValidationError => 422,
             Self::RateLimited | Self::BudgetExceeded => 429,
@@ -131,7 +133,7 @@ impl ErrorCode {
             | Self::ResourceNotFound
             | Self::RequestNotFound
             | Self::NotFound => "error.not_found",
-            Self::Conflict => "error.conflict",
+            Self::Conflict | Self::DuplicateResource => "error.conflict",
             Self::RateLimited | Self::BudgetExceeded => "error.rate_limit",
             Self::LlmError | Self::Timeout | Self::Cancelled => "error.processing",
             Self::ServiceUnavailable => "error.unavailable",

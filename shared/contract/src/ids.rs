@@ -15,6 +15,8 @@ const DRAFT_SUFFIX: &str = "@draft";
 const FORMATION_ID_CHARS: std::ops::RangeInclusive<usize> = 3..=50;
 const OPAQUE_ID_BYTES_MAX: usize = 256;
 const NANOID_CHARS: usize = 21;
+const ANONYMOUS: &str = "0";
+const MUXI_USER_PREFIX: &str = "usr_";
 const NANOID_ALPHABET: &[u8; 63] =
     b"_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
@@ -63,6 +65,18 @@ pub struct SessionId(String);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RequestId(String);
+
+/// A person to whom identifiers are linked: `usr_` and 21 characters. Made by the formation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MuxiUserId(String);
+
+/// Why a text cannot be the id of a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a muxi_user_id is `{MUXI_USER_PREFIX}` and {NANOID_CHARS} letters, digits and underscores"
+)]
+pub struct InvalidMuxiUserId;
 
 /// Why a text cannot be a user, session or request id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -140,7 +154,11 @@ impl FromStr for FormationId {
 impl UserId {
     /// The user of a chat that names none.
     pub fn anonymous() -> Self {
-        Self("0".to_owned())
+        Self(ANONYMOUS.to_owned())
+    }
+
+    pub fn is_anonymous(&self) -> bool {
+        self.0 == ANONYMOUS
     }
 
     pub fn as_str(&self) -> &str {
@@ -163,6 +181,29 @@ fn is_email_shaped(text: &str) -> bool {
         return false;
     };
     !name.is_empty() && domain.contains('.') && !text.contains(char::is_whitespace)
+}
+
+// === impl MuxiUserId ===
+
+impl MuxiUserId {
+    pub fn generate() -> Self {
+        Self(format!("{MUXI_USER_PREFIX}{}", nanoid()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for MuxiUserId {
+    type Err = InvalidMuxiUserId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let random = text.strip_prefix(MUXI_USER_PREFIX).ok_or(InvalidMuxiUserId)?;
+        let fits = random.len() == NANOID_CHARS
+            && random.bytes().all(|byte| NANOID_ALPHABET.contains(&byte));
+        if fits { Ok(Self(text.to_owned())) } else { Err(InvalidMuxiUserId) }
+    }
 }
 
 // === impl SessionId ===
@@ -245,6 +286,7 @@ macro_rules! text_conversions {
 text_conversions!(
     FormationId: InvalidFormationId,
     UserId: InvalidOpaqueId,
+    MuxiUserId: InvalidMuxiUserId,
     SessionId: InvalidOpaqueId,
     RequestId: InvalidOpaqueId
 );

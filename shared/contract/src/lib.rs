@@ -21,4 +21,4 @@ pub mod server;
 pub mod signature;
 
 pub use envelope::{Envelope, ErrorBody, ErrorCode};
-pub use ids::{FormationId, RequestId, SessionId, UserId};
+pub use ids::{FormationId, MuxiUserId, RequestId, SessionId, UserId};
