@@ -8,6 +8,7 @@
 //! - A file that is not ours is never opened for writing.
 
 mod answers;
+mod audit;
 mod deliveries;
 mod migrate;
 mod owner;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use muxi_contract::{RequestId, SessionId};
 
 pub use crate::answers::{AnswerKey, Claim};
+pub use crate::audit::{AuditEntry, AuditFilter, AuditPage, AuditSeq, NewAuditEntry};
 pub use crate::deliveries::{Attempted, DueDelivery};
 pub use crate::migrate::MigrationError;
 pub use crate::people::{Identifier, LinkRefusal, NewIdentifier};

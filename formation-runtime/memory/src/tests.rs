@@ -56,6 +56,7 @@ promises![
     turns_of_a_dead_process_are_interrupted_and_those_of_a_living_one_run_on,
     two_processes_may_write_at_once,
     what_was_used_is_summed_up_by_whom_and_what,
+    acts_of_operators_are_remembered_with_what_came_of_them,
 ];
 
 fn user(name: &str) -> UserId {
@@ -291,4 +292,46 @@ async fn what_was_used_is_summed_up_by_whom_and_what(database: &Database) {
     // What was paid for is known when the conversation is forgotten.
     store.clear_all_sessions().await.unwrap();
     assert_eq!(store.spent(UsageFilter::default()).await.unwrap(), all);
+}
+
+async fn acts_of_operators_are_remembered_with_what_came_of_them(database: &Database) {
+    let act = |action, resource_type, id: Option<&str>, at_ms| NewAuditEntry {
+        action,
+        resource_type,
+        resource_id: id.map(str::to_owned),
+        request_id: RequestId::generate(),
+        at_ms,
+    };
+    let store = database.open();
+    let created = act("secret.created", "secret", Some("A"), 10);
+    let done = store.begin_audit(created, 100).await.unwrap();
+    store.end_audit(done, Ok(())).await.unwrap();
+    let again = act("secret.created", "secret", Some("A"), 20);
+    let failed = store.begin_audit(again, 100).await.unwrap();
+    store.end_audit(failed, Err("SECRET_EXISTS".to_owned())).await.unwrap();
+    store.begin_audit(act("memory.cleared", "memory", None, 30), 100).await.unwrap();
+    drop(store);
+
+    let store = database.open();
+    let all = store.audit(AuditFilter::default(), 2).await.unwrap();
+    let outcomes: Vec<_> = all.entries.iter().map(|it| (it.at_ms, it.outcome.as_str())).collect();
+    assert_eq!((all.total, outcomes), (3, vec![(30, "pending"), (20, "failed")]));
+    assert_eq!(all.entries[1].error.as_deref(), Some("SECRET_EXISTS"));
+    let fitting = |action: Option<&str>, resource_type: Option<&str>, since_ms| {
+        let (action, resource_type) =
+            (action.map(str::to_owned), resource_type.map(str::to_owned));
+        store.audit(AuditFilter { action, resource_type, since_ms }, 100)
+    };
+    assert_eq!(fitting(Some("secret.created"), None, Some(11)).await.unwrap().total, 1);
+    assert_eq!(fitting(None, Some("memory"), None).await.unwrap().total, 1);
+    assert_eq!(fitting(Some("secret.created"), Some("memory"), None).await.unwrap().total, 0);
+
+    let cleared = act("audit.cleared", "audit_log", None, 40);
+    assert_eq!(store.clear_audit(cleared).await.unwrap(), 3);
+    let left = store.audit(AuditFilter::default(), 100).await.unwrap();
+    assert_eq!((left.total, left.entries[0].action.as_str()), (1, "audit.cleared"));
+    for at_ms in 50..55 {
+        store.begin_audit(act("secret.updated", "secret", None, at_ms), 2).await.unwrap();
+    }
+    assert_eq!(store.audit(AuditFilter::default(), 100).await.unwrap().total, 2);
 }

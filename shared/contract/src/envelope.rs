@@ -58,11 +58,15 @@ pub enum ErrorCode {
     ValidationError,
     /// The request as a whole cannot be served, for example for want of a header.
     InvalidRequest,
+    /// A parameter of the query is missing or cannot be read.
+    InvalidParameter,
     /// No key, or the wrong one for this route.
     Unauthorized,
     /// The key is right but the thing is another user's.
     Forbidden,
     AgentNotFound,
+    McpServerNotFound,
+    SecretNotFound,
     ResourceNotFound,
     RequestNotFound,
     NotFound,
@@ -75,6 +79,10 @@ pub enum ErrorCode {
     Conflict,
     /// Somebody or something else has the name already.
     DuplicateResource,
+    /// A secret of this name is there already.
+    SecretExists,
+    /// The bundle refers to the secret.
+    SecretInUse,
     RateLimited,
     /// What the formation or the user may spend on models is spent.
     BudgetExceeded,
@@ -88,6 +96,10 @@ pub enum ErrorCode {
     ServiceUnavailable,
     /// Documented, but not built in this version.
     NotImplemented,
+    /// The file of the secrets could not be read or written.
+    SecretsError,
+    /// The secrets could not be taken into use.
+    SecretsReloadFailed,
     InternalError,
 }
 
@@ -97,21 +109,26 @@ impl ErrorCode {
     /// The HTTP status that goes with the code.
     pub const fn status(self) -> u16 {
         match self {
-            Self::ParseError | Self::InvalidRequest | Self::OperationFailed => 400,
+            Self::ParseError
+            | Self::InvalidRequest
+            | Self::InvalidParameter
+            | Self::OperationFailed => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::AgentNotFound
+            | Self::McpServerNotFound
+            | Self::SecretNotFound
             | Self::ResourceNotFound
             | Self::RequestNotFound
             | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,
-            Self::Conflict | Self::DuplicateResource => 409,
+            Self::Conflict | Self::DuplicateResource | Self::SecretExists | Self::SecretInUse => 409,
             Self::PayloadTooLarge => 413,
             Self::ValidationError => 422,
             Self::RateLimited | Self::BudgetExceeded => 429,
             Self::Cancelled => 499,
-            Self::InternalError => 500,
+            Self::SecretsError | Self::SecretsReloadFailed | Self::InternalError => 500,
             Self::NotImplemented => 501,
             Self::LlmError => 502,
             Self::ServiceUnavailable => 503,
@@ -124,21 +141,26 @@ impl ErrorCode {
             Self::ParseError
             | Self::ValidationError
             | Self::InvalidRequest
+            | Self::InvalidParameter
             | Self::OperationFailed
             | Self::PayloadTooLarge
             | Self::MethodNotAllowed => "error.validation",
             Self::Unauthorized => "error.authentication",
             Self::Forbidden => "error.authorization",
             Self::AgentNotFound
+            | Self::McpServerNotFound
+            | Self::SecretNotFound
             | Self::ResourceNotFound
             | Self::RequestNotFound
             | Self::NotFound => "error.not_found",
-            Self::Conflict | Self::DuplicateResource => "error.conflict",
+            Self::Conflict | Self::DuplicateResource | Self::SecretExists | Self::SecretInUse => {
+                "error.conflict"
+            }
             Self::RateLimited | Self::BudgetExceeded => "error.rate_limit",
             Self::LlmError | Self::Timeout | Self::Cancelled => "error.processing",
             Self::ServiceUnavailable => "error.unavailable",
             Self::NotImplemented => "error.not_implemented",
-            Self::InternalError => "error.internal",
+            Self::SecretsError | Self::SecretsReloadFailed | Self::InternalError => "error.internal",
         }
     }
 }

@@ -8,6 +8,7 @@ mod files;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
@@ -137,7 +138,29 @@ impl Vault {
         serde_json::to_writer_pretty(&mut *json, &exposed)
             .expect("a map of texts is always written into memory");
         let token = fernet::encrypt(&key, &json, now_unix_s).map_err(VaultError::Random)?;
-        files::replace(&folder.join(SECRETS_FILE), token.as_bytes())
+        let path = folder.join(SECRETS_FILE);
+        // What could not be opened again must not take the place of what can.
+        if token.len() as u64 > SECRETS_FILE_BYTES_MAX {
+            return Err(VaultError::TooLarge { path, bytes_max: SECRETS_FILE_BYTES_MAX });
+        }
+        files::replace(&path, token.as_bytes())
+    }
+
+    /// Opens the secrets in `folder`, changes and saves them, while no other process does the same.
+    /// A change that fails leaves them as they were.
+    pub fn change<T, E: From<VaultError>>(
+        folder: &Path,
+        now_unix_s: u64,
+        change: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let lock = File::open(folder).and_then(|folder| folder.lock().map(|()| folder));
+        // Held until the end: the files themselves are replaced, so a lock on them would be lost.
+        let _lock =
+            lock.map_err(|source| VaultError::Write { path: folder.to_owned(), source })?;
+        let mut vault = Self::open(folder)?.unwrap_or_default();
+        let value = change(&mut vault)?;
+        vault.save(folder, now_unix_s)?;
+        Ok(value)
     }
 }
 

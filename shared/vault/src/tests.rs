@@ -111,6 +111,37 @@ fn saving_makes_a_private_key_once_and_leaves_nothing_else_behind() {
 }
 
 #[test]
+fn changes_of_several_writers_are_all_kept_and_a_failed_one_changes_nothing() {
+    let folder = folder(&[]);
+    std::thread::scope(|scope| {
+        for writer in 0..8 {
+            let folder = folder.path();
+            scope.spawn(move || {
+                Vault::change(folder, 0, |vault| vault.set(&format!("A{writer}"), "x".into()))
+            });
+        }
+    });
+    let names = || Vault::open(folder.path()).unwrap().unwrap().names().count();
+    assert_eq!(names(), 8);
+    let refused = Vault::change(folder.path(), 0, |vault| {
+        vault.remove("A1");
+        vault.set("--", "x".into())
+    });
+    assert!(refused.is_err());
+    let huge = "x".repeat(1024 * 1024);
+    let refused = Vault::change(folder.path(), 0, |vault| vault.set("HUGE", huge.into()));
+    assert!(matches!(refused, Err(VaultError::TooLarge { .. })));
+    assert_eq!(names(), 8);
+
+    // Without its key, what is there cannot be changed, and must not be lost.
+    fs::remove_file(folder.path().join(KEY_FILE)).unwrap();
+    let before = fs::read(folder.path().join(SECRETS_FILE)).unwrap();
+    let refused = Vault::change(folder.path(), 0, |vault| vault.set("B", "x".into()));
+    assert!(matches!(refused, Err(VaultError::KeyMissing { .. })));
+    assert_eq!(fs::read(folder.path().join(SECRETS_FILE)).unwrap(), before);
+}
+
+#[test]
 fn a_vault_does_not_show_its_values() {
     let mut vault = Vault::default();
     vault.set("A", SecretString::from("hunter2")).unwrap();
