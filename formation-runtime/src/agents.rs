@@ -1,6 +1,6 @@
 //! The agents of the formation: who they are and which model speaks for them.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use muxi_formation::Agent as Config;
@@ -29,28 +29,34 @@ pub struct Agent {
 }
 
 /// All agents, in the manifest's order; never empty.
-#[derive(Debug, Clone)]
-pub struct Agents(Vec<Arc<Agent>>);
+#[derive(Debug)]
+pub struct Agents(RwLock<Vec<Arc<Agent>>>);
 
 // === impl Agents ===
 
 impl Agents {
     /// `agents` holds at least one: a bundle without agents does not load.
     pub fn new(agents: Vec<Agent>) -> Self {
-        Self(agents.into_iter().map(Arc::new).collect())
+        Self(RwLock::new(agents.into_iter().map(Arc::new).collect()))
     }
 
-    pub fn find(&self, id: &str) -> Option<&Arc<Agent>> {
-        self.0.iter().find(|agent| agent.config.id == id)
+    pub fn find(&self, id: &str) -> Option<Arc<Agent>> {
+        self.all().into_iter().find(|agent| agent.config.id == id)
     }
 
     /// The agent that answers a message which names none.
-    pub fn default_agent(&self) -> Option<&Arc<Agent>> {
-        self.0.first()
+    pub fn default_agent(&self) -> Option<Arc<Agent>> {
+        self.all().into_iter().next()
     }
 
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Arc<Agent>> {
-        self.0.iter()
+    pub fn all(&self) -> Vec<Arc<Agent>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The same agents with other secrets take the place of these; who has one of these keeps it.
+    pub fn replace_by(&self, others: Self) {
+        let others = others.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = others;
     }
 }
 

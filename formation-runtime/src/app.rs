@@ -13,6 +13,7 @@ use crate::conversation::Conversations;
 use crate::events::{Event, EventKind, EventLog};
 use crate::keys::Keys;
 use crate::limits::Limits;
+use crate::secrets::Secrets;
 
 /// A handle to the serving formation.
 pub type App = Arc<Parts>;
@@ -22,6 +23,9 @@ pub struct Parts {
     pub manifest: Manifest,
     /// The manifest as JSON for the operator: placeholders as written, keys masked.
     pub document: serde_json::Value,
+    /// The persona with its placeholders.
+    pub soul_written: String,
+    pub secrets: Secrets,
     pub agents: Agents,
     pub conversations: Conversations,
     pub store: Store,

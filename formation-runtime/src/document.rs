@@ -1,9 +1,12 @@
 //! The manifest as its author wrote it, for the operator: placeholders stay, written-out keys do not.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
+use muxi_formation::Source;
+use muxi_formation::interpolate::placeholders;
 use serde_json::Value;
 
 #[derive(Debug, thiserror::Error)]
@@ -14,14 +17,21 @@ pub enum DocumentError {
     Shape,
 }
 
-/// The file was checked before; this pass keeps what that one resolved.
+/// The file was checked before; this pass keeps what that one resolved. Its keys are not masked yet.
 pub fn read(manifest: &Path) -> Result<Value, DocumentError> {
     let mut text = String::new();
     fs::File::open(manifest)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
     // The parser's own words could quote a key.
-    let mut document: Value = serde_yaml::from_str(&text).map_err(|_| DocumentError::Shape)?;
-    mask_keys(&mut document);
-    Ok(document)
+    serde_yaml::from_str(&text).map_err(|_| DocumentError::Shape)
+}
+
+/// The normalised names of the secrets that these parts of a document ask for.
+pub fn secrets_of<'a>(parts: impl IntoIterator<Item = &'a Value>) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for part in parts {
+        gather(part, &mut names);
+    }
+    names
 }
 
 /// Hides everything below a key-like name, except texts that are nothing but a placeholder.
@@ -31,6 +41,19 @@ pub fn mask_keys(document: &mut Value) {
 
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 const MASK: &str = "••••••••";
+
+fn gather(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => fields.values().for_each(|value| gather(value, names)),
+        Value::Array(items) => items.iter().for_each(|item| gather(item, names)),
+        Value::String(text) => {
+            let found = placeholders(text).into_iter();
+            let secrets = found.filter(|(source, _)| *source == Source::Secrets);
+            names.extend(secrets.map(|(_, name)| muxi_vault::normalize_name(name)));
+        }
+        Value::Number(_) | Value::Bool(_) | Value::Null => {}
+    }
+}
 
 fn mask(value: &mut Value, is_secret: bool) {
     match value {
@@ -92,6 +115,10 @@ extensions: {example.org: {client_secret: s3, 'bot-token': '1:x', Authorization:
                 "client_secret": MASK, "bot-token": MASK, "Authorization": [MASK],
             }},
         });
-        assert_eq!(read(&path).unwrap(), expected);
+        let mut document = read(&path).unwrap();
+        let asked: Vec<_> = secrets_of([&document]).into_iter().collect();
+        assert_eq!(asked, ["A", "CLIENT"]);
+        mask_keys(&mut document);
+        assert_eq!(document, expected);
     }
 }

@@ -2,11 +2,13 @@
 
 mod agents;
 mod answer;
+mod audit;
 mod auth;
 mod body;
 mod buffers;
 mod chat;
 mod chat_request;
+mod config;
 mod error;
 mod events;
 mod fields;
@@ -19,6 +21,7 @@ mod path;
 mod query;
 mod requests;
 mod restored;
+mod secrets;
 mod sessions;
 mod status;
 mod stream;
@@ -88,6 +91,23 @@ fn routes(app: &App) -> Router {
         .route("/v1/agents", get(agents::list))
         .route("/v1/agents/{id}", get(agents::get))
         .route("/v1/formation", get(formation::formation))
+        .route("/v1/config", get(config::config))
+        .route("/v1/overlord", get(config::overlord))
+        .route("/v1/overlord/soul", get(config::soul))
+        .route("/v1/llm/settings", get(config::llm_settings))
+        .route("/v1/async", get(config::asynchronous))
+        .route("/v1/a2a", get(config::a2a))
+        .route("/v1/memory", get(config::memory))
+        .route("/v1/logging", get(config::logging))
+        .route("/v1/logging/destinations", get(config::logging_destinations))
+        .route("/v1/mcp", get(config::mcp))
+        .route("/v1/mcp/servers", get(config::mcp_servers))
+        .route("/v1/mcp/servers/{id}", get(config::mcp_server))
+        .route("/v1/mcp/tools", get(config::mcp_tools))
+        .route("/v1/secrets", get(secrets::list).post(secrets::create))
+        .route("/v1/secrets/reload", post(secrets::reload))
+        .route("/v1/secrets/{key}", get(secrets::get).put(secrets::replace).delete(secrets::delete))
+        .route("/v1/audit", get(audit::list).delete(audit::clear))
         .with_state(app.clone())
 }
 

@@ -41,6 +41,8 @@ pub struct Limits {
     pub events_keepalive: Duration,
     /// Between two looks at what another process does.
     pub store_look: Duration,
+    /// Acts of operators that are remembered; the oldest are forgotten first.
+    pub audit_entries: u32,
     /// How long a request is remembered after its end.
     pub requests_kept: Duration,
     /// After closing: for turns to write their ends down.
@@ -81,6 +83,7 @@ impl Default for Limits {
             events_kept: 10_000,
             events_keepalive: Duration::from_secs(15),
             store_look: Duration::from_secs(1),
+            audit_entries: 100_000,
             requests_kept: Duration::from_hours(24),
             settle: Duration::from_secs(3),
         }

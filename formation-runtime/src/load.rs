@@ -7,12 +7,12 @@ use muxi_formation::manifest::{ChosenModel, ModelName};
 use muxi_formation::{Agent as Config, Diagnostic, Loaded, MANIFEST_NAMES, Resolve, Source};
 use muxi_llm::{Endpoint, HttpClients, Llm, RetryPolicy, Target};
 use muxi_local_llm::files;
-use muxi_vault::Vault;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use crate::agents::{Agent, Agents};
 use crate::document;
+use crate::secrets::{Opened, Secrets, Uses};
 use crate::usage;
 
 /// A checked bundle with its models connected.
@@ -20,15 +20,21 @@ use crate::usage;
 pub struct Formation {
     pub loaded: Loaded,
     pub agents: Agents,
+    /// The manifest as JSON for the operator: placeholders as written, keys masked.
     pub document: Value,
+    /// Its persona with the placeholders.
+    pub soul_written: String,
+    pub secrets: Secrets,
 }
 
 /// What the process around the bundle offers.
-#[derive(Clone, Copy)]
-pub struct Surroundings<'a> {
-    pub environment: &'a dyn Fn(&str) -> Option<String>,
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    pub environment: fn(&str) -> Option<String>,
     /// The socket of the host that serves the models of this machine.
-    pub model_host: &'a Path,
+    pub model_host: PathBuf,
+    /// Where secrets that were set through the API lie; they win over the bundle's.
+    pub data_dir: PathBuf,
 }
 
 /// Why a bundle was refused, one line a fault: `file:line:column: what; mend`.
@@ -59,10 +65,10 @@ pub fn locate(path: &Path) -> Result<PathBuf, Refusal> {
 }
 
 /// Reads, checks and connects the bundle in `folder`. Blocks for as long as the disk takes.
-pub fn load(folder: &Path, around: Surroundings<'_>) -> Result<Formation, Refusal> {
-    let vault = open_vault(folder)?;
+pub fn load(folder: &Path, around: &Surroundings) -> Result<Formation, Refusal> {
+    let opened = open_secrets(folder, around)?;
     let look_up = |source: Source, name: &str| match source {
-        Source::Secrets => secret(&vault, around, name),
+        Source::Secrets => secret(&opened, around, name),
         Source::Env => (around.environment)(name),
     };
     let loaded =
@@ -78,17 +84,12 @@ pub fn load(folder: &Path, around: Surroundings<'_>) -> Result<Formation, Refusa
     }
     let agents = connect(&loaded, &written.agents, around)
         .map_err(|faults| Refusal::of(faults.into_iter().map(at_manifest).collect()))?;
-    let document = document::read(&folder.join(manifest_name))
+    let mut document = document::read(&folder.join(manifest_name))
         .map_err(|error| Refusal::of(vec![at_manifest(format!("{error}; check the file"))]))?;
-    Ok(Formation { loaded, agents, document })
-}
-
-// === impl Surroundings ===
-
-impl std::fmt::Debug for Surroundings<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Surroundings").field("model_host", &self.model_host).finish()
-    }
+    let uses = uses(&loaded, &document);
+    document::mask_keys(&mut document);
+    let secrets = Secrets::new(folder.to_owned(), around.clone(), uses, opened);
+    Ok(Formation { loaded, agents, document, soul_written: written.soul, secrets })
 }
 
 // === impl Refusal ===
@@ -123,22 +124,27 @@ fn unpriced(loaded: &Loaded) -> Vec<String> {
         .collect()
 }
 
-fn open_vault(folder: &Path) -> Result<Vault, Refusal> {
-    match Vault::open(folder) {
-        Ok(vault) => Ok(vault.unwrap_or_default()),
-        // Without its key the vault is as good as absent: the environment may hold the secrets.
-        Err(muxi_vault::VaultError::KeyMissing { .. }) => Ok(Vault::default()),
-        Err(error) => {
-            let mend = "check .key, or write the secrets anew";
-            let error = anyhow::Error::from(error);
-            let fault = format!("{}:1:1: {error:#}; {mend}", muxi_vault::SECRETS_FILE);
-            Err(Refusal::of(vec![fault]))
-        }
-    }
+fn open_secrets(folder: &Path, around: &Surroundings) -> Result<Opened, Refusal> {
+    Opened::read(folder, &around.data_dir).map_err(|error| {
+        let mend = "check .key, or write the secrets anew";
+        let error = anyhow::Error::from(error);
+        Refusal::of(vec![format!("{}:1:1: {error:#}; {mend}", muxi_vault::SECRETS_FILE)])
+    })
 }
 
-fn secret(vault: &Vault, around: Surroundings<'_>, name: &str) -> Option<String> {
-    if let Some(secret) = vault.get(name) {
+/// The parts that [`Agents`] are made of can be made again, all others are read once.
+fn uses(loaded: &Loaded, document: &Value) -> Uses {
+    const MADE_AGAIN: [&str; 2] = ["llm", "agents"];
+    let secrets = loaded.references.iter().filter(|it| it.source == Source::Secrets);
+    let all = secrets.map(|it| muxi_vault::normalize_name(&it.name)).collect();
+    let parts = document.as_object().into_iter().flatten();
+    let read_once = parts.filter(|(name, _)| !MADE_AGAIN.contains(&name.as_str()));
+    let until_restart = document::secrets_of(read_once.map(|(_, part)| part));
+    Uses { all, until_restart }
+}
+
+fn secret(opened: &Opened, around: &Surroundings, name: &str) -> Option<String> {
+    if let Some(secret) = opened.get(name) {
         return Some(secret.expose_secret().to_owned());
     }
     let variable = (around.environment)(&muxi_vault::normalize_name(name))?;
@@ -149,7 +155,7 @@ fn secret(vault: &Vault, around: Surroundings<'_>, name: &str) -> Option<String>
 fn connect(
     loaded: &Loaded,
     written: &[Config],
-    around: Surroundings<'_>,
+    around: &Surroundings,
 ) -> Result<Agents, Vec<String>> {
     let clients = HttpClients::default();
     let connector = Connector { loaded, around, clients: &clients };
@@ -183,7 +189,7 @@ fn connect(
 
 struct Connector<'a> {
     loaded: &'a Loaded,
-    around: Surroundings<'a>,
+    around: &'a Surroundings,
     clients: &'a HttpClients,
 }
 
@@ -224,7 +230,7 @@ impl Connector<'_> {
                 .parse()
                 .map_err(|error: files::InvalidModelName| error.to_string())?;
             let endpoint =
-                Endpoint { timeout, ..Endpoint::over_unix_socket(self.around.model_host) };
+                Endpoint { timeout, ..Endpoint::over_unix_socket(&self.around.model_host) };
             return self.connect(provider, endpoint, name.to_string());
         }
         let variable = |suffix: &str| {

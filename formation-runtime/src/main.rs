@@ -34,13 +34,14 @@ fn run_formation(arguments: Serve) -> anyhow::Result<bool> {
     telemetry::start(LogFormat::Text, &variable("MUXI_LOG").unwrap_or_else(|| "info".into()))?;
     let shared_host = variable(MODEL_HOST_SOCKET_VAR).map(PathBuf::from);
     let own_host = PrivateSocket::choose();
-    let own_socket = own_host.path();
-    let model_host = shared_host.as_ref().unwrap_or(&own_socket);
-    let around = Surroundings { environment: &variable, model_host };
-    let loaded = load::locate(&arguments.path)
-        .and_then(|folder| load::load(&folder, around).map(|formation| (folder, formation)));
-    let (folder, formation): (PathBuf, Formation) = match loaded {
-        Ok(loaded) => loaded,
+    let model_host = shared_host.clone().unwrap_or_else(|| own_host.path());
+    let loaded = load::locate(&arguments.path).and_then(|folder| {
+        let data_dir = arguments.data_dir.clone().unwrap_or_else(|| folder.clone());
+        let around = Surroundings { environment: variable, model_host, data_dir };
+        load::load(&folder, &around)
+    });
+    let formation: Formation = match loaded {
+        Ok(formation) => formation,
         Err(refusal) => {
             let count = refusal.faults.len();
             let lines = [refusal.warnings, refusal.faults].concat();
@@ -48,14 +49,15 @@ fn run_formation(arguments: Serve) -> anyhow::Result<bool> {
             return Ok(false);
         }
     };
-    let needs_host = shared_host.is_none() && formation.agents.iter().any(|it| it.needs_model_host);
+    let needs_host =
+        shared_host.is_none() && formation.agents.all().iter().any(|it| it.needs_model_host);
     if needs_host {
         models::ensure_engine_environment().context("failed to start anew for local models")?;
     }
     // After that step: taken sockets would not get through it.
     let inherited = listen::inherited().context("failed to take the manager's sockets")?;
     let model_host = needs_host.then(|| (own_host, models::models_dir(&variable)));
-    let place = serve::Place { arguments, folder, inherited, model_host };
+    let place = serve::Place { arguments, inherited, model_host };
     runtime()?.block_on(serve::run(formation, place))
 }
 

@@ -35,7 +35,6 @@ use crate::webhooks;
 #[derive(Debug)]
 pub struct Place {
     pub arguments: Serve,
-    pub folder: PathBuf,
     /// Sockets from a manager; without them the process binds its own.
     pub inherited: Option<Inherited>,
     /// The socket of this process's own model host and the models' folder, if it needs one.
@@ -53,8 +52,8 @@ struct Running {
 
 /// Serves until a signal; the answer is whether it ended in good order.
 pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
-    let Place { arguments, folder, inherited, model_host } = place;
-    let data_dir = arguments.data_dir.clone().unwrap_or(folder);
+    let Place { arguments, inherited, model_host } = place;
+    let data_dir = formation.secrets.data_dir().to_owned();
     let signals = Signals::listen().context("failed to listen for signals")?;
     let shutdown = Shutdown::new();
     let running = Running {
@@ -181,7 +180,7 @@ fn app(
     running: &Running,
     open_requests: &OpenRequests,
 ) -> anyhow::Result<App> {
-    let Formation { loaded, agents, document } = formation;
+    let Formation { loaded, agents, document, soul_written, secrets } = formation;
     let Running { tasks, shutdown, limits, .. } = running;
     std::fs::create_dir_all(data_dir)
         .with_context(|| format!("failed to make the folder {}", data_dir.display()))?;
@@ -211,6 +210,8 @@ fn app(
     Ok(Arc::new(Parts {
         manifest,
         document,
+        soul_written,
+        secrets,
         agents,
         conversations,
         store,

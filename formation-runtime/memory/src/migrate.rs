@@ -27,8 +27,14 @@ macro_rules! steps {
     };
 }
 
-const STEPS: &[Step] =
-    steps!["0001_transcripts", "0002_user_id", "0003_requests", "0004_usage", "0005_people", "0006_audit"];
+const STEPS: &[Step] = steps![
+    "0001_transcripts",
+    "0002_user_id",
+    "0003_requests",
+    "0004_usage",
+    "0005_people",
+    "0006_audit"
+];
 
 #[derive(Debug, thiserror::Error)]
 pub enum MigrationError {

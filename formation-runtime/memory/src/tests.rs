@@ -318,8 +318,7 @@ async fn acts_of_operators_are_remembered_with_what_came_of_them(database: &Data
     assert_eq!((all.total, outcomes), (3, vec![(30, "pending"), (20, "failed")]));
     assert_eq!(all.entries[1].error.as_deref(), Some("SECRET_EXISTS"));
     let fitting = |action: Option<&str>, resource_type: Option<&str>, since_ms| {
-        let (action, resource_type) =
-            (action.map(str::to_owned), resource_type.map(str::to_owned));
+        let (action, resource_type) = (action.map(str::to_owned), resource_type.map(str::to_owned));
         store.audit(AuditFilter { action, resource_type, since_ms }, 100)
     };
     assert_eq!(fitting(Some("secret.created"), None, Some(11)).await.unwrap().total, 1);

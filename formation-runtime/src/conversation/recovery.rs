@@ -1,7 +1,6 @@
 //! What dead processes left: requests that were accepted and not begun are worked on, and those that
 //! were cut off end with a reason. Nothing stays open for ever.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use muxi_memory::{Abandoned, Outcome, RequestMode, RequestStatus, StoreError};
@@ -59,7 +58,7 @@ async fn take_over(app: &App) -> Result<(), StoreError> {
                 user: request.user,
                 session: request.session,
                 request_id: request.id,
-                agent: Arc::clone(agent),
+                agent,
                 text: work.text.clone(),
                 mode: RequestMode::Async,
                 webhook_url: work.webhook_url.clone(),

@@ -10,7 +10,7 @@ use super::path::Id;
 use crate::app::App;
 
 pub(crate) async fn list(_: Admin, State(app): State<App>) -> Answer {
-    let agents: Vec<Value> = app.agents.iter().map(|agent| agent.to_json()).collect();
+    let agents: Vec<Value> = app.agents.all().iter().map(|agent| agent.to_json()).collect();
     Answer::new("agent_list", "agent.list", &json!({"agents": agents, "count": agents.len()}))
 }
 

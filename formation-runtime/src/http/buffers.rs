@@ -6,6 +6,7 @@ use muxi_memory::Kept;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::audit::{Act, Resource, Trail};
 use super::auth::{Admin, Caller, NamedUser, RequiredUser};
 use super::error::Problem;
 use super::path::Id;
@@ -39,11 +40,18 @@ pub(crate) async fn get(
 pub(crate) async fn clear(
     caller: Caller,
     NamedUser(named): NamedUser,
+    trail: Trail,
     State(app): State<App>,
 ) -> Result<Answer, Problem> {
-    let cleared = match caller.user() {
-        Some(user) => app.store.for_user(user).clear_sessions().await?,
-        None => app.store.clear_all_sessions().await?,
+    let clearing = async {
+        Ok(match caller.user() {
+            Some(user) => app.store.for_user(user).clear_sessions().await?,
+            None => app.store.clear_all_sessions().await?,
+        })
+    };
+    let cleared = match &caller {
+        Caller::Admin(_) => trail.record(act(named.as_ref(), None), clearing).await?,
+        Caller::Client(_) => clearing.await?,
     };
     let whose = named.as_ref().map_or("everybody", UserId::as_str);
     let data = json!({
@@ -55,21 +63,32 @@ pub(crate) async fn clear(
     Ok(Answer::new("message", "memory.buffer.user.cleared", &data))
 }
 
-pub(crate) async fn clear_all(_: Admin, State(app): State<App>) -> Result<Answer, Problem> {
-    clear(Caller::Admin(None), NamedUser(None), State(app)).await
+pub(crate) async fn clear_all(
+    _: Admin,
+    trail: Trail,
+    State(app): State<App>,
+) -> Result<Answer, Problem> {
+    clear(Caller::Admin(None), NamedUser(None), trail, State(app)).await
 }
 
 pub(crate) async fn clear_session(
-    _: Caller,
+    caller: Caller,
     RequiredUser(user): RequiredUser,
     named: NamedUser,
+    trail: Trail,
     State(app): State<App>,
     Id(id): Id,
 ) -> Result<Answer, Problem> {
     let not_found = || Problem::session_not_found(&id);
     let session: SessionId = id.parse().map_err(|_| not_found())?;
-    let cleared =
-        app.store.for_user(&user).delete_session(&session).await?.ok_or_else(not_found)?;
+    let clearing =
+        async { app.store.for_user(&user).delete_session(&session).await?.ok_or_else(not_found) };
+    let cleared = match caller {
+        Caller::Admin(_) => {
+            trail.record(act(Some(named.shown(&user)), Some(&session)), clearing).await?
+        }
+        Caller::Client(_) => clearing.await?,
+    };
     let data = json!({
         "message": "The buffer of the session was cleared.",
         "user_id": named.shown(&user),
@@ -111,6 +130,14 @@ pub(crate) async fn list(_: Admin, State(app): State<App>) -> Result<Answer, Pro
         .collect();
     let data = json!({"buffers": buffers, "count": buffers.len()});
     Ok(Answer::new("list", "memory.list", &data))
+}
+
+fn act(user: Option<&UserId>, session: Option<&SessionId>) -> Act {
+    let id = user.map(|user| match session {
+        Some(session) => format!("{user}/{session}"),
+        None => user.to_string(),
+    });
+    Act { action: "memory.buffer.cleared", resource: Resource::Memory, id }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]

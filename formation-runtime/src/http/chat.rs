@@ -158,7 +158,6 @@ fn agent(app: &Parts, id: Option<&str>) -> Result<Arc<Agent>, Problem> {
         Some(id) => app.agents.find(id).ok_or_else(|| Problem::agent_not_found(id)),
         None => app.agents.default_agent().ok_or_else(|| Problem::agent_not_found("")),
     }
-    .cloned()
 }
 
 // === impl Delivery ===

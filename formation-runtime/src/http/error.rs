@@ -6,10 +6,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use muxi_contract::ErrorCode;
 use muxi_contract::envelope::ValidationError;
 use muxi_memory::StoreError;
+use muxi_vault::VaultError;
 use serde_json::{Value, json};
 
 use crate::conversation::{AcceptError, Failure, StartError};
 use crate::keys::KeyClass;
+use crate::secrets::{ReloadError, SecretError};
 
 /// A failure that becomes an error envelope on its way out.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,6 +154,33 @@ impl From<AcceptError> for Problem {
             AcceptError::Start(error) => error.into(),
             AcceptError::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<SecretError> for Problem {
+    fn from(error: SecretError) -> Self {
+        let code = match &error {
+            SecretError::Exists(_) => ErrorCode::SecretExists,
+            SecretError::NotFound(_) => ErrorCode::SecretNotFound,
+            SecretError::InUse(_) => ErrorCode::SecretInUse,
+            SecretError::OfBundle(_) => ErrorCode::OperationFailed,
+            SecretError::Vault(VaultError::TooLarge { bytes_max, .. }) => {
+                let message = format!("all secrets together may have {bytes_max} encrypted bytes");
+                return Self::new(ErrorCode::PayloadTooLarge, message);
+            }
+            SecretError::Vault(fault) => {
+                tracing::error!(error = ?fault, "the secrets failed");
+                ErrorCode::SecretsError
+            }
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ReloadError> for Problem {
+    fn from(error: ReloadError) -> Self {
+        tracing::error!(error = ?error, "the secrets could not be taken into use");
+        Self::new(ErrorCode::SecretsReloadFailed, error.to_string())
     }
 }
 

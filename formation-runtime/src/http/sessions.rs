@@ -135,8 +135,9 @@ pub(crate) async fn restore(
         Problem::new(ErrorCode::InvalidRequest, error.to_string())
     })?;
     let fields = body::object(body, &app).await?;
-    let default_agent = app.agents.default_agent().map(|agent| agent.config.id.as_str());
-    let messages = restored::parse(&fields, default_agent.unwrap_or_default())?;
+    let default_agent = app.agents.default_agent();
+    let default_agent = default_agent.as_ref().map_or("", |agent| agent.config.id.as_str());
+    let messages = restored::parse(&fields, default_agent)?;
     let loaded = messages.len();
     if app.store.for_user(&user).restore_session(&session, messages).await?.is_err() {
         let message = "a message of the session is being answered; try again when it is done";

@@ -13,6 +13,7 @@ pub(crate) async fn status(_: Admin, State(app): State<App>) -> Result<Answer, P
     let counts = app.store.counts().await?;
     let usage = process::usage();
     let manifest = &app.manifest;
+    let agents = app.agents.all().len();
     let uptime_seconds = app.uptime_seconds();
     let data = json!({
         "formation": {
@@ -21,7 +22,7 @@ pub(crate) async fn status(_: Admin, State(app): State<App>) -> Result<Answer, P
             "description": manifest.description,
             "version": manifest.version,
         },
-        "agents": {"count": app.agents.iter().len(), "active": app.agents.iter().len()},
+        "agents": {"count": agents, "active": agents},
         // Nothing of the kind can be configured in this version.
         "mcp_servers": {"count": 0, "active": 0},
         "stats": {

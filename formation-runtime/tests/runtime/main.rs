@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
+mod admin;
 mod api;
 mod chat;
 mod events;
@@ -10,6 +11,7 @@ mod lifecycle;
 mod load;
 mod postgres;
 mod requests;
+mod secrets;
 mod sessions;
 mod usage;
 mod users;

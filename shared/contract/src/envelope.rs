@@ -106,6 +106,12 @@ pub enum ErrorCode {
 // === impl ErrorCode ===
 
 impl ErrorCode {
+    /// As it stands in answers.
+    pub fn name(self) -> String {
+        let name = serde_json::to_value(self).ok().and_then(|it| it.as_str().map(str::to_owned));
+        name.unwrap_or_default()
+    }
+
     /// The HTTP status that goes with the code.
     pub const fn status(self) -> u16 {
         match self {
@@ -123,7 +129,9 @@ impl ErrorCode {
             | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,
-            Self::Conflict | Self::DuplicateResource | Self::SecretExists | Self::SecretInUse => 409,
+            Self::Conflict | Self::DuplicateResource | Self::SecretExists | Self::SecretInUse => {
+                409
+            }
             Self::PayloadTooLarge => 413,
             Self::ValidationError => 422,
             Self::RateLimited | Self::BudgetExceeded => 429,
@@ -160,7 +168,9 @@ impl ErrorCode {
             Self::LlmError | Self::Timeout | Self::Cancelled => "error.processing",
             Self::ServiceUnavailable => "error.unavailable",
             Self::NotImplemented => "error.not_implemented",
-            Self::SecretsError | Self::SecretsReloadFailed | Self::InternalError => "error.internal",
+            Self::SecretsError | Self::SecretsReloadFailed | Self::InternalError => {
+                "error.internal"
+            }
         }
     }
 }

@@ -39,6 +39,16 @@ pub enum Resolve<'a> {
     With(&'a dyn Fn(Source, &str) -> Option<String>),
 }
 
+/// The placeholders in a text, as written; broken ones are none.
+pub fn placeholders(text: &str) -> Vec<(Source, &str)> {
+    let found = pieces(text).unwrap_or_default();
+    let placeholder = |piece| match piece {
+        Piece::Plain(_) => None,
+        Piece::Placeholder(source, name) => Some((source, name)),
+    };
+    found.into_iter().filter_map(placeholder).collect()
+}
+
 /// Fills in every placeholder below `node` and gathers references and faults.
 pub(crate) fn fill(
     file: &str,

@@ -155,8 +155,7 @@ impl Vault {
     ) -> Result<T, E> {
         let lock = File::open(folder).and_then(|folder| folder.lock().map(|()| folder));
         // Held until the end: the files themselves are replaced, so a lock on them would be lost.
-        let _lock =
-            lock.map_err(|source| VaultError::Write { path: folder.to_owned(), source })?;
+        let _lock = lock.map_err(|source| VaultError::Write { path: folder.to_owned(), source })?;
         let mut vault = Self::open(folder)?.unwrap_or_default();
         let value = change(&mut vault)?;
         vault.save(folder, now_unix_s)?;
