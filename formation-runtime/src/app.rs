@@ -13,6 +13,7 @@ use crate::conversation::Conversations;
 use crate::events::{Event, EventKind, EventLog};
 use crate::keys::Keys;
 use crate::limits::Limits;
+use crate::scheduler::Scheduler;
 use crate::secrets::Secrets;
 
 /// A handle to the serving formation.
@@ -29,6 +30,7 @@ pub struct Parts {
     pub agents: Agents,
     pub conversations: Conversations,
     pub store: Store,
+    pub scheduler: Scheduler,
     pub events: EventLog,
     pub open_requests: OpenRequests,
     pub keys: Keys,

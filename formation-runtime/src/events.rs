@@ -87,6 +87,18 @@ kinds! {
     UserLinked = "user.identifiers.linked" Info,
     /// An identifier was unlinked from its person.
     UserUnlinked = "user.identifiers.unlinked" Info,
+    /// A job's time has come and its request was written down.
+    JobStarted = "job.started" Info,
+    /// The request of a job was answered.
+    JobCompleted = "job.completed" Info,
+    /// The request of a job could not be answered.
+    JobFailed = "job.failed" Error,
+    /// The request of a job was cancelled.
+    JobCancelled = "job.cancelled" Info,
+    /// A job's time was missed and the run is left out.
+    JobSkipped = "job.skipped" Warning,
+    /// A job runs no more because it failed too often in a row.
+    JobPaused = "job.paused" Warning,
     /// A receiver took a webhook.
     WebhookDelivered = "webhook.delivered" Info,
     /// A receiver did not take a webhook; it is tried again.

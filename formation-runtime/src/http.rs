@@ -16,11 +16,13 @@ mod formation;
 mod health;
 mod idempotency;
 mod instance;
+mod job_request;
 mod page;
 mod path;
 mod query;
 mod requests;
 mod restored;
+mod scheduler;
 mod secrets;
 mod sessions;
 mod status;
@@ -87,6 +89,14 @@ fn routes(app: &App) -> Router {
         .route("/v1/users/{identifier}", get(users::get))
         .route("/v1/users/identifiers", post(users::link))
         .route("/v1/users/identifiers/{identifier}", get(users::list).delete(users::unlink))
+        .route("/v1/scheduler", get(scheduler::settings))
+        .route("/v1/scheduler/jobs", get(scheduler::list).post(scheduler::create))
+        .route(
+            "/v1/scheduler/jobs/{id}",
+            get(scheduler::get).put(scheduler::update).delete(scheduler::delete),
+        )
+        .route("/v1/scheduler/jobs/{id}/pause", post(scheduler::pause))
+        .route("/v1/scheduler/jobs/{id}/resume", post(scheduler::resume))
         .route("/v1/status", get(status::status))
         .route("/v1/agents", get(agents::list))
         .route("/v1/agents/{id}", get(agents::get))

@@ -19,6 +19,7 @@ pub mod load;
 pub mod models;
 pub mod process;
 pub mod report;
+pub mod scheduler;
 pub mod secrets;
 pub mod serve;
 pub mod usage;

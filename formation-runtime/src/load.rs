@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::agents::{Agent, Agents};
 use crate::document;
+use crate::scheduler::Scheduler;
 use crate::secrets::{Opened, Secrets, Uses};
 use crate::usage;
 
@@ -20,6 +21,7 @@ use crate::usage;
 pub struct Formation {
     pub loaded: Loaded,
     pub agents: Agents,
+    pub scheduler: Scheduler,
     /// The manifest as JSON for the operator: placeholders as written, keys masked.
     pub document: Value,
     /// Its persona with the placeholders.
@@ -84,12 +86,14 @@ pub fn load(folder: &Path, around: &Surroundings) -> Result<Formation, Refusal> 
     }
     let agents = connect(&loaded, &written.agents, around)
         .map_err(|faults| Refusal::of(faults.into_iter().map(at_manifest).collect()))?;
+    let scheduler = Scheduler::new(loaded.manifest.scheduler.clone())
+        .map_err(|error| Refusal::of(vec![at_manifest(format!("{error}; correct it"))]))?;
     let mut document = document::read(&folder.join(manifest_name))
         .map_err(|error| Refusal::of(vec![at_manifest(format!("{error}; check the file"))]))?;
     let uses = uses(&loaded, &document);
     document::mask_keys(&mut document);
     let secrets = Secrets::new(folder.to_owned(), around.clone(), uses, opened);
-    Ok(Formation { loaded, agents, document, soul_written: written.soul, secrets })
+    Ok(Formation { loaded, agents, scheduler, document, soul_written: written.soul, secrets })
 }
 
 // === impl Refusal ===

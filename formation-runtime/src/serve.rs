@@ -29,6 +29,7 @@ use crate::limits::Limits;
 use crate::load::Formation;
 use crate::models::{self, BoundSocket, PrivateSocket};
 use crate::report;
+use crate::scheduler;
 use crate::webhooks;
 
 /// Where a formation that was loaded is to be served.
@@ -147,11 +148,13 @@ impl Running {
         Ok(address)
     }
 
-    /// Requests that nobody waits for, of this process and of those before it, and their webhooks.
+    /// Requests that nobody waits for, of this process and of those before it, jobs, and webhooks.
     fn look_after_requests(&self, app: &App) {
         let stop = self.shutdown.closing.clone();
         let recovery = recovery::run(Arc::clone(app), stop.clone());
         self.helpers.spawn(TaskKind::Critical, "abandoned requests", recovery);
+        let jobs = scheduler::run(Arc::clone(app), stop.clone());
+        self.helpers.spawn(TaskKind::Critical, "jobs", jobs);
         let webhooks = webhooks::run(Arc::clone(app), stop);
         self.helpers.spawn(TaskKind::Critical, "webhooks", webhooks);
     }
@@ -180,7 +183,7 @@ fn app(
     running: &Running,
     open_requests: &OpenRequests,
 ) -> anyhow::Result<App> {
-    let Formation { loaded, agents, document, soul_written, secrets } = formation;
+    let Formation { loaded, agents, scheduler, document, soul_written, secrets } = formation;
     let Running { tasks, shutdown, limits, .. } = running;
     std::fs::create_dir_all(data_dir)
         .with_context(|| format!("failed to make the folder {}", data_dir.display()))?;
@@ -215,6 +218,7 @@ fn app(
         agents,
         conversations,
         store,
+        scheduler,
         events,
         open_requests,
         keys,

@@ -10,6 +10,7 @@
 mod answers;
 mod audit;
 mod deliveries;
+mod jobs;
 mod migrate;
 mod owner;
 mod people;
@@ -27,10 +28,12 @@ use muxi_contract::{RequestId, SessionId};
 pub use crate::answers::{AnswerKey, Claim};
 pub use crate::audit::{AuditEntry, AuditFilter, AuditPage, AuditSeq, NewAuditEntry};
 pub use crate::deliveries::{Attempted, DueDelivery};
+pub use crate::jobs::{Job, JobChange, JobRun, JobStatus, JobTimes, NewJob, NewRun, SettledRun};
 pub use crate::migrate::MigrationError;
 pub use crate::people::{Identifier, LinkRefusal, NewIdentifier};
 pub use crate::requests::{
-    Abandoned, NewDelivery, NewRequest, Request, RequestMode, RequestSeq, RequestStatus,
+    Abandoned, NewDelivery, NewRequest, Request, RequestKind, RequestMode, RequestSeq,
+    RequestStatus,
 };
 pub use crate::sessions::{Busy, Cleared, Kept, RestoredMessage};
 pub use crate::sql::DatabaseError;
@@ -50,6 +53,7 @@ pub struct NewTurn {
     pub request_id: RequestId,
     pub agent: String,
     pub text: String,
+    pub kind: RequestKind,
     pub mode: RequestMode,
     /// The request, if it was written down when it was accepted.
     pub accepted: Option<RequestSeq>,

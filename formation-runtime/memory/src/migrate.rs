@@ -33,7 +33,8 @@ const STEPS: &[Step] = steps![
     "0003_requests",
     "0004_usage",
     "0005_people",
-    "0006_audit"
+    "0006_audit",
+    "0007_jobs",
 ];
 
 #[derive(Debug, thiserror::Error)]

@@ -11,6 +11,14 @@ use crate::store::{Store, StoreError};
 use crate::transcript::{self, UserStore};
 use crate::usage;
 
+/// What a request came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestKind {
+    Chat,
+    Trigger,
+    Job,
+}
+
 /// How the caller waits for the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestMode {
@@ -34,8 +42,7 @@ pub enum RequestStatus {
 pub struct NewRequest {
     pub id: RequestId,
     pub session: SessionId,
-    /// What it came from, such as `chat` or `trigger`.
-    pub kind: String,
+    pub kind: RequestKind,
     /// What is to be done, as JSON that its maker reads again.
     pub work: String,
     pub at_ms: i64,
@@ -47,7 +54,7 @@ pub struct Request {
     pub id: RequestId,
     pub user: UserId,
     pub session: SessionId,
-    pub kind: String,
+    pub kind: RequestKind,
     pub mode: RequestMode,
     pub status: RequestStatus,
     pub result: Option<String>,
@@ -87,23 +94,7 @@ impl UserStore {
     pub async fn accept_request(&self, new: NewRequest) -> Result<RequestSeq, StoreError> {
         let (user, owner) = (self.user().clone(), self.store().context().owner.clone());
         self.store()
-            .write(move |transaction| {
-                transaction.one(
-                    "INSERT INTO requests
-                         (id, user_id, session, kind, mode, status, owner, work, created_ms)
-                     VALUES (?1, ?2, ?3, ?4, 'async', 'pending', ?5, ?6, ?7) RETURNING seq",
-                    values![
-                        new.id.as_str(),
-                        user.as_str(),
-                        new.session.as_str(),
-                        &new.kind,
-                        &owner,
-                        &new.work,
-                        new.at_ms,
-                    ],
-                    |row| row.get(0).map(RequestSeq),
-                )
-            })
+            .write(move |transaction| accept(transaction, user.as_str(), &owner, &new))
             .await
     }
 
@@ -275,7 +266,10 @@ impl Store {
             let now_ms = transaction.now_ms()?;
             usage::forget(transaction, now_ms)?;
             transaction.execute(
-                "DELETE FROM requests WHERE ended_ms IS NOT NULL AND ended_ms < ?1",
+                // What a job has not noted yet stays until it has.
+                "DELETE FROM requests WHERE ended_ms IS NOT NULL AND ended_ms < ?1
+                   AND NOT EXISTS (SELECT 1 FROM job_runs r
+                                   WHERE r.request = requests.seq AND r.ended_ms IS NULL)",
                 values![before_ms],
             )
         })
@@ -283,12 +277,35 @@ impl Store {
     }
 }
 
+/// The row of a request that will be worked on later.
+pub(crate) fn accept(
+    transaction: &mut Transaction<'_>,
+    user: &str,
+    owner: &str,
+    new: &NewRequest,
+) -> Result<RequestSeq, DatabaseError> {
+    transaction.one(
+        "INSERT INTO requests (id, user_id, session, kind, mode, status, owner, work, created_ms)
+         VALUES (?1, ?2, ?3, ?4, 'async', 'pending', ?5, ?6, ?7) RETURNING seq",
+        values![
+            new.id.as_str(),
+            user,
+            new.session.as_str(),
+            new.kind.as_str(),
+            owner,
+            &new.work,
+            new.at_ms,
+        ],
+        |row| row.get(0).map(RequestSeq),
+    )
+}
+
 /// The row of a turn that begins: made now, or made when the request was accepted.
 pub(crate) fn begin(
     transaction: &mut Transaction<'_>,
     begun: &Begun<'_>,
 ) -> Result<RequestSeq, DatabaseError> {
-    let Begun { accepted, id, user, session, mode, owner, turn, at_ms } = *begun;
+    let Begun { accepted, id, user, session, kind, mode, owner, turn, at_ms } = *begun;
     if let Some(RequestSeq(seq)) = accepted {
         transaction.execute(
             "UPDATE requests SET status = 'processing', turn = ?2, started_ms = ?3, owner = ?4
@@ -300,8 +317,8 @@ pub(crate) fn begin(
     transaction.one(
         "INSERT INTO requests
              (id, user_id, session, kind, mode, status, owner, turn, created_ms, started_ms)
-         VALUES (?1, ?2, ?3, 'chat', ?4, 'processing', ?5, ?6, ?7, ?7) RETURNING seq",
-        values![id.as_str(), user, session, mode.as_str(), owner, turn, at_ms],
+         VALUES (?1, ?2, ?3, ?8, ?4, 'processing', ?5, ?6, ?7, ?7) RETURNING seq",
+        values![id.as_str(), user, session, mode.as_str(), owner, turn, at_ms, kind.as_str()],
         |row| row.get(0).map(RequestSeq),
     )
 }
@@ -313,6 +330,7 @@ pub(crate) struct Begun<'a> {
     pub(crate) id: &'a RequestId,
     pub(crate) user: &'a str,
     pub(crate) session: &'a str,
+    pub(crate) kind: RequestKind,
     pub(crate) mode: RequestMode,
     pub(crate) owner: &'a str,
     pub(crate) turn: i64,
@@ -339,6 +357,34 @@ pub(crate) fn end(
         deliver(transaction, id, user, delivery, at_ms)?;
     }
     Ok(())
+}
+
+// === impl RequestSeq ===
+
+impl RequestSeq {
+    pub(crate) const fn number(self) -> i64 {
+        self.0
+    }
+}
+
+// === impl RequestKind ===
+
+impl RequestKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Trigger => "trigger",
+            Self::Job => "job",
+        }
+    }
+}
+
+impl std::str::FromStr for RequestKind {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        [Self::Chat, Self::Trigger, Self::Job].into_iter().find(|it| it.as_str() == text).ok_or(())
+    }
 }
 
 // === impl RequestMode ===
@@ -404,7 +450,7 @@ fn request(row: &Row) -> Result<Request, DatabaseError> {
         id: row.parsed(1)?,
         user: row.parsed(2)?,
         session: row.parsed(3)?,
-        kind: row.get(4)?,
+        kind: row.parsed(4)?,
         mode: row.parsed(5)?,
         status: row.parsed(6)?,
         result: row.get(7)?,

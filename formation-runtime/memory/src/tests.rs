@@ -45,6 +45,7 @@ macro_rules! promises {
     };
 }
 
+mod jobs;
 mod people;
 
 promises![
@@ -73,6 +74,7 @@ fn question(session_name: &str, text: &str, at_ms: i64) -> NewTurn {
         request_id: RequestId::generate(),
         agent: "helper".to_owned(),
         text: text.to_owned(),
+        kind: RequestKind::Chat,
         mode: RequestMode::Sync,
         accepted: None,
         at_ms,

@@ -84,6 +84,7 @@ impl UserStore {
                         id: &turn.request_id,
                         user,
                         session,
+                        kind: turn.kind,
                         mode: turn.mode,
                         owner: &context.owner,
                         turn: id.seq(),

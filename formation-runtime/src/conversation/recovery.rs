@@ -60,6 +60,7 @@ async fn take_over(app: &App) -> Result<(), StoreError> {
                 request_id: request.id,
                 agent,
                 text: work.text.clone(),
+                kind: request.kind,
                 mode: RequestMode::Async,
                 webhook_url: work.webhook_url.clone(),
                 accepted: Some(request.seq),

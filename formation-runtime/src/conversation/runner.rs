@@ -9,8 +9,8 @@ use muxi_contract::{FormationId, RequestId, SessionId, UserId};
 use muxi_formation::manifest::Usage as UsageConfig;
 use muxi_llm::{Chunk, ChunkStream, CompletionRequest, LlmError};
 use muxi_memory::{
-    NewRequest, NewTurn, NewUsage, Outcome, RequestMode, RequestSeq, RequestStatus, Store,
-    StoreError, TurnEnd, TurnId, UsageFilter, UserStore,
+    NewRequest, NewTurn, NewUsage, Outcome, RequestKind, RequestMode, RequestSeq, RequestStatus,
+    Store, StoreError, TurnEnd, TurnId, UsageFilter, UserStore,
 };
 use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,7 @@ pub struct Question {
     pub request_id: RequestId,
     pub agent: Arc<Agent>,
     pub text: String,
+    pub kind: RequestKind,
     pub mode: RequestMode,
     /// The address that is told of the end.
     pub webhook_url: Option<String>,
@@ -145,7 +146,23 @@ impl Conversations {
 
     /// Writes the question down and answers it later, whether or not anybody waits. When this
     /// returns, a process that dies does not lose it any more.
-    pub async fn accept(&self, mut question: Question) -> Result<(), AcceptError> {
+    pub async fn accept(&self, question: Question) -> Result<(), AcceptError> {
+        let write =
+            |store: UserStore, new| async move { store.accept_request(new).await.map(Some) };
+        self.accept_by(question, write).await.map(drop)
+    }
+
+    /// The same for a question that `write` writes down together with what it comes from. Nothing is
+    /// done, and the answer is false, when that finds that another process was first.
+    pub async fn accept_by<W, F>(
+        &self,
+        mut question: Question,
+        write: W,
+    ) -> Result<bool, AcceptError>
+    where
+        W: FnOnce(UserStore, NewRequest) -> F + Send + 'static,
+        F: Future<Output = Result<Option<RequestSeq>, StoreError>> + Send + 'static,
+    {
         let ticket = self.admit(&question)?;
         let (reply, written) = oneshot::channel();
         let context = self.context.clone();
@@ -153,15 +170,17 @@ impl Conversations {
         // A task of its own: once it is written down it is worked on, also if the caller has left.
         self.context.tasks.spawn(TaskKind::Connection, "accepted request", async move {
             let store = context.store.for_user(&question.user);
-            let accepted = store.accept_request(written_down(&question)).await;
-            match accepted {
-                Ok(seq) => {
+            match write(store, written_down(&question)).await {
+                Ok(Some(seq)) => {
                     question.accepted = Some(seq);
                     ticket.entry.is_stored_as(seq);
                     let updates = begin(&context, ticket, question);
                     // A caller that left knows nothing of it, and may ask for its requests.
-                    let _left = reply.send(Ok(()));
+                    let _left = reply.send(Ok(true));
                     exhaust(updates).await;
+                }
+                Ok(None) => {
+                    let _left = reply.send(Ok(false));
                 }
                 Err(error) => {
                     let _left = reply.send(Err(error));
@@ -341,12 +360,14 @@ impl Running {
     }
 
     async fn begin(&self) -> Result<(TurnId, CompletionRequest), StoreError> {
-        let Question { session, request_id, agent, text, mode, accepted, .. } = &self.question;
+        let Question { session, request_id, agent, text, kind, mode, accepted, .. } =
+            &self.question;
         let turn = NewTurn {
             session: session.clone(),
             request_id: request_id.clone(),
             agent: agent.config.id.clone(),
             text: text.clone(),
+            kind: *kind,
             mode: *mode,
             accepted: *accepted,
             at_ms: self.context.clock.now_ms(),
@@ -577,7 +598,7 @@ fn written_down(question: &Question) -> NewRequest {
     NewRequest {
         id: question.request_id.clone(),
         session: question.session.clone(),
-        kind: "chat".to_owned(),
+        kind: question.kind,
         work: serde_json::to_string(&work).expect("our own types always serialise"),
         at_ms: question.created_ms,
     }

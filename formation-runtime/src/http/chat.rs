@@ -12,7 +12,7 @@ use muxi_contract::chat::{
     AssistantMessage, ChatData, ChatMode, ChatRequest, ContentPart, StreamFormat, Usage,
 };
 use muxi_contract::{RequestId, SessionId, UserId};
-use muxi_memory::RequestMode;
+use muxi_memory::{RequestKind, RequestMode};
 use muxi_service::sse;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -101,6 +101,7 @@ async fn answer(
         request_id: exchange.request.clone(),
         agent: Arc::clone(&exchange.agent),
         text: request.message,
+        kind: RequestKind::Chat,
         mode: delivery.mode(),
         webhook_url: match delivery {
             Delivery::Later => request.webhook_url.or_else(|| usual_webhook(&exchange.app)),

@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::answer::{Answer, IdempotencyKey, MadeAt};
-use super::auth::{CLIENT_HEADER, USER_HEADER};
+use super::auth::{ADMIN_HEADER, CLIENT_HEADER, USER_HEADER};
 use super::body;
 use super::error::Problem;
 use crate::app::App;
@@ -40,6 +40,14 @@ struct Stored {
     data: Box<RawValue>,
 }
 
+/// Routes whose repeats are recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Route {
+    Chat,
+    Trigger,
+    Jobs,
+}
+
 /// Frees the key unless the answer was kept: also when the caller leaves in the middle.
 struct Claimed {
     app: App,
@@ -48,16 +56,18 @@ struct Claimed {
 
 pub(crate) async fn layer(State(app): State<App>, request: Request, next: Next) -> Response {
     let named = key_of(request.headers());
-    if !takes_keys(request.method(), request.uri().path()) || named.is_none() {
+    let route = Route::of(request.method(), request.uri().path());
+    let (Some(route), true) = (route, named.is_some()) else {
         return next.run(request).await;
-    }
+    };
     let Some(Ok(named)) = named else {
         let message = format!("{HEADER} must have 1 to {KEY_CHARS_MAX} visible characters");
         return Problem::new(ErrorCode::InvalidRequest, message).into_response();
     };
     // A stranger learns nothing of what others were answered.
-    let client = request.headers().get(CLIENT_HEADER);
-    if !client.is_some_and(|key| app.keys.is(KeyClass::Client, key.as_bytes())) {
+    let (class, header) = route.key();
+    let given = request.headers().get(header);
+    if !given.is_some_and(|key| app.keys.is(class, key.as_bytes())) {
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
@@ -67,23 +77,31 @@ pub(crate) async fn layer(State(app): State<App>, request: Request, next: Next) 
     };
     let fields: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let wants_stream = match fields.get("stream") {
+        // What is data of a trigger says nothing of how to answer.
+        _ if route != Route::Chat => false,
         Some(Value::Bool(stream)) => *stream,
         _ => sse::is_asked_for(&parts.headers),
     };
+    let user = user_of(route, &parts.headers, &fields);
     let route = format!("{} {}", parts.method, parts.uri.path());
-    let user = user_of(&parts.headers, &fields);
-    let request = Request::from_parts(parts, Body::from(bytes.clone()));
+    let mut sha256 = Sha256::new_with_prefix(&bytes);
+    if let Some(query) = parts.uri.query() {
+        // JSON has no such byte, so that no body reads like another one with a query.
+        sha256.update([0]);
+        sha256.update(query);
+    }
+    let sha256 = hex::encode(sha256.finalize());
+    let request = Request::from_parts(parts, Body::from(bytes));
     if wants_stream {
         return next.run(request).await;
     }
     let key = AnswerKey { user, route, key: named };
-    let mut response = once(app, &key, &bytes, request, next).await;
+    let mut response = once(app, &key, sha256, request, next).await;
     response.extensions_mut().insert(IdempotencyKey(key.key));
     response
 }
 
-async fn once(app: App, key: &AnswerKey, body: &[u8], request: Request, next: Next) -> Response {
-    let sha256 = hex::encode(Sha256::digest(body));
+async fn once(app: App, key: &AnswerKey, sha256: String, request: Request, next: Next) -> Response {
     loop {
         match app.store.claim_key(key, sha256.clone(), app.clock.now_ms()).await {
             Ok(Claim::First) => break,
@@ -138,9 +156,23 @@ impl Drop for Claimed {
 
 // === private helpers ===
 
-fn takes_keys(method: &Method, path: &str) -> bool {
-    let is_trigger = path.strip_prefix("/v1/triggers/").is_some_and(|name| !name.contains('/'));
-    *method == Method::POST && (path == "/v1/chat" || path == "/v1/scheduler/jobs" || is_trigger)
+impl Route {
+    fn of(method: &Method, path: &str) -> Option<Self> {
+        let is_trigger = path.strip_prefix("/v1/triggers/").is_some_and(|name| !name.contains('/'));
+        match path {
+            _ if *method != Method::POST => None,
+            "/v1/chat" => Some(Self::Chat),
+            "/v1/scheduler/jobs" => Some(Self::Jobs),
+            _ => is_trigger.then_some(Self::Trigger),
+        }
+    }
+
+    const fn key(self) -> (KeyClass, &'static str) {
+        match self {
+            Self::Chat | Self::Trigger => (KeyClass::Client, CLIENT_HEADER),
+            Self::Jobs => (KeyClass::Admin, ADMIN_HEADER),
+        }
+    }
 }
 
 fn key_of(headers: &HeaderMap) -> Option<Result<String, ()>> {
@@ -150,10 +182,11 @@ fn key_of(headers: &HeaderMap) -> Option<Result<String, ()>> {
     Some(key.filter(fits).map(str::to_owned).ok_or(()))
 }
 
-fn user_of(headers: &HeaderMap, fields: &Value) -> UserId {
+fn user_of(route: Route, headers: &HeaderMap, fields: &Value) -> UserId {
     let named = headers.get(USER_HEADER).and_then(|it| it.to_str().ok());
     let named = named.filter(|it| !it.trim().is_empty());
-    let named = named.or_else(|| fields.get("user_id")?.as_str());
+    let in_body = || fields.get("user_id").filter(|_| route != Route::Trigger)?.as_str();
+    let named = named.or_else(in_body);
     named.and_then(|user| user.trim().parse().ok()).unwrap_or_else(UserId::anonymous)
 }
 

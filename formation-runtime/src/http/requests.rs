@@ -147,7 +147,7 @@ fn shown(request: &Request, named: &NamedUser, whole: bool) -> Value {
         "request_id": request.id,
         "user_id": named.shown(&request.user),
         "session_id": request.session,
-        "kind": request.kind,
+        "kind": request.kind.as_str(),
         "mode": request.mode.as_str(),
         "status": request.status.as_str(),
         "progress": null,

@@ -11,6 +11,7 @@ mod lifecycle;
 mod load;
 mod postgres;
 mod requests;
+mod scheduler;
 mod secrets;
 mod sessions;
 mod usage;

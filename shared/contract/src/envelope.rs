@@ -69,6 +69,7 @@ pub enum ErrorCode {
     SecretNotFound,
     ResourceNotFound,
     RequestNotFound,
+    TriggerNotFound,
     NotFound,
     /// The thing is there, but not in a state in which this can be done to it.
     OperationFailed,
@@ -83,6 +84,8 @@ pub enum ErrorCode {
     SecretExists,
     /// The bundle refers to the secret.
     SecretInUse,
+    /// The request is right, but the formation's manifest stands against it.
+    UnprocessableEntity,
     RateLimited,
     /// What the formation or the user may spend on models is spent.
     BudgetExceeded,
@@ -126,6 +129,7 @@ impl ErrorCode {
             | Self::SecretNotFound
             | Self::ResourceNotFound
             | Self::RequestNotFound
+            | Self::TriggerNotFound
             | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,
@@ -133,7 +137,7 @@ impl ErrorCode {
                 409
             }
             Self::PayloadTooLarge => 413,
-            Self::ValidationError => 422,
+            Self::ValidationError | Self::UnprocessableEntity => 422,
             Self::RateLimited | Self::BudgetExceeded => 429,
             Self::Cancelled => 499,
             Self::SecretsError | Self::SecretsReloadFailed | Self::InternalError => 500,
@@ -148,6 +152,7 @@ impl ErrorCode {
         match self {
             Self::ParseError
             | Self::ValidationError
+            | Self::UnprocessableEntity
             | Self::InvalidRequest
             | Self::InvalidParameter
             | Self::OperationFailed
@@ -160,6 +165,7 @@ impl ErrorCode {
             | Self::SecretNotFound
             | Self::ResourceNotFound
             | Self::RequestNotFound
+            | Self::TriggerNotFound
             | Self::NotFound => "error.not_found",
             Self::Conflict | Self::DuplicateResource | Self::SecretExists | Self::SecretInUse => {
                 "error.conflict"

@@ -34,6 +34,8 @@ pub struct Manifest {
     #[serde(default)]
     pub memory: Memory,
     #[serde(default)]
+    pub scheduler: Scheduler,
+    #[serde(default)]
     pub input_limits: InputLimits,
     /// How those who do not wait are told.
     #[serde(default, rename = "async")]
@@ -150,6 +152,37 @@ pub enum Persistent {
     Postgres {
         url: SecretString,
     },
+}
+
+/// Jobs: what is asked at times that were set before. A manifest that has the block wants them, unless
+/// it says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Scheduler {
+    #[serde(default = "yes")]
+    pub enabled: bool,
+    /// Of jobs that name none.
+    pub timezone: String,
+    /// How soon a job is seen that another process made; this one's own are begun to the second.
+    pub check_interval_minutes: u32,
+    pub max_concurrent_jobs: u32,
+    /// In a row.
+    pub max_failures_before_pause: u32,
+    /// Of those that may still run.
+    pub max_jobs_per_user: u32,
+    pub missed_runs: MissedRuns,
+    /// `HH:MM`, for a job that names a day only.
+    pub default_time: String,
+}
+
+/// What becomes of recurring runs whose times passed while nobody could begin them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MissedRuns {
+    /// All of them together are one run, as soon as that is possible.
+    Once,
+    /// They are left out.
+    Skip,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -397,6 +430,34 @@ impl Default for Asynchronous {
     }
 }
 
+// === impl Scheduler ===
+
+impl Default for Scheduler {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            timezone: "UTC".to_owned(),
+            check_interval_minutes: 1,
+            max_concurrent_jobs: 10,
+            max_failures_before_pause: 3,
+            max_jobs_per_user: 100,
+            missed_runs: MissedRuns::Once,
+            default_time: "09:00".to_owned(),
+        }
+    }
+}
+
+// === impl MissedRuns ===
+
+impl MissedRuns {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Once => "once",
+            Self::Skip => "skip",
+        }
+    }
+}
+
 // === impl InputLimits ===
 
 impl Default for InputLimits {
@@ -453,6 +514,10 @@ pub(crate) fn database(connection: &str) -> Result<Database, DatabaseFault> {
         return Err(DatabaseFault::Scheme);
     }
     if is_inside { Ok(Database::File(path.to_owned())) } else { Err(DatabaseFault::Outside) }
+}
+
+const fn yes() -> bool {
+    true
 }
 
 fn default_version() -> String {

@@ -89,6 +89,7 @@ pub(crate) static ROOT: Table = Table {
         ("overlord", Built(Map(&OVERLORD))),
         ("agents", Built(Anything)),
         ("memory", Built(Map(&MEMORY))),
+        ("scheduler", Built(Map(&SCHEDULER))),
         ("input_limits", Built(Map(&INPUT_LIMITS))),
         // Not documented by the original, as is the next: what model calls cost and may cost.
         ("usage", Built(Map(&USAGE))),
@@ -115,7 +116,6 @@ pub(crate) static ROOT: Table = Table {
         ("proactive", Planned),
         ("rbac", Planned),
         ("rce", Planned),
-        ("scheduler", Planned),
         ("skills", Planned),
         ("tuning", Planned),
         ("user_credentials", Planned),
@@ -294,6 +294,21 @@ static BUDGET: Table = Table {
         ("per", Built(Literal(period))),
         ("tokens", Built(Whole { min: 1, max: 1_000_000_000_000 })),
         ("money", Built(Real { min: 0.000_001, max: 1_000_000_000.0 })),
+    ],
+};
+
+static SCHEDULER: Table = Table {
+    required: &[],
+    keys: &[
+        ("enabled", Built(Bool)),
+        ("timezone", Built(Literal(timezone))),
+        ("check_interval_minutes", Built(Whole { min: 1, max: 1_440 })),
+        ("max_concurrent_jobs", Built(Whole { min: 1, max: 500 })),
+        ("max_failures_before_pause", Built(Whole { min: 1, max: 1_000 })),
+        ("max_jobs_per_user", Built(Whole { min: 1, max: 10_000 })),
+        ("default_time", Built(Literal(time_of_day))),
+        // Not documented by the original.
+        ("missed_runs", Built(Literal(missed_runs))),
     ],
 };
 
@@ -488,6 +503,43 @@ fn version(text: &str) -> Result<(), Refusal> {
     Err(Refusal {
         message: format!("`{text}` is not a version"),
         mend: "write numbers such as `1.0.0`",
+    })
+}
+
+/// Whether the zone is known is for the machine that runs the formation.
+fn timezone(text: &str) -> Result<(), Refusal> {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte);
+    if (1..=64).contains(&text.len()) && text.bytes().all(inner) {
+        return Ok(());
+    }
+    Err(Refusal {
+        message: format!("`{text}` is not the name of a time zone"),
+        mend: "write it such as `Europe/Berlin` or `UTC`",
+    })
+}
+
+fn time_of_day(text: &str) -> Result<(), Refusal> {
+    let number = |part: &str, max: u8| {
+        part.len() == 2
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && part.parse::<u8>().is_ok_and(|it| it <= max)
+    };
+    if text.split_once(':').is_some_and(|(hour, minute)| number(hour, 23) && number(minute, 59)) {
+        return Ok(());
+    }
+    Err(Refusal {
+        message: format!("`{text}` is not a time of the day"),
+        mend: "write hours and minutes such as `\"09:00\"`",
+    })
+}
+
+fn missed_runs(text: &str) -> Result<(), Refusal> {
+    if matches!(text, "once" | "skip") {
+        return Ok(());
+    }
+    Err(Refusal {
+        message: format!("`{text}` does not say what becomes of missed runs"),
+        mend: "write `once` or `skip`",
     })
 }
 

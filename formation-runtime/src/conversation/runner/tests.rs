@@ -89,6 +89,7 @@ impl Fixture {
             request_id: RequestId::generate(),
             agent: Arc::clone(&self.agent),
             text: text.to_owned(),
+            kind: RequestKind::Chat,
             mode: RequestMode::Sync,
             webhook_url: None,
             accepted: None,
