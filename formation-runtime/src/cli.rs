@@ -29,7 +29,7 @@ Examples:
 
 Environment:
   <PROVIDER>_API_KEY, <PROVIDER>_BASE_URL  used where the bundle names none
-  any ${{ secrets.NAME }} of the bundle    used where secrets.enc has none
+  any ${{ secrets.NAME }} of the bundle    used where no secrets.enc has it
   MUXI_MODELS_DIR    where local models lie (default ~/.cache/muxi/models)
   MUXI_MODEL_HOST    socket of a model host; without it local models run in this process
   MUXI_LOG           what is logged, such as debug or info,hyper=warn (default info)"
@@ -51,7 +51,7 @@ pub struct Serve {
     /// The address to listen on [default: the bundle's, else 127.0.0.1]
     #[arg(long, value_name = "H")]
     pub host: Option<String>,
-    /// Where memory and generated keys are kept [default: the bundle's folder]
+    /// Where memory, generated keys and secrets set through the API are kept [default: the bundle's folder]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// How long open requests may go on after a signal to stop

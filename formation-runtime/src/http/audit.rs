@@ -62,6 +62,7 @@ resources![
     LoggingDestination = "logging_destination",
     Async = "async",
     Memory = "memory",
+    User = "user",
     AuditLog = "audit_log",
 ];
 
@@ -122,6 +123,16 @@ impl Trail {
         let outcome = done.as_ref().map(|_| ()).map_err(|problem| problem.code.name());
         store.end_audit(entry, outcome).await?;
         done
+    }
+
+    /// What a client does is not remembered.
+    pub(crate) async fn record_if<T>(
+        &self,
+        is_operator: bool,
+        act: Act,
+        work: impl Future<Output = Result<T, Problem>>,
+    ) -> Result<T, Problem> {
+        if is_operator { self.record(act, work).await } else { work.await }
     }
 
     fn entry(&self, act: Act) -> NewAuditEntry {

@@ -49,10 +49,8 @@ pub(crate) async fn clear(
             None => app.store.clear_all_sessions().await?,
         })
     };
-    let cleared = match &caller {
-        Caller::Admin(_) => trail.record(act(named.as_ref(), None), clearing).await?,
-        Caller::Client(_) => clearing.await?,
-    };
+    let is_operator = matches!(caller, Caller::Admin(_));
+    let cleared = trail.record_if(is_operator, act(named.as_ref(), None), clearing).await?;
     let whose = named.as_ref().map_or("everybody", UserId::as_str);
     let data = json!({
         "message": format!("The buffer of {whose} was cleared."),
@@ -83,12 +81,9 @@ pub(crate) async fn clear_session(
     let session: SessionId = id.parse().map_err(|_| not_found())?;
     let clearing =
         async { app.store.for_user(&user).delete_session(&session).await?.ok_or_else(not_found) };
-    let cleared = match caller {
-        Caller::Admin(_) => {
-            trail.record(act(Some(named.shown(&user)), Some(&session)), clearing).await?
-        }
-        Caller::Client(_) => clearing.await?,
-    };
+    let act = act(Some(named.shown(&user)), Some(&session));
+    let is_operator = matches!(caller, Caller::Admin(_));
+    let cleared = trail.record_if(is_operator, act, clearing).await?;
     let data = json!({
         "message": "The buffer of the session was cleared.",
         "user_id": named.shown(&user),

@@ -4,7 +4,6 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use muxi_contract::ErrorCode;
-use muxi_contract::envelope::ValidationError;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value, json};
 
@@ -13,11 +12,13 @@ use super::audit::{Act, Resource, Trail};
 use super::auth::Admin;
 use super::body;
 use super::error::Problem;
+use super::fields::{Fields, NAME_CHARS_MAX};
 use super::path::Id;
 use crate::app::App;
 use crate::secrets::{self, Effect, Opened, SecretError, Secrets};
 
-const NAME_CHARS_MAX: usize = 128;
+/// Longer than any key, certificate or account file.
+const VALUE_CHARS_MAX: usize = 64 * 1024;
 
 pub(crate) async fn list(_: Admin, State(app): State<App>) -> Result<Answer, Problem> {
     let opened = on_disk(&app, Secrets::read).await?;
@@ -43,11 +44,11 @@ pub(crate) async fn create(
     State(app): State<App>,
     body: Body,
 ) -> Result<(StatusCode, Answer), Problem> {
-    let fields = body::object(body, &app).await?;
-    let mut faults = Vec::new();
-    let name = name(&fields, &mut faults);
-    let value = value(&fields, &mut faults);
-    let (Some(name), Some(value)) = (name, value) else { return Err(Problem::invalid(&faults)) };
+    let body = body::object(body, &app).await?;
+    let mut fields = Fields::of(&body);
+    let (Some(name), Some(value)) = (name(&mut fields), value(&mut fields)) else {
+        return Err(Problem::invalid(&fields.faults));
+    };
     let effect = trail
         .record(act("secret.created", &name), async {
             let (name, now) = (name.clone(), now_unix_s(&app));
@@ -67,9 +68,9 @@ pub(crate) async fn replace(
     body: Body,
 ) -> Result<Answer, Problem> {
     let name = muxi_vault::normalize_name(&name);
-    let fields = body::object(body, &app).await?;
-    let mut faults = Vec::new();
-    let value = value(&fields, &mut faults).ok_or_else(|| Problem::invalid(&faults))?;
+    let body = body::object(body, &app).await?;
+    let mut fields = Fields::of(&body);
+    let value = value(&mut fields).ok_or_else(|| Problem::invalid(&fields.faults))?;
     let effect = trail
         .record(act("secret.updated", &name), async {
             let (name, now) = (name.clone(), now_unix_s(&app));
@@ -153,34 +154,15 @@ fn now_unix_s(app: &App) -> u64 {
     app.clock.now().as_second().try_into().unwrap_or_default()
 }
 
-fn name(fields: &Map<String, Value>, faults: &mut Vec<ValidationError>) -> Option<String> {
-    let written = text(fields, "key", faults)?;
-    let name = muxi_vault::normalize_name(written);
-    let fault = if name.is_empty() {
-        Some(("key has no letter or digit".to_owned(), "invalid_format"))
-    } else {
-        let is_long = name.chars().count() > NAME_CHARS_MAX;
-        is_long.then(|| (format!("key has more than {NAME_CHARS_MAX} characters"), "too_long"))
-    };
-    let Some((message, kind)) = fault else { return Some(name) };
-    faults.push(ValidationError { field: "key".to_owned(), message, kind: kind.to_owned() });
-    None
+fn name(fields: &mut Fields<'_>) -> Option<String> {
+    let name = muxi_vault::normalize_name(fields.required_text("key", NAME_CHARS_MAX)?);
+    if name.is_empty() {
+        fields.fault("key", "has no letter or digit", "invalid_format");
+        return None;
+    }
+    Some(name)
 }
 
-fn value(fields: &Map<String, Value>, faults: &mut Vec<ValidationError>) -> Option<SecretString> {
-    text(fields, "value", faults).map(SecretString::from)
-}
-
-fn text<'a>(
-    fields: &'a Map<String, Value>,
-    field: &str,
-    faults: &mut Vec<ValidationError>,
-) -> Option<&'a str> {
-    let (message, kind) = match fields.get(field) {
-        Some(Value::String(text)) => return Some(text),
-        None | Some(Value::Null) => (format!("{field} is required"), "missing"),
-        Some(_) => (format!("{field} must be a text"), "wrong_type"),
-    };
-    faults.push(ValidationError { field: field.to_owned(), message, kind: kind.to_owned() });
-    None
+fn value(fields: &mut Fields<'_>) -> Option<SecretString> {
+    fields.required_text("value", VALUE_CHARS_MAX).map(SecretString::from)
 }

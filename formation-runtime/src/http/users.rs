@@ -8,6 +8,7 @@ use muxi_memory::{LinkRefusal, NewIdentifier};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::audit::{Act, Resource, Trail};
 use super::auth::{Client, EitherKey};
 use super::body;
 use super::error::Problem;
@@ -62,7 +63,8 @@ pub(crate) async fn get(
 }
 
 pub(crate) async fn link(
-    _: EitherKey,
+    key: EitherKey,
+    trail: Trail,
     State(app): State<App>,
     body: Body,
 ) -> Result<Answer, Problem> {
@@ -77,14 +79,23 @@ pub(crate) async fn link(
         .filter_map(|(index, entry)| new_identifier(&mut fields, index, entry))
         .collect();
     fields.finish()?;
-    let linked = app.store.link_identifiers(whom, identifiers.clone(), app.clock.now_ms()).await?;
-    let id = linked.map_err(|refusal| match refusal {
-        LinkRefusal::NoSuchPerson => Problem::no_person(&body["muxi_user_id"]),
-        LinkRefusal::SomebodyElses(identifier) => {
-            let message = format!("the identifier '{identifier}' is linked to another user");
-            Problem::new(ErrorCode::DuplicateResource, message)
-        }
-    })?;
+    let act = Act {
+        action: "user.identifiers.associated",
+        resource: Resource::User,
+        id: whom.as_ref().map(ToString::to_string),
+    };
+    let linking = async {
+        let now_ms = app.clock.now_ms();
+        let linked = app.store.link_identifiers(whom, identifiers.clone(), now_ms).await?;
+        linked.map_err(|refusal| match refusal {
+            LinkRefusal::NoSuchPerson => Problem::no_person(&body["muxi_user_id"]),
+            LinkRefusal::SomebodyElses(identifier) => {
+                let message = format!("the identifier '{identifier}' is linked to another user");
+                Problem::new(ErrorCode::DuplicateResource, message)
+            }
+        })
+    };
+    let id = trail.record_if(key == EitherKey::Admin, act, linking).await?;
     tell(&app, EventKind::UserLinked, &id, "identifiers were linked to a person");
     let shown: Vec<Value> = identifiers
         .iter()
@@ -119,13 +130,20 @@ pub(crate) async fn list(
 }
 
 pub(crate) async fn unlink(
-    _: EitherKey,
+    key: EitherKey,
+    trail: Trail,
     State(app): State<App>,
     Id(written): Id,
 ) -> Result<Answer, Problem> {
     let not_found = || Problem::no_identifier(&written);
     let identifier: UserId = written.parse().map_err(|_| not_found())?;
-    let id = app.store.unlink_identifier(&identifier).await?.ok_or_else(not_found)?;
+    let act = Act {
+        action: "user.identifier.deleted",
+        resource: Resource::User,
+        id: Some(identifier.to_string()),
+    };
+    let unlinking = async { app.store.unlink_identifier(&identifier).await?.ok_or_else(not_found) };
+    let id = trail.record_if(key == EitherKey::Admin, act, unlinking).await?;
     tell(&app, EventKind::UserUnlinked, &id, "an identifier was unlinked from its person");
     let message = format!("The identifier '{identifier}' is no longer linked.");
     let data = json!({"message": message, "muxi_user_id": id});

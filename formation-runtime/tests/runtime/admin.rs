@@ -150,10 +150,18 @@ async fn what_the_operator_did_is_remembered_over_a_restart() {
         admin(&runtime, Method::DELETE, "/v1/memory/buffer/s?user_id=alice", None).await;
     assert_eq!(status, 200);
     admin(&runtime, Method::DELETE, "/v1/memory/buffers", None).await;
+    let link = json!({"identifiers": ["a@example.org"]});
+    let (status, _) = admin(&runtime, Method::POST, "/v1/users/identifiers", Some(link)).await;
+    assert_eq!(status, 200);
+    // What a client does with its own is no act of the operator.
+    let own = runtime.request(Method::DELETE, "/v1/memory/buffer?user_id=alice");
+    let own = own.header("X-Muxi-Client-Key", CLIENT_KEY).send().await.unwrap();
+    assert_eq!(own.status(), 200);
     runtime.kill9();
 
     let runtime = bundle.start(&llm);
     let expected = [
+        ["user.identifiers.associated", "user", "succeeded"],
         ["memory.buffer.cleared", "memory", "succeeded"],
         ["memory.buffer.cleared", "memory/alice/s", "succeeded"],
         ["secret.created", "secret/MY_KEY", "failed"],
@@ -161,15 +169,15 @@ async fn what_the_operator_did_is_remembered_over_a_restart() {
     ];
     assert_eq!(trail(&runtime, "").await, expected);
     assert_eq!(trail(&runtime, "?limit=1").await, expected[..1]);
-    assert_eq!(trail(&runtime, "?resource_type=secret").await, expected[2..]);
-    assert_eq!(trail(&runtime, "?action=memory.buffer.cleared").await, expected[..2]);
+    assert_eq!(trail(&runtime, "?resource_type=secret").await, expected[3..]);
+    assert_eq!(trail(&runtime, "?action=memory.buffer.cleared").await, expected[1..3]);
     assert_eq!(trail(&runtime, "?since=2020-01-01").await, expected);
     assert!(trail(&runtime, "?since=2999-01-01T00:00:00Z").await.is_empty());
 
-    let (_, log) = get(&runtime, "/v1/audit?limit=3").await;
+    let (_, log) = get(&runtime, "/v1/audit?limit=4").await;
     assert_eq!((&log["object"], &log["type"]), (&json!("audit_log"), &json!("audit.retrieved")));
-    assert_eq!((&log["data"]["total_entries"], &log["data"]["limit"]), (&json!(4), &json!(3)));
-    assert_eq!(log["data"]["entries"][2]["error"], "SECRET_EXISTS");
+    assert_eq!((&log["data"]["total_entries"], &log["data"]["limit"]), (&json!(5), &json!(4)));
+    assert_eq!(log["data"]["entries"][3]["error"], "SECRET_EXISTS");
     assert!(!log.to_string().contains("a-secret"), "{log}");
 }
 

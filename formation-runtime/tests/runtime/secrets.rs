@@ -30,13 +30,13 @@ async fn secrets_are_made_shown_masked_changed_and_deleted() {
     let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest("")));
     let runtime = bundle.start(&llm);
     let long = json!({"key": "github-token", "value": "ghp_abcdefghijkl1234"});
-    let (status, made) = set(&runtime, Method::POST, "/v1/secrets", long.clone()).await;
+    let (status, created) = set(&runtime, Method::POST, "/v1/secrets", long.clone()).await;
     assert_eq!(
-        (status, &made["object"], &made["type"]),
+        (status, &created["object"], &created["type"]),
         (201, &json!("secret"), &json!("secret.created"))
     );
-    assert_eq!(made["data"]["effective"], "now");
-    assert!(made["data"]["message"].as_str().unwrap().contains("GITHUB_TOKEN"));
+    assert_eq!(created["data"]["effective"], "now");
+    assert!(created["data"]["message"].as_str().unwrap().contains("GITHUB_TOKEN"));
     let (status, body) = set(&runtime, Method::POST, "/v1/secrets", long).await;
     assert_eq!((status, &body["error"]["code"]), (409, &json!("SECRET_EXISTS")));
     assert_eq!(body["type"], "error.conflict");
@@ -71,9 +71,11 @@ async fn secrets_are_made_shown_masked_changed_and_deleted() {
     let (status, body) = set(&runtime, Method::POST, "/v1/secrets", bad).await;
     let faults = body["error"]["data"]["validation_errors"].as_array().unwrap();
     assert_eq!((status, faults.len()), (422, 2), "{body}");
-    let huge = json!({"key": "HUGE", "value": "x".repeat(900_000)});
-    let (status, body) = set(&runtime, Method::POST, "/v1/secrets", huge).await;
-    assert_eq!((status, &body["error"]["code"]), (413, &json!("PAYLOAD_TOO_LARGE")));
+    for value in ["x".repeat(70_000), " ".to_owned()] {
+        let body = json!({"value": value});
+        let (status, body) = set(&runtime, Method::PUT, "/v1/secrets/HUGE", body).await;
+        assert_eq!((status, &body["error"]["code"]), (422, &json!("VALIDATION_ERROR")));
+    }
 }
 
 #[tokio::test]
@@ -203,4 +205,42 @@ async fn secrets_that_cannot_be_opened_are_neither_shown_nor_overwritten() {
     assert_eq!(status, 500);
     let kept = std::fs::read_to_string(bundle.data_dir().join(SECRETS_FILE)).unwrap();
     assert_eq!(kept, "gAAA");
+}
+
+#[tokio::test]
+async fn a_formation_without_a_data_folder_keeps_one_file_with_its_key() {
+    let llm = FakeLlm::start().await;
+    let bundle =
+        Bundle::new(&manifest("").replace("{fake: sk-fake}", "{fake: '${{ secrets.KEY }}'}"));
+    put(bundle.path(), "KEY", "sk-fake");
+    put(bundle.path(), "SPARE", "spare");
+    let key = std::fs::read(bundle.path().join(KEY_FILE)).unwrap();
+    let mut command = crate::harness::program();
+    command.arg(bundle.path()).args(["--port", "0"]).env("FAKE_BASE_URL", llm.base_url());
+    let runtime = Runtime::start(command);
+    let body = json!({"key": "NEW", "value": "n"});
+    assert_eq!(set(&runtime, Method::POST, "/v1/secrets", body).await.0, 201);
+    assert_eq!(admin(&runtime, Method::DELETE, "/v1/secrets/SPARE", None).await.0, 200);
+    assert_eq!(admin(&runtime, Method::DELETE, "/v1/secrets/KEY", None).await.0, 409);
+    let stored = ["KEY", "NEW", "SPARE"].map(|name| stored(bundle.path(), name).is_some());
+    assert_eq!(stored, [true, true, false]);
+    assert_eq!(std::fs::read(bundle.path().join(KEY_FILE)).unwrap(), key);
+}
+
+#[tokio::test]
+async fn a_secret_of_the_environment_is_replaced_by_one_that_is_set() {
+    let llm = FakeLlm::start().await;
+    llm.script(json!({"api_key": "sk-set", "rules": []}));
+    let bundle =
+        Bundle::new(&manifest("").replace("{fake: sk-fake}", "{fake: '${{ secrets.my-key }}'}"));
+    let mut command = bundle.command(&llm);
+    command.env("MY_KEY", "sk-outside");
+    let runtime = Runtime::start(command);
+    let (_, list) = admin(&runtime, Method::GET, "/v1/secrets", None).await;
+    assert_eq!(list["data"]["count"], 0);
+    let body = json!({"key": "my-key", "value": "sk-set"});
+    let (status, body) = set(&runtime, Method::POST, "/v1/secrets", body).await;
+    assert_eq!((status, &body["data"]["effective"]), (201, &json!("now")));
+    runtime.say("hi").await;
+    assert_eq!(admin(&runtime, Method::DELETE, "/v1/secrets/MY_KEY", None).await.0, 409);
 }

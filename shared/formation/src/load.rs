@@ -157,8 +157,13 @@ impl Reading<'_> {
 
     /// Secrets may also come from the runtime's environment, so their absence is only a warning.
     fn secrets(&mut self) {
-        let first = self.references.iter().find(|it| it.source == Source::Secrets);
-        let Some(first) = first else { return };
+        let mut secrets = self.references.iter().filter(|it| it.source == Source::Secrets);
+        if let Resolve::With(look_up) = self.resolve
+            && secrets.clone().all(|it| look_up(it.source, &it.name).is_some())
+        {
+            return;
+        }
+        let Some(first) = secrets.next() else { return };
         let (message, mend) = match (self.folder.has("secrets.enc"), self.folder.has(".key")) {
             (true, true) => return,
             (true, false) => ("secrets.enc is there without its key", "put .key beside it"),
