@@ -34,9 +34,9 @@ fn all_missing_secrets_are_named_at_once() {
 
 #[test]
 fn sections_that_are_not_built_and_models_that_cannot_be_reached_are_refused_by_name() {
-    let bundle = Bundle::new(&manifest("scheduler: {enabled: true}\n"));
+    let bundle = Bundle::new(&manifest("rbac: {enabled: true}\n"));
     let faults = text(&refused(&bundle).stderr);
-    assert!(faults.contains("scheduler") && faults.contains("formation.afs:12:1:"), "{faults}");
+    assert!(faults.contains("rbac") && faults.contains("formation.afs:12:1:"), "{faults}");
 
     let bundle = Bundle::new(&manifest("").replace("fake/model-1", "nowhere/model-1"));
     let faults = text(&refused(&bundle).stderr);
