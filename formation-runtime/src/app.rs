@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use muxi_formation::Manifest;
+use muxi_formation::{Manifest, Trigger};
 use muxi_memory::Store;
 use muxi_service::Clock;
 
@@ -28,6 +28,7 @@ pub struct Parts {
     pub soul_written: String,
     pub secrets: Secrets,
     pub agents: Agents,
+    pub triggers: Vec<Trigger>,
     pub conversations: Conversations,
     pub store: Store,
     pub scheduler: Scheduler,

@@ -27,6 +27,7 @@ mod secrets;
 mod sessions;
 mod status;
 mod stream;
+mod triggers;
 mod unbuilt;
 mod usage;
 mod users;
@@ -89,6 +90,8 @@ fn routes(app: &App) -> Router {
         .route("/v1/users/{identifier}", get(users::get))
         .route("/v1/users/identifiers", post(users::link))
         .route("/v1/users/identifiers/{identifier}", get(users::list).delete(users::unlink))
+        .route("/v1/triggers", get(triggers::list))
+        .route("/v1/triggers/{name}", get(triggers::get).post(triggers::fire))
         .route("/v1/scheduler", get(scheduler::settings))
         .route("/v1/scheduler/jobs", get(scheduler::list).post(scheduler::create))
         .route(

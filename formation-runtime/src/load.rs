@@ -3,8 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use muxi_formation::interpolate::placeholders;
 use muxi_formation::manifest::{ChosenModel, ModelName};
-use muxi_formation::{Agent as Config, Diagnostic, Loaded, MANIFEST_NAMES, Resolve, Source};
+use muxi_formation::{
+    Agent as Config, Diagnostic, Loaded, MANIFEST_NAMES, Resolve, Source, Trigger,
+};
 use muxi_llm::{Endpoint, HttpClients, Llm, RetryPolicy, Target};
 use muxi_local_llm::files;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -14,7 +17,7 @@ use crate::agents::{Agent, Agents};
 use crate::document;
 use crate::scheduler::Scheduler;
 use crate::secrets::{Opened, Secrets, Uses};
-use crate::usage;
+use crate::{usage, webhooks};
 
 /// A checked bundle with its models connected.
 #[derive(Debug)]
@@ -84,13 +87,17 @@ pub fn load(folder: &Path, around: &Surroundings) -> Result<Formation, Refusal> 
     if !unpriced.is_empty() {
         return Err(Refusal::of(unpriced.into_iter().map(at_manifest).collect()));
     }
+    let refused = refused_webhooks(&loaded.triggers);
+    if !refused.is_empty() {
+        return Err(Refusal::of(refused));
+    }
     let agents = connect(&loaded, &written.agents, around)
         .map_err(|faults| Refusal::of(faults.into_iter().map(at_manifest).collect()))?;
     let scheduler = Scheduler::new(loaded.manifest.scheduler.clone())
         .map_err(|error| Refusal::of(vec![at_manifest(format!("{error}; correct it"))]))?;
     let mut document = document::read(&folder.join(manifest_name))
         .map_err(|error| Refusal::of(vec![at_manifest(format!("{error}; check the file"))]))?;
-    let uses = uses(&loaded, &document);
+    let uses = uses(&loaded, &written.triggers, &document);
     document::mask_keys(&mut document);
     let secrets = Secrets::new(folder.to_owned(), around.clone(), uses, opened);
     Ok(Formation { loaded, agents, scheduler, document, soul_written: written.soul, secrets })
@@ -137,14 +144,29 @@ fn open_secrets(folder: &Path, around: &Surroundings) -> Result<Opened, Refusal>
 }
 
 /// The parts that [`Agents`] are made of can be made again, all others are read once.
-fn uses(loaded: &Loaded, document: &Value) -> Uses {
+fn uses(loaded: &Loaded, triggers: &[Trigger], document: &Value) -> Uses {
     const MADE_AGAIN: [&str; 2] = ["llm", "agents"];
     let secrets = loaded.references.iter().filter(|it| it.source == Source::Secrets);
     let all = secrets.map(|it| muxi_vault::normalize_name(&it.name)).collect();
     let parts = document.as_object().into_iter().flatten();
     let read_once = parts.filter(|(name, _)| !MADE_AGAIN.contains(&name.as_str()));
-    let until_restart = document::secrets_of(read_once.map(|(_, part)| part));
+    let mut until_restart = document::secrets_of(read_once.map(|(_, part)| part));
+    let webhooks = triggers.iter().filter_map(|trigger| trigger.webhook.as_ref());
+    for webhook in webhooks {
+        let secrets = placeholders(webhook.expose_secret()).into_iter();
+        let secrets = secrets.filter(|(source, _)| *source == Source::Secrets);
+        until_restart.extend(secrets.map(|(_, name)| muxi_vault::normalize_name(name)));
+    }
     Uses { all, until_restart }
+}
+
+/// What a secret made of an address can only be seen here.
+fn refused_webhooks(triggers: &[Trigger]) -> Vec<String> {
+    let check = |trigger: &Trigger| {
+        let why = webhooks::check_url(trigger.webhook.as_ref()?.expose_secret()).err()?;
+        Some(format!("triggers/{}.md:1:1: `webhook` {why}; correct it", trigger.name))
+    };
+    triggers.iter().filter_map(check).collect()
 }
 
 fn secret(opened: &Opened, around: &Surroundings, name: &str) -> Option<String> {

@@ -216,6 +216,7 @@ fn app(
         soul_written,
         secrets,
         agents,
+        triggers: loaded.triggers,
         conversations,
         store,
         scheduler,

@@ -135,14 +135,16 @@ async fn answer(
     }
 }
 
-async fn whole(
-    exchange: &Exchange,
-    mut updates: mpsc::Receiver<Update>,
-) -> Result<Enveloped, Problem> {
+async fn whole(exchange: &Exchange, updates: mpsc::Receiver<Update>) -> Result<Enveloped, Problem> {
+    Ok(exchange.envelope(finished(updates).await?))
+}
+
+/// Waits for the end of a turn.
+pub(super) async fn finished(mut updates: mpsc::Receiver<Update>) -> Result<Answer, Problem> {
     loop {
         match updates.recv().await {
             Some(Update::Asked | Update::Text(_)) => {}
-            Some(Update::Completed(answer)) => return Ok(exchange.envelope(answer)),
+            Some(Update::Completed(answer)) => return Ok(answer),
             Some(Update::Failed(failure)) => return Err(failure.into()),
             Some(Update::Cancelled(text)) => return Err(Problem::cancelled(&text)),
             None => return Err(Failure::Stopping.into()),

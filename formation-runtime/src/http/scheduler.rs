@@ -13,6 +13,7 @@ use muxi_memory::{Job, JobChange, JobRun, JobStatus, JobTimes, NewJob};
 use serde_json::{Value, json};
 
 use super::answer::Answer;
+use super::audit::{Act, Resource, Trail};
 use super::auth::{Admin, Caller, HeaderUser, User};
 use super::body;
 use super::error::Problem;
@@ -61,6 +62,7 @@ pub(crate) async fn list(
 
 pub(crate) async fn create(
     _: Admin,
+    trail: Trail,
     HeaderUser(header_user): HeaderUser,
     State(app): State<App>,
     body: Body,
@@ -85,10 +87,15 @@ pub(crate) async fn create(
         next_ms: first.as_millisecond(),
         at_ms: now.as_millisecond(),
     };
-    if !app.store.for_user(&user.id).create_job(job, jobs_max).await? {
-        let message = format!("a user may have {jobs_max} jobs; delete one first");
-        return Err(Problem::new(ErrorCode::OperationFailed, message));
-    }
+    trail
+        .record(act("scheduler.job.created", &id), async {
+            if app.store.for_user(&user.id).create_job(job, jobs_max).await? {
+                return Ok(());
+            }
+            let message = format!("a user may have {jobs_max} jobs; delete one first");
+            Err(Problem::new(ErrorCode::OperationFailed, message))
+        })
+        .await?;
     app.scheduler.look();
     let (job, runs) = find(&app, &id).await?;
     let answer = Answer::new("scheduled_job", "scheduler.job.created", &whole(&job, &runs));
@@ -102,6 +109,7 @@ pub(crate) async fn get(_: Admin, State(app): State<App>, Id(id): Id) -> Result<
 
 pub(crate) async fn update(
     _: Admin,
+    trail: Trail,
     State(app): State<App>,
     Id(id): Id,
     body: Body,
@@ -114,28 +122,44 @@ pub(crate) async fn update(
         .times
         .map(|NewTimes { times, timezone, first }| (times, timezone, first.as_millisecond()));
     let change = JobChange { title: changed.title, prompt: changed.message, times };
-    let job = app.store.change_job(&id, change, now.as_millisecond()).await?;
-    let job = job.ok_or_else(|| not_found(&id))?;
+    let job = trail
+        .record(act("scheduler.job.updated", &id), async {
+            let job = app.store.change_job(&id, change, now.as_millisecond()).await?;
+            job.ok_or_else(|| not_found(&id))
+        })
+        .await?;
     app.scheduler.look();
     Ok(Answer::new("scheduled_job", "scheduler.job.updated", &whole(&job, &runs)))
 }
 
 pub(crate) async fn delete(
     _: Admin,
+    trail: Trail,
     State(app): State<App>,
     Id(id): Id,
 ) -> Result<Answer, Problem> {
-    if !app.store.delete_job(&id).await? {
-        return Err(not_found(&id));
-    }
+    trail
+        .record(act("scheduler.job.deleted", &id), async {
+            let is_gone = app.store.delete_job(&id).await?;
+            if is_gone { Ok(()) } else { Err(not_found(&id)) }
+        })
+        .await?;
     let data = json!({"message": format!("job '{id}' was deleted"), "id": id, "deleted": true});
     Ok(Answer::new("message", "scheduler.job.deleted", &data))
 }
 
-pub(crate) async fn pause(_: Admin, State(app): State<App>, Id(id): Id) -> Result<Answer, Problem> {
-    if !app.store.pause_job(&id, app.clock.now_ms()).await? {
-        return Err(wrong_state(&id, "active"));
-    }
+pub(crate) async fn pause(
+    _: Admin,
+    trail: Trail,
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<Answer, Problem> {
+    trail
+        .record(act("scheduler.job.paused", &id), async {
+            let is_paused = app.store.pause_job(&id, app.clock.now_ms()).await?;
+            if is_paused { Ok(()) } else { Err(wrong_state(&id, "active")) }
+        })
+        .await?;
     let data = json!({"id": id, "status": status_name(JobStatus::Paused)});
     Ok(Answer::new("scheduled_job", "scheduler.job.paused", &data))
 }
@@ -143,6 +167,7 @@ pub(crate) async fn pause(_: Admin, State(app): State<App>, Id(id): Id) -> Resul
 /// A recurring job goes on with the next of its times; one that runs once makes up for its own.
 pub(crate) async fn resume(
     _: Admin,
+    trail: Trail,
     State(app): State<App>,
     Id(id): Id,
 ) -> Result<Answer, Problem> {
@@ -158,9 +183,12 @@ pub(crate) async fn resume(
                 .map(Timestamp::as_millisecond)
         }
     };
-    if !app.store.resume_job(&id, next, now.as_millisecond()).await? {
-        return Err(wrong_state(&id, "paused"));
-    }
+    trail
+        .record(act("scheduler.job.resumed", &id), async {
+            let is_resumed = app.store.resume_job(&id, next, now.as_millisecond()).await?;
+            if is_resumed { Ok(()) } else { Err(wrong_state(&id, "paused")) }
+        })
+        .await?;
     app.scheduler.look();
     let data = json!({
         "id": id, "status": status_name(JobStatus::Active), "next_run_at": next.map(iso),
@@ -169,6 +197,10 @@ pub(crate) async fn resume(
 }
 
 // === private helpers ===
+
+fn act(action: &'static str, id: &str) -> Act {
+    Act { action, resource: Resource::SchedulerJob, id: Some(id.to_owned()) }
+}
 
 /// Whether a new job would ever run, and would be remembered until then.
 fn is_possible(app: &Parts) -> Result<(), Problem> {

@@ -16,7 +16,6 @@ const DELETE: MethodFilter = MethodFilter::DELETE;
 #[rustfmt::skip]
 const UNBUILT: &[(MethodFilter, &str)] = &[
     (POST, "/v1/audiochat"),
-    (GET, "/v1/triggers"), (GET.or(POST), "/v1/triggers/{name}"),
     (GET, "/v1/sops"), (GET, "/v1/sops/{name}"),
     (GET, "/v1/skills"), (GET, "/v1/skills/{name}"), (GET, "/v1/agents/{id}/skills"),
     (GET.or(POST), "/v1/memories"), (POST, "/v1/memories/batch"),

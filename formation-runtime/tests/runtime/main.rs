@@ -14,5 +14,6 @@ mod requests;
 mod scheduler;
 mod secrets;
 mod sessions;
+mod triggers;
 mod usage;
 mod users;

@@ -12,6 +12,7 @@ mod load;
 pub mod manifest;
 mod pack;
 mod schema;
+mod trigger;
 mod unpack;
 mod yaml;
 
@@ -20,6 +21,7 @@ pub use interpolate::{Reference, Resolve, Source};
 pub use load::{DEFAULT_SOUL, Loaded, limits, load};
 pub use manifest::{Agent, Limits, Manifest, ModelName, Persistent, TextModel};
 pub use pack::{PackError, PackOptions, Packed, pack};
+pub use trigger::{FillError, Template, Trigger};
 pub use unpack::{UnpackError, UnpackLimits, Unpacked, unpack, unpack_tree};
 
 /// The names a manifest may have, in the folder's root.

@@ -2,6 +2,7 @@
 
 mod agents;
 mod content;
+mod triggers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,6 +17,7 @@ use crate::folder::Folder;
 use crate::interpolate::{self, Reference, Resolve, Source};
 use crate::manifest::{Agent, Limits, Manifest};
 use crate::schema::{LIMITS, ROOT};
+use crate::trigger::Trigger;
 use crate::yaml::{self, Content, Node};
 
 /// The persona of a formation that has none of its own.
@@ -32,6 +34,8 @@ pub struct Loaded {
     pub agents: Vec<Agent>,
     /// Verbatim from SOUL.md, else soul.md, else `overlord.soul`, else [`DEFAULT_SOUL`].
     pub soul: String,
+    /// By name.
+    pub triggers: Vec<Trigger>,
     /// Each placeholder once, where it stands first.
     pub references: Vec<Reference>,
     pub warnings: Vec<Diagnostic>,
@@ -51,8 +55,10 @@ pub fn load(folder: &Path, resolve: Resolve<'_>) -> Result<Loaded, Vec<Diagnosti
     let Reading { references, mut found, .. } = reading;
     found.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     match loaded {
-        Some((manifest, agents, soul)) if !found.iter().any(Diagnostic::is_error) => {
-            Ok(Loaded { manifest, agents, soul, references, warnings: found })
+        Some(Parts { manifest, agents, soul, triggers })
+            if !found.iter().any(Diagnostic::is_error) =>
+        {
+            Ok(Loaded { manifest, agents, soul, triggers, references, warnings: found })
         }
         _ => Err(found),
     }
@@ -73,6 +79,14 @@ pub fn limits(folder: &Path) -> Limits {
     read().unwrap_or_default()
 }
 
+/// What a bundle holds.
+struct Parts {
+    manifest: Manifest,
+    agents: Vec<Agent>,
+    soul: String,
+    triggers: Vec<Trigger>,
+}
+
 /// One pass over a bundle.
 struct Reading<'a> {
     folder: &'a Folder,
@@ -85,7 +99,7 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     /// `None` only when a fault was told.
-    fn formation(&mut self, file: &str) -> Option<(Manifest, Vec<Agent>, String)> {
+    fn formation(&mut self, file: &str) -> Option<Parts> {
         let root = self.document(file)?;
         let aliases = check::aliases(&root);
         let fitting =
@@ -94,10 +108,11 @@ impl Reading<'_> {
         let common = Common { aliases: &aliases, has_model: has_entries(models) };
         let agents = self.agents(file, &root, &common);
         let soul = self.soul(&fitting);
+        let triggers = self.triggers();
         content::refuse_unbuilt(self.folder, &mut self.found);
         self.secrets();
         let manifest = self.typed(file, fitting)?;
-        Some((manifest, agents, soul))
+        Some(Parts { manifest, agents, soul, triggers })
     }
 
     /// Parses a file that must be there and fills in its placeholders.

@@ -337,6 +337,21 @@ pub(crate) static LIMITS: Table = Table {
     ],
 };
 
+/// The head of a trigger's file.
+pub(crate) static TRIGGER: Table = Table {
+    required: &[],
+    keys: &[
+        ("name", Built(Text)),
+        ("webhook", Built(Url)),
+        ("tags", Inert(None)),
+        ("type", Inert(Some("a file in `triggers/` is a trigger"))),
+        ("channel", Planned),
+        ("model", Planned),
+        ("parse", Planned),
+        ("transformer", Planned),
+    ],
+};
+
 /// An agent's own file.
 pub(crate) static AGENT_FILE: Table =
     Table { required: &["schema", "id", "description"], keys: AGENT_KEYS };
@@ -461,9 +476,14 @@ fn formation_id(text: &str) -> Result<(), Refusal> {
     })
 }
 
-fn agent_id(text: &str) -> Result<(), Refusal> {
+/// 1 to 64 letters, digits, `-` and `_`.
+pub(crate) fn is_word(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    if (1..=64).contains(&text.len()) && text.bytes().all(inner) {
+    (1..=64).contains(&text.len()) && text.bytes().all(inner)
+}
+
+fn agent_id(text: &str) -> Result<(), Refusal> {
+    if is_word(text) {
         return Ok(());
     }
     Err(Refusal {

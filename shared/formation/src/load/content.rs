@@ -20,7 +20,6 @@ pub(super) fn refuse_unbuilt(folder: &Folder, found: &mut Vec<Diagnostic>) {
         refuse("procedures", path);
     }
     for (kind, parent, extensions) in [
-        ("triggers", "triggers", &[".md"][..]),
         ("groups", "groups", &[".yaml", ".yml", ".afs"]),
         ("transformers", "transformers", &[".yaml", ".yml", ".afs"]),
     ] {

@@ -6,10 +6,10 @@ use muxi_formation::{
 };
 use secrecy::ExposeSecret as _;
 
-const MINIMAL: &str = "schema: 1.0.0\nid: my-team\ndescription: d\nllm: {models: {text: a/b}}\n\
+pub(crate) const MINIMAL: &str = "schema: 1.0.0\nid: my-team\ndescription: d\nllm: {models: {text: a/b}}\n\
                        agents: [{id: helper, description: Helps.}]\n";
 
-fn bundle(files: &[(&str, &str)]) -> tempfile::TempDir {
+pub(crate) fn bundle(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
         let path = folder.path().join(name);
@@ -19,11 +19,11 @@ fn bundle(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-fn loaded(files: &[(&str, &str)]) -> Loaded {
+pub(crate) fn loaded(files: &[(&str, &str)]) -> Loaded {
     load(bundle(files).path(), Resolve::Keep).unwrap_or_else(|faults| panic!("{}", told(&faults)))
 }
 
-fn faults(files: &[(&str, &str)]) -> String {
+pub(crate) fn faults(files: &[(&str, &str)]) -> String {
     told(&load(bundle(files).path(), Resolve::Keep).unwrap_err())
 }
 

@@ -7,4 +7,5 @@ mod bundles;
 #[path = "../../../testkit/src/hostile.rs"]
 mod hostile;
 mod roundtrip;
+mod triggers;
 mod unpacking;
