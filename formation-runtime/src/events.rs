@@ -99,6 +99,12 @@ kinds! {
     JobSkipped = "job.skipped" Warning,
     /// A job runs no more because it failed too often in a row.
     JobPaused = "job.paused" Warning,
+    /// Something is remembered.
+    MemoryCreated = "memory.created" Info,
+    /// A memory was deleted.
+    MemoryDeleted = "memory.deleted" Info,
+    /// The operator had memories forgotten.
+    MemoryForgotten = "memory.forgotten" Info,
     /// A receiver took a webhook.
     WebhookDelivered = "webhook.delivered" Info,
     /// A receiver did not take a webhook; it is tried again.

@@ -12,11 +12,15 @@ mod config;
 mod error;
 mod events;
 mod fields;
+mod forget;
 mod formation;
 mod health;
+mod history;
 mod idempotency;
 mod instance;
 mod job_request;
+mod memories;
+mod memory_entry;
 mod page;
 mod path;
 mod query;
@@ -86,6 +90,14 @@ fn routes(app: &App) -> Router {
         .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}", get(requests::get).delete(requests::cancel))
         .route("/v1/usage", get(usage::get))
+        .route("/v1/memories", get(memories::list).post(memories::create))
+        .route("/v1/memories/batch", post(memories::batch))
+        .route("/v1/memories/ingestion/{id}", get(memories::ingestion))
+        .route("/v1/memories/provenance", get(memories::provenance))
+        .route("/v1/memories/{id}", delete(memories::delete))
+        .route("/v1/memory/forget", post(forget::forget))
+        .route("/v1/memory/forget/{job}", get(forget::job))
+        .route("/v1/history", get(history::history))
         .route("/v1/users/resolve", post(users::resolve))
         .route("/v1/users/{identifier}", get(users::get))
         .route("/v1/users/identifiers", post(users::link))

@@ -35,6 +35,8 @@ pub struct Limits {
     pub history_bytes_local: usize,
     /// Sessions that a memory without a disk keeps.
     pub sessions_in_process: u32,
+    /// Memories of all users that it keeps besides.
+    pub memories_in_process: u32,
     /// Events from which a reader that comes back can go on.
     pub events_kept: usize,
     /// Silence of a stream of events before a comment.
@@ -80,6 +82,7 @@ impl Default for Limits {
             history_bytes: 400_000,
             history_bytes_local: 3_000,
             sessions_in_process: 10_000,
+            memories_in_process: 10_000,
             events_kept: 10_000,
             events_keepalive: Duration::from_secs(15),
             store_look: Duration::from_secs(1),

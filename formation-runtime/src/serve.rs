@@ -257,6 +257,7 @@ fn open_store(
         Persistent::Off => Location::Process(Retention {
             messages_per_session: memory.buffer.size.saturating_mul(memory.buffer.multiplier),
             sessions: limits.sessions_in_process,
+            memories: limits.memories_in_process,
         }),
     };
     let store = Store::open(&location).context("failed to open the formation's memory")?;

@@ -11,6 +11,7 @@ mod answers;
 mod audit;
 mod deliveries;
 mod jobs;
+mod memories;
 mod migrate;
 mod owner;
 mod people;
@@ -29,6 +30,9 @@ pub use crate::answers::{AnswerKey, Claim};
 pub use crate::audit::{AuditEntry, AuditFilter, AuditPage, AuditSeq, NewAuditEntry};
 pub use crate::deliveries::{Attempted, DueDelivery};
 pub use crate::jobs::{Job, JobChange, JobRun, JobStatus, JobTimes, NewJob, NewRun, SettledRun};
+pub use crate::memories::{
+    Forget, Ingestion, Memory, MemoryFilter, NewMemory, Past, PastTurn, Remembered, Scope,
+};
 pub use crate::migrate::MigrationError;
 pub use crate::people::{Identifier, LinkRefusal, NewIdentifier};
 pub use crate::requests::{

@@ -35,6 +35,7 @@ const STEPS: &[Step] = steps![
     "0005_people",
     "0006_audit",
     "0007_jobs",
+    "0008_memories",
 ];
 
 #[derive(Debug, thiserror::Error)]

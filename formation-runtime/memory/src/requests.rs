@@ -265,6 +265,8 @@ impl Store {
             )?;
             let now_ms = transaction.now_ms()?;
             usage::forget(transaction, now_ms)?;
+            transaction
+                .execute("DELETE FROM ingestions WHERE created_ms < ?1", values![before_ms])?;
             transaction.execute(
                 // What a job has not noted yet stays until it has.
                 "DELETE FROM requests WHERE ended_ms IS NOT NULL AND ended_ms < ?1

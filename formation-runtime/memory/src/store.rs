@@ -37,6 +37,7 @@ pub enum Location {
 pub struct Retention {
     pub messages_per_session: u32,
     pub sessions: u32,
+    pub memories: u32,
 }
 
 /// A handle; clones share the thread, which ends when the last one is gone.

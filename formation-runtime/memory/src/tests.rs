@@ -46,6 +46,7 @@ macro_rules! promises {
 }
 
 mod jobs;
+mod memories;
 mod people;
 
 promises![
@@ -242,7 +243,7 @@ fn a_newer_schema_is_refused() {
 
 #[tokio::test]
 async fn a_memory_without_a_disk_is_bounded() {
-    let retention = Retention { messages_per_session: 4, sessions: 2 };
+    let retention = Retention { messages_per_session: 4, sessions: 2, memories: 2 };
     let store = Store::open(&Location::Process(retention)).unwrap();
     assert_eq!(store.placed(), None);
     let alice = store.for_user(&user("a"));
@@ -272,8 +273,12 @@ async fn two_processes_may_write_at_once(database: &Database) {
 
 #[tokio::test]
 async fn a_dead_thread_is_told_and_nobody_waits_for_it() {
-    let store = Store::open(&Location::Process(Retention { messages_per_session: 1, sessions: 1 }))
-        .unwrap();
+    let store = Store::open(&Location::Process(Retention {
+        messages_per_session: 1,
+        sessions: 1,
+        memories: 1,
+    }))
+    .unwrap();
     let deadly = store.read(|_| -> Result<(), DatabaseError> { panic!("a test kills the thread") });
     assert!(matches!(deadly.await, Err(StoreError::Gone)));
     assert!(matches!(store.ping().await, Err(StoreError::Gone)));

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use jiff::Timestamp;
 use muxi_contract::envelope::ValidationError;
 use serde_json::{Map, Value};
 
@@ -97,6 +98,14 @@ impl<'a> Fields<'a> {
         }
     }
 
+    pub(super) fn object(&mut self, name: &str) -> Option<&'a Map<String, Value>> {
+        let object = self.value(name)?.as_object();
+        if object.is_none() {
+            self.fault(name, "must be an object", "wrong_type");
+        }
+        object
+    }
+
     pub(super) fn list(&mut self, name: &str, entries_max: usize) -> Option<&'a [Value]> {
         let Value::Array(entries) = self.value(name)? else {
             self.fault(name, "must be a list", "wrong_type");
@@ -108,6 +117,23 @@ impl<'a> Fields<'a> {
             return None;
         }
         Some(entries)
+    }
+
+    /// ISO 8601, or Unix seconds.
+    pub(super) fn time_ms(&mut self, name: &str) -> Option<i64> {
+        let value = self.value(name)?;
+        let time = match value.as_str() {
+            Some(text) => text.parse::<Timestamp>().ok(),
+            None => value.as_f64().and_then(|seconds| {
+                let since = jiff::SignedDuration::try_from_secs_f64(seconds).ok()?;
+                Timestamp::UNIX_EPOCH.checked_add(since).ok()
+            }),
+        };
+        if time.is_none() {
+            let message = "must be an ISO 8601 time such as 2026-01-31T12:00:00Z, or Unix seconds";
+            self.fault(name, message, "invalid_format");
+        }
+        time.map(Timestamp::as_millisecond)
     }
 
     pub(super) fn finish(self) -> Result<(), Problem> {

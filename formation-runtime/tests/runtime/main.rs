@@ -9,6 +9,7 @@ mod events;
 mod harness;
 mod lifecycle;
 mod load;
+mod memories;
 mod postgres;
 mod requests;
 mod scheduler;

@@ -190,6 +190,9 @@ pub enum MissedRuns {
 pub struct InputLimits {
     /// In characters.
     pub max_message_length: usize,
+    /// In characters.
+    pub max_memory_entry_size: usize,
+    pub max_batch_items: usize,
 }
 
 /// What model calls cost, and what they may cost.
@@ -462,7 +465,7 @@ impl MissedRuns {
 
 impl Default for InputLimits {
     fn default() -> Self {
-        Self { max_message_length: 100_000 }
+        Self { max_message_length: 100_000, max_memory_entry_size: 10_000, max_batch_items: 100 }
     }
 }
 

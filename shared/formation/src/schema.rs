@@ -317,9 +317,9 @@ static INPUT_LIMITS: Table = Table {
     keys: &[
         ("max_message_length", Built(Whole { min: 1, max: 1_000_000 })),
         ("max_file_size_bytes", Planned),
-        ("max_memory_entry_size", Planned),
+        ("max_memory_entry_size", Built(Whole { min: 1, max: 1_000_000 })),
         ("max_tool_output_size", Planned),
-        ("max_batch_items", Planned),
+        ("max_batch_items", Built(Whole { min: 1, max: 1_000 })),
     ],
 };
 

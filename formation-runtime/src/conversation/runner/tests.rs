@@ -62,7 +62,7 @@ impl Fixture {
             needs_model_host: false,
             is_local: false,
         };
-        let retention = Retention { messages_per_session: 100, sessions: 100 };
+        let retention = Retention { messages_per_session: 100, sessions: 100, memories: 100 };
         let store = Store::open(&Location::Process(retention)).unwrap();
         let limits =
             Limits { turn: Duration::from_millis(100), updates_queued: 1, ..Limits::default() };

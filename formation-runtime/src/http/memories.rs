@@ -1,0 +1,406 @@
+//! What is remembered of a user: written, brought in from outside, found and deleted.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+use muxi_contract::ids::nanoid;
+use muxi_contract::{ErrorCode, UserId};
+use muxi_memory::{Ingestion, Memory, MemoryFilter, NewMemory, Remembered, Scope};
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use super::auth::{Caller, NamedUser, RequiredUser};
+use super::body;
+use super::error::Problem;
+use super::fields::Fields;
+use super::memory_entry::{self, Entry, Wanted};
+use super::path::Id;
+use super::query::Parameters;
+use super::users::time;
+use crate::app::{App, Parts};
+use crate::events::{Event, EventKind};
+
+const LIMIT: u32 = 10;
+const LIMIT_MAX: u32 = 100;
+const OFFSET_MAX: u32 = 1_000_000;
+const QUERY_CHARS_MAX: usize = 1_000;
+
+pub(crate) async fn list(
+    _: Caller,
+    RequiredUser(user): RequiredUser,
+    named: NamedUser,
+    State(app): State<App>,
+    uri: Uri,
+) -> Result<Answer, Problem> {
+    let mut query = Parameters::of(&uri);
+    let filter = MemoryFilter {
+        limit: query.number("limit", 1..=LIMIT_MAX, LIMIT),
+        offset: query.number("offset", 0..=OFFSET_MAX, 0),
+        query: query.text("query").map(str::to_owned),
+        ..scopes(&mut query)
+    };
+    if filter.query.as_ref().is_some_and(|text| text.chars().count() > QUERY_CHARS_MAX) {
+        query.fault("query", format!("may have {QUERY_CHARS_MAX} characters"));
+    }
+    query.finish()?;
+    let found = app.store.for_user(&user).memories(filter).await?;
+    let shown: Vec<Value> =
+        found.iter().map(|memory| shown(&app, memory, named.shown(&user))).collect();
+    let data = json!({"memories": shown, "count": shown.len()});
+    Ok(Answer::new("memory_list", "memory.list", &data))
+}
+
+pub(crate) async fn create(
+    caller: Caller,
+    RequiredUser(user): RequiredUser,
+    named: NamedUser,
+    State(app): State<App>,
+    body: Body,
+) -> Result<Response, Problem> {
+    let fields = body::object(body, &app).await?;
+    let chars_max = app.manifest.input_limits.max_memory_entry_size;
+    let entry =
+        memory_entry::parse("", &fields, chars_max).map_err(|faults| Problem::invalid(&faults))?;
+    let new = new_memory(&app, &entry, &caller)?;
+    let named = named.shown(&user);
+    if entry.source.is_some() {
+        return ingest(&app, &user, named, &entry, new).await.map(Answered::into_response);
+    }
+    app.store.for_user(&user).remember(vec![new.clone()], |_| None).await?;
+    tell(&app, EventKind::MemoryCreated, &user, "something is remembered", 1);
+    let data = json!({
+        "id": new.id,
+        "content": {"type": entry.kind, "detail": entry.content},
+        "created_at": time(new.at_ms),
+        "metadata": json_of(&entry.metadata),
+        "scope": new.scope.as_str(),
+        "scope_id": scope_id(&app, new.scope, named),
+        "event_id": new.event_id,
+    });
+    Ok(Answer::new("memory", "memory.created", &data).into_response())
+}
+
+pub(crate) async fn batch(
+    caller: Caller,
+    RequiredUser(user): RequiredUser,
+    State(app): State<App>,
+    body: Body,
+) -> Result<Answer, Problem> {
+    let limits = &app.manifest.input_limits;
+    let body = body::object(body, &app).await?;
+    let mut fields = Fields::of(&body);
+    fields.require("items");
+    let items = fields.list("items", limits.max_batch_items).unwrap_or_default();
+    fields.finish()?;
+    let mut entries = Vec::new();
+    let mut places: Vec<Result<usize, String>> = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        let read = batch_item(&app, &caller, index, item, limits.max_memory_entry_size);
+        places.push(read.map(|new| {
+            entries.push(new);
+            entries.len() - 1
+        }));
+    }
+    let (id, at_ms) = (ingestion_id(), app.clock.now_ms());
+    let (report_id, events) = (id.clone(), event_ids(&entries));
+    let told = move |places: &[Result<usize, String>], done: &[Remembered]| -> Vec<Value> {
+        let item = |(index, place): (usize, &Result<usize, String>)| match place {
+            Ok(at) => item_shown(index, &events[*at], &done[*at]),
+            Err(error) => json!({"index": index, "status": "invalid", "error": error}),
+        };
+        places.iter().enumerate().map(item).collect()
+    };
+    let (report, kept_places) = (told.clone(), places.clone());
+    let done = app
+        .store
+        .for_user(&user)
+        .remember(entries, move |done| {
+            let items = Value::from(report(&kept_places, done)).to_string();
+            Some(Ingestion { id: report_id, items, created_ms: at_ms })
+        })
+        .await?;
+    let accepted = done.iter().filter(|it| **it == Remembered::New).count();
+    tell(&app, EventKind::MemoryCreated, &user, "entries were brought in", accepted);
+    let items = told(&places, &done);
+    let data = json!({
+        "processing_id": id,
+        "counts": counts(&items),
+        "items": items,
+        "status_url": status_url(&id),
+    });
+    Ok(Answer::new("memory_ingestion", "memory.ingestion.accepted", &data))
+}
+
+pub(crate) async fn ingestion(
+    caller: Caller,
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<Answer, Problem> {
+    let found = app.store.ingestion(&id).await?;
+    let (whose, report) = found.ok_or_else(|| not_found("ingestion", &id))?;
+    if caller.user().is_some_and(|user| *user != whose) {
+        let message = format!("ingestion '{id}' is another user's");
+        return Err(Problem::new(ErrorCode::Forbidden, message));
+    }
+    let items = json_of(&report.items);
+    // Entries are taken whole in one act; nothing is left to be done when their caller is answered.
+    let data = json!({
+        "processing_id": report.id,
+        "status": "completed",
+        "created_at": time(report.created_ms),
+        "completed_at": time(report.created_ms),
+        "counts": counts(items.as_array().map_or(&[], Vec::as_slice)),
+        "items": items,
+        "usage": {},
+    });
+    Ok(Answer::new("memory_ingestion", "memory.ingestion.status", &data))
+}
+
+pub(crate) async fn provenance(
+    _: Caller,
+    RequiredUser(user): RequiredUser,
+    named: NamedUser,
+    State(app): State<App>,
+    uri: Uri,
+) -> Result<Answer, Problem> {
+    let mut query = Parameters::of(&uri);
+    let (event, entity) = (query.text("event_id"), query.text("entity"));
+    let (event, entity) = (event.map(str::to_owned), entity.map(str::to_owned));
+    if event.is_some() == entity.is_some() {
+        query.fault("event_id", "is to be given, or entity; not both".to_owned());
+    }
+    query.finish()?;
+    let store = app.store.for_user(&user);
+    let (found, name) = match (event, entity) {
+        (Some(event), _) => (store.memories_of_event(&event).await?, event),
+        (None, entity) => {
+            let entity = entity.unwrap_or_default();
+            (store.memories_about(&entity).await?, entity)
+        }
+    };
+    if found.is_empty() {
+        return Err(not_found("event or entity", &name));
+    }
+    let events: Vec<Value> = found
+        .iter()
+        .map(|memory| {
+            json!({
+                "event_id": memory.event_id,
+                "source": memory.source,
+                "source_id": memory.source_id,
+                "subject": memory.subject,
+                "timestamp": memory.happened_ms.and_then(time),
+                "recorded_at": time(memory.created_ms),
+                "memory": shown(&app, memory, named.shown(&user)),
+            })
+        })
+        .collect();
+    let data = json!({"query": name, "events": events, "count": events.len()});
+    Ok(Answer::new("memory", "memory.retrieved", &data))
+}
+
+pub(crate) async fn delete(
+    caller: Caller,
+    RequiredUser(user): RequiredUser,
+    named: NamedUser,
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<Answer, Problem> {
+    let is_operator = matches!(caller, Caller::Admin(_));
+    if !app.store.for_user(&user).delete_memory(&id, is_operator).await? {
+        return Err(not_found("memory", &id));
+    }
+    tell(&app, EventKind::MemoryDeleted, &user, "a memory was deleted", 1);
+    let data = json!({"id": id, "deleted": true, "user_id": named.shown(&user)});
+    Ok(Answer::new("memory", "memory.deleted", &data))
+}
+
+/// As lists and the history show it.
+pub(super) fn shown(app: &Parts, memory: &Memory, user: &UserId) -> Value {
+    json!({
+        "id": memory.id,
+        "type": memory.kind,
+        "content": memory.content,
+        "created_at": time(memory.created_ms),
+        "metadata": json_of(&memory.metadata),
+        "scope": memory.scope.as_str(),
+        "scope_id": scope_id(app, memory.scope, user),
+        "source": memory.source,
+        "event_id": memory.event_id,
+    })
+}
+
+/// The answer to one entry from outside: new, or known already.
+struct Answered {
+    status: StatusCode,
+    data: Value,
+}
+
+// === impl Answered ===
+
+impl Answered {
+    fn into_response(self) -> Response {
+        let answer = Answer::new("memory_ingestion", "memory.ingestion.accepted", &self.data);
+        (self.status, answer).into_response()
+    }
+}
+
+// === private helpers ===
+
+async fn ingest(
+    app: &App,
+    user: &UserId,
+    named: &UserId,
+    entry: &Entry,
+    new: NewMemory,
+) -> Result<Answered, Problem> {
+    let (id, at_ms, event) = (ingestion_id(), new.at_ms, new.event_id.clone());
+    let (scope, report_id, report_event) = (new.scope, id.clone(), event.clone());
+    let done = app
+        .store
+        .for_user(user)
+        .remember(vec![new], move |done| {
+            let items: Vec<Value> =
+                done.iter().map(|it| item_shown(0, &report_event, it)).collect();
+            let items = Value::from(items).to_string();
+            Some(Ingestion { id: report_id, items, created_ms: at_ms })
+        })
+        .await?;
+    let (status, event, is_duplicate) = match done.into_iter().next() {
+        Some(Remembered::Before { event_id }) => (StatusCode::OK, event_id, true),
+        Some(Remembered::New) | None => (StatusCode::ACCEPTED, event, false),
+    };
+    if !is_duplicate {
+        tell(app, EventKind::MemoryCreated, user, "an entry was brought in", 1);
+    }
+    let data = json!({
+        "status": if is_duplicate { "duplicate" } else { "accepted" },
+        "duplicate": is_duplicate,
+        "event_id": event,
+        "source": entry.source,
+        "source_id": entry.source_id,
+        "scope": scope.as_str(),
+        "scope_id": scope_id(app, scope, named),
+        "derived_events": [],
+        "processing_id": id,
+        "status_url": status_url(&id),
+    });
+    Ok(Answered { status, data })
+}
+
+fn new_memory(app: &Parts, entry: &Entry, caller: &Caller) -> Result<NewMemory, Problem> {
+    let refuse = |message: &str| Err(Problem::new(ErrorCode::Forbidden, message));
+    let scope = match (entry.scope, caller) {
+        (Wanted::Group, _) => {
+            return refuse("this formation has no groups; remember it for the user");
+        }
+        (Wanted::Scope(Scope::Formation), Caller::Client(_)) => {
+            return refuse("what everybody may read is written with the admin key");
+        }
+        (Wanted::Scope(scope), _) => scope,
+    };
+    Ok(NewMemory {
+        id: nanoid(),
+        event_id: format!("evt_{}", nanoid()),
+        scope,
+        kind: entry.kind.clone(),
+        content: entry.content.clone(),
+        metadata: entry.metadata.clone(),
+        source: entry.source.clone(),
+        source_id: entry.source_id.clone(),
+        subject: entry.subject.clone(),
+        happened_ms: entry.happened_ms,
+        at_ms: app.clock.now_ms(),
+    })
+}
+
+/// One item, or in words why it is none.
+fn batch_item(
+    app: &Parts,
+    caller: &Caller,
+    index: usize,
+    item: &Value,
+    chars_max: usize,
+) -> Result<NewMemory, String> {
+    let item = item.as_object().ok_or("must be an object")?;
+    let entry =
+        memory_entry::parse(&format!("items.{index}."), item, chars_max).map_err(|faults| {
+            let told: Vec<_> = faults.into_iter().map(|it| it.message).collect();
+            told.join("; ")
+        })?;
+    if entry.source.is_none() {
+        return Err(format!("items.{index}.source is required"));
+    }
+    new_memory(app, &entry, caller).map_err(|problem| problem.message)
+}
+
+fn scopes(query: &mut Parameters) -> MemoryFilter {
+    let Some(text) = query.text("scopes").map(str::to_owned) else {
+        return MemoryFilter { of_user: true, of_formation: true, ..MemoryFilter::default() };
+    };
+    let mut filter = MemoryFilter::default();
+    for scope in text.split(',').map(str::trim) {
+        match scope {
+            "user" => filter.of_user = true,
+            "formation" => filter.of_formation = true,
+            // Nobody is in a group.
+            "group" => {}
+            _ => query.fault("scopes", "must be some of user, group and formation".to_owned()),
+        }
+    }
+    filter
+}
+
+fn scope_id<'a>(app: &'a Parts, scope: Scope, user: &'a UserId) -> &'a str {
+    match scope {
+        Scope::User => user.as_str(),
+        Scope::Formation => app.manifest.id.as_str(),
+    }
+}
+
+fn item_shown(index: usize, event: &str, done: &Remembered) -> Value {
+    match done {
+        Remembered::New => json!({"index": index, "status": "accepted", "event_id": event}),
+        Remembered::Before { event_id } => {
+            json!({"index": index, "status": "duplicate", "event_id": event_id})
+        }
+    }
+}
+
+fn counts(items: &[Value]) -> Value {
+    let of = |status: &str| items.iter().filter(|item| item["status"] == status).count();
+    json!({
+        "total": items.len(),
+        "accepted": of("accepted"),
+        "duplicate": of("duplicate"),
+        "invalid": of("invalid"),
+    })
+}
+
+fn event_ids(entries: &[NewMemory]) -> Vec<String> {
+    entries.iter().map(|entry| entry.event_id.clone()).collect()
+}
+
+fn ingestion_id() -> String {
+    format!("ing_{}", nanoid())
+}
+
+fn status_url(id: &str) -> String {
+    format!("/v1/memories/ingestion/{id}")
+}
+
+fn json_of(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+fn not_found(what: &str, id: &str) -> Problem {
+    Problem::new(ErrorCode::NotFound, format!("{what} '{id}' was not found"))
+}
+
+fn tell(app: &App, kind: EventKind, user: &UserId, message: &str, count: usize) {
+    if count > 0 {
+        let event = app.event(kind, message).with("count", count);
+        app.events.tell(Event { user: Some(user.clone()), ..event });
+    }
+}
