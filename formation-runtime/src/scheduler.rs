@@ -134,9 +134,7 @@ async fn begin(app: &Parts, job: &Job, now_ms: i64) -> Result<(), AcceptError> {
     let Some(due_ms) = job.next_ms else { return Ok(()) };
     let Some(agent) = app.agents.default_agent() else { return Ok(()) };
     let next_ms = next_ms(job, now_ms);
-    let is_recurring = matches!(job.times, JobTimes::Recurring { .. });
-    let skips = app.scheduler.config.missed_runs == MissedRuns::Skip;
-    if is_recurring && skips && now_ms - due_ms > LATE_MS {
+    if is_left_out(&job.times, app.scheduler.config.missed_runs, now_ms - due_ms) {
         if app.store.skip_run(&job.id, due_ms, next_ms).await? {
             let due = Timestamp::from_millisecond(due_ms).unwrap_or_default().to_string();
             let event = app.event(EventKind::JobSkipped, "a job's time was missed");
@@ -166,6 +164,12 @@ async fn begin(app: &Parts, job: &Job, now_ms: i64) -> Result<(), AcceptError> {
         app.events.tell(about(event, &job.id, &job.user, Some(request)));
     }
     Ok(())
+}
+
+/// A job that runs once has no other chance.
+fn is_left_out(times: &JobTimes, missed: MissedRuns, late_ms: i64) -> bool {
+    let is_recurring = matches!(times, JobTimes::Recurring { .. });
+    is_recurring && missed == MissedRuns::Skip && late_ms > LATE_MS
 }
 
 /// However many times were missed, the next one is yet to come.
@@ -199,4 +203,23 @@ fn tell_end(app: &Parts, run: SettledRun) {
 fn about(event: Event, job: &str, user: &UserId, request: Option<RequestId>) -> Event {
     Event { user: Some(user.clone()), session: Some(session_of(job)), request, ..event }
         .with("job_id", job)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_recurring_runs_that_are_late_are_left_out_and_only_if_that_is_wanted() {
+        let recurring = JobTimes::Recurring { cron: "0 * * * *".to_owned() };
+        let once = JobTimes::Once { at_ms: 0 };
+        for (times, missed, late_ms, left_out) in [
+            (&recurring, MissedRuns::Skip, LATE_MS + 1, true),
+            (&recurring, MissedRuns::Skip, LATE_MS, false),
+            (&recurring, MissedRuns::Once, LATE_MS + 1, false),
+            (&once, MissedRuns::Skip, LATE_MS + 1, false),
+        ] {
+            assert_eq!(is_left_out(times, missed, late_ms), left_out, "{times:?} {missed:?}");
+        }
+    }
 }

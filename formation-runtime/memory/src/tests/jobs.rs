@@ -6,6 +6,7 @@ promises![
     a_due_job_is_begun_once_and_its_outcome_is_counted,
     a_job_pauses_when_it_fails_too_often_in_a_row,
     jobs_are_bounded_and_changed_and_deleted_with_their_history,
+    only_so_many_runs_are_open_at_once,
 ];
 
 fn job(id: &str, times: JobTimes, next_ms: i64) -> NewJob {
@@ -140,4 +141,20 @@ async fn jobs_are_bounded_and_changed_and_deleted_with_their_history(database: &
     assert!(store.delete_job("job_1").await.unwrap());
     assert!(!store.delete_job("job_1").await.unwrap());
     assert_eq!(store.job("job_1").await.unwrap(), None);
+}
+
+async fn only_so_many_runs_are_open_at_once(database: &Database) {
+    let store = database.open();
+    let alice = store.for_user(&user("alice"));
+    let mut begun = Vec::new();
+    for id in ["job_1", "job_2", "job_3"] {
+        alice.create_job(job(id, hourly(), 0), 10).await.unwrap();
+        let (run, request) = run_of(id, 0, Some(1));
+        begun.push(alice.start_run(run, request).await.unwrap());
+    }
+    assert!(begun[0].is_some() && begun[1].is_some() && begun[2].is_none());
+    end(&alice, begun[0].unwrap(), RequestStatus::Completed, 1).await;
+    store.settle_runs(3, 1).await.unwrap();
+    let (run, request) = run_of("job_3", 0, Some(1));
+    assert!(alice.start_run(run, request).await.unwrap().is_some());
 }

@@ -81,6 +81,28 @@ fn defaults_are_the_documented_ones() {
 }
 
 #[test]
+fn a_manifest_that_has_the_block_wants_jobs_unless_it_says_otherwise() {
+    for (block, enabled) in [
+        ("", false),
+        ("scheduler: {}\n", true),
+        ("scheduler: {timezone: Europe/Berlin, missed_runs: skip}\n", true),
+        ("scheduler: {enabled: false, timezone: Europe/Berlin}\n", false),
+    ] {
+        let scheduler =
+            loaded(&[("formation.yaml", &format!("{MINIMAL}{block}"))]).manifest.scheduler;
+        assert_eq!(scheduler.enabled, enabled, "{block}");
+        let is_berlin = block.contains("Berlin");
+        assert_eq!(scheduler.timezone, if is_berlin { "Europe/Berlin" } else { "UTC" });
+        assert_eq!(
+            scheduler.missed_runs.as_str(),
+            if block.contains("skip") { "skip" } else { "once" }
+        );
+        assert_eq!((scheduler.check_interval_minutes, scheduler.max_concurrent_jobs), (1, 10));
+        assert_eq!((scheduler.max_failures_before_pause, scheduler.max_jobs_per_user), (3, 100));
+    }
+}
+
+#[test]
 fn limits_are_read_with_the_manifest_and_alone() {
     let text = format!("{MINIMAL}limits: {{memory: 512MiB, cpu_percent: 50, disk: 2000000}}\n");
     let folder = bundle(&[("formation.yaml", &text)]);
