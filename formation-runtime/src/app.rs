@@ -10,6 +10,7 @@ use muxi_service::Clock;
 use crate::activity::OpenRequests;
 use crate::agents::Agents;
 use crate::conversation::Conversations;
+use crate::credentials::Safe;
 use crate::events::{Event, EventKind, EventLog};
 use crate::keys::Keys;
 use crate::limits::Limits;
@@ -35,6 +36,8 @@ pub struct Parts {
     pub events: EventLog,
     pub open_requests: OpenRequests,
     pub keys: Keys,
+    /// Where the key of users' credentials is.
+    pub safe: Safe,
     pub clock: Clock,
     pub started: Timestamp,
     pub limits: Limits,

@@ -99,6 +99,10 @@ kinds! {
     JobSkipped = "job.skipped" Warning,
     /// A job runs no more because it failed too often in a row.
     JobPaused = "job.paused" Warning,
+    /// A credential of a user is kept.
+    CredentialCreated = "credential.created" Info,
+    /// A credential of a user was deleted.
+    CredentialDeleted = "credential.deleted" Info,
     /// Something is remembered.
     MemoryCreated = "memory.created" Info,
     /// A memory was deleted.

@@ -9,6 +9,7 @@ mod buffers;
 mod chat;
 mod chat_request;
 mod config;
+mod credentials;
 mod error;
 mod events;
 mod fields;
@@ -90,6 +91,9 @@ fn routes(app: &App) -> Router {
         .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}", get(requests::get).delete(requests::cancel))
         .route("/v1/usage", get(usage::get))
+        .route("/v1/credentials/services", get(credentials::services))
+        .route("/v1/credentials", get(credentials::list).post(credentials::create))
+        .route("/v1/credentials/{id}", get(credentials::get).delete(credentials::delete))
         .route("/v1/memories", get(memories::list).post(memories::create))
         .route("/v1/memories/batch", post(memories::batch))
         .route("/v1/memories/ingestion/{id}", get(memories::ingestion))

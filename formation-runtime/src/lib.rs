@@ -9,6 +9,7 @@ pub mod agents;
 pub mod app;
 pub mod cli;
 pub mod conversation;
+pub mod credentials;
 pub mod document;
 pub mod events;
 pub mod http;

@@ -21,6 +21,7 @@ use crate::activity::OpenRequests;
 use crate::app::{App, Parts};
 use crate::cli::Serve;
 use crate::conversation::{Conversations, TurnContext, recovery};
+use crate::credentials::Safe;
 use crate::events::EventLog;
 use crate::http;
 use crate::instance::{SharedPort, send_at_once};
@@ -223,6 +224,7 @@ fn app(
         events,
         open_requests,
         keys,
+        safe: Safe::new(data_dir),
         clock,
         started,
         limits,

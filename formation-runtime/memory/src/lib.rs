@@ -9,6 +9,7 @@
 
 mod answers;
 mod audit;
+mod credentials;
 mod deliveries;
 mod jobs;
 mod memories;
@@ -28,6 +29,7 @@ use muxi_contract::{RequestId, SessionId};
 
 pub use crate::answers::{AnswerKey, Claim};
 pub use crate::audit::{AuditEntry, AuditFilter, AuditPage, AuditSeq, NewAuditEntry};
+pub use crate::credentials::{NotKept, SealedCredential};
 pub use crate::deliveries::{Attempted, DueDelivery};
 pub use crate::jobs::{Job, JobChange, JobRun, JobStatus, JobTimes, NewJob, NewRun, SettledRun};
 pub use crate::memories::{

@@ -36,6 +36,7 @@ const STEPS: &[Step] = steps![
     "0006_audit",
     "0007_jobs",
     "0008_memories",
+    "0009_credentials",
 ];
 
 #[derive(Debug, thiserror::Error)]

@@ -45,6 +45,7 @@ macro_rules! promises {
     };
 }
 
+mod credentials;
 mod jobs;
 mod memories;
 mod people;

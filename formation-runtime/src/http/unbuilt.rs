@@ -21,8 +21,6 @@ const UNBUILT: &[(MethodFilter, &str)] = &[
     (POST, "/v1/memories/distilled"), (GET, "/v1/memories/distilled/{id}"),
     (GET, "/v1/artifacts"), (GET, "/v1/artifacts/{id}"),
     (GET, "/v1/artifacts/{id}/versions"), (GET, "/v1/artifacts/{id}/content"),
-    (GET, "/v1/credentials/services"), (GET.or(POST), "/v1/credentials"),
-    (GET.or(DELETE), "/v1/credentials/{id}"),
     (GET.or(PUT), "/v1/users/{id}/channels"),
     (POST, "/v1/notifications"),
     (POST, "/v1/agents/{id}/knowledge/sync"), (POST, "/v1/knowledge/rebuild"),

@@ -5,6 +5,7 @@
 mod admin;
 mod api;
 mod chat;
+mod credentials;
 mod events;
 mod harness;
 mod lifecycle;
