@@ -1,34 +1,26 @@
-//! Runs turns: the one place of a conversation that waits for the model, the memory and the caller.
+//! Starts turns, at once or for later. [`running`] is what becomes of each.
 
-use std::pin::Pin;
+mod running;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use futures_util::{StreamExt as _, stream};
 use muxi_contract::{FormationId, RequestId, SessionId, UserId};
 use muxi_formation::manifest::Usage as UsageConfig;
-use muxi_llm::{Chunk, ChunkStream, CompletionRequest, LlmError};
-use muxi_memory::{
-    NewRequest, NewTurn, NewUsage, Outcome, RequestKind, RequestMode, RequestSeq, RequestStatus,
-    Store, StoreError, TurnEnd, TurnId, UsageFilter, UserStore,
-};
+use muxi_memory::{NewRequest, RequestKind, RequestMode, RequestSeq, Store, StoreError, UserStore};
 use muxi_service::{Clock, Shutdown, TaskGroup, TaskKind};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::running::Running;
 use super::active::{ActiveRequest, ActiveRequests, Entry};
-use super::prompt;
 use super::queue::{Place, QueueFull, SessionQueues};
-use super::report::{self, Reported};
-use super::turn::{Effect, End, Event, Failure, Turn, Update};
+use super::turn::Update;
 use crate::activity::OpenRequests;
 use crate::agents::Agent;
-use crate::events::{Event as Happening, EventKind, EventLog};
+use crate::events::EventLog;
 use crate::limits::Limits;
-use crate::usage;
 
 /// Starts turns and knows how many there are.
 #[derive(Debug)]
@@ -108,19 +100,6 @@ struct Ticket {
     place: Place,
     entry: Entry,
     permit: OwnedSemaphorePermit,
-}
-
-/// One turn from its place in the queue to its end on the disk.
-struct Running {
-    context: TurnContext,
-    store: UserStore,
-    question: Question,
-    updates: mpsc::Sender<Update>,
-    place: Place,
-    entry: Entry,
-    /// The model that answers, which may be the fallback.
-    served: OnceLock<String>,
-    _permit: OwnedSemaphorePermit,
 }
 
 // === impl Conversations ===
@@ -250,317 +229,6 @@ impl Conversations {
     }
 }
 
-// === impl Running ===
-
-impl Running {
-    async fn run(self, last: OwnedPermit<Update>) {
-        let last = Last { place: last, turn: &self };
-        let closing = &self.context.shutdown.closing;
-        let speaking = tokio::select! {
-            biased;
-            // Nothing is written yet, or only that it waits, so these ends need no trace. All arms
-            // are cancel-safe.
-            () = closing.cancelled() => {
-                last.tell(Update::Failed(Failure::Stopping));
-                return;
-            }
-            () = self.updates.closed() => return,
-            () = self.entry.cancelled() => {
-                self.cancel_waiting(last).await;
-                return;
-            }
-            speaking = self.place.wait() => speaking,
-        };
-        if let Some(failure) = self.over_budget().await {
-            self.refuse(failure, last).await;
-            return;
-        }
-        match self.begin().await {
-            Ok((id, request)) => self.answer(id, request, last).await,
-            Err(error) => {
-                tracing::error!(error = %chain(&error), "a question could not be written down");
-                last.tell(Update::Failed(memory_failed(&error)));
-            }
-        }
-        drop(speaking);
-    }
-
-    async fn cancel_waiting(&self, last: Last<'_>) {
-        let status = (RequestStatus::Cancelled, Outcome::Cancelled);
-        self.end_before_it_began(status, Update::Cancelled(String::new()), last).await;
-    }
-
-    async fn refuse(&self, failure: Failure, last: Last<'_>) {
-        let status = (RequestStatus::Failed, Outcome::Failed { error: failure.to_string() });
-        self.end_before_it_began(status, Update::Failed(failure), last).await;
-    }
-
-    /// Only a request that was accepted for later has left a trace by now.
-    async fn end_before_it_began(
-        &self,
-        (status, outcome): (RequestStatus, Outcome),
-        update: Update,
-        last: Last<'_>,
-    ) {
-        let Some(seq) = self.question.accepted else {
-            last.tell(update);
-            return;
-        };
-        let now_ms = self.context.clock.now_ms();
-        let delivery = self.reported().map(|it| report::of_end(it, &outcome, "", now_ms));
-        let error = match outcome {
-            Outcome::Failed { error } => Some(error),
-            Outcome::Completed | Outcome::Cancelled | Outcome::Interrupted => None,
-        };
-        match self.store.end_pending_request(seq, status, error, delivery, now_ms).await {
-            Ok(_) => last.tell(update),
-            Err(error) => {
-                tracing::error!(error = %chain(&error), "the end of a request could not be written down");
-                last.tell(Update::Failed(memory_failed(&error)));
-            }
-        }
-    }
-
-    /// Turns that run at the same moment may go beyond a budget together; the next one may not.
-    async fn over_budget(&self) -> Option<Failure> {
-        let UsageConfig { budgets, currency, .. } = &*self.context.usage;
-        let user = Some(self.question.user.clone());
-        let held = [("formation's", budgets.formation, None), ("user's", budgets.user, user)];
-        for (whose, budget, user) in held {
-            let Some(budget) = budget else { continue };
-            let now = self.context.clock.now();
-            let (begin, end) = usage::period(budget.per, now);
-            let from_ms = Some(begin.as_millisecond());
-            let filter = UsageFilter { user, from_ms, to_ms: None };
-            let spent = match self.context.store.spent(filter).await {
-                Ok(spent) => spent,
-                Err(error) => {
-                    tracing::error!(error = %chain(&error), "a budget could not be looked at");
-                    return Some(memory_failed(&error));
-                }
-            };
-            if let Err(exceeded) = usage::check(whose, &budget, currency, &spent, end) {
-                let seconds = end.duration_since(now).as_secs().max(1);
-                let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
-                return Some(Failure::Budget { message: exceeded.to_string(), seconds });
-            }
-        }
-        None
-    }
-
-    fn reported(&self) -> Option<Reported<'_>> {
-        let Question { user, request_id, webhook_url, created_ms, .. } = &self.question;
-        webhook_url.as_deref().map(|url| Reported {
-            formation: &self.context.formation,
-            user,
-            request: request_id,
-            url,
-            began_ms: *created_ms,
-        })
-    }
-
-    async fn begin(&self) -> Result<(TurnId, CompletionRequest), StoreError> {
-        let Question { session, request_id, agent, text, kind, mode, accepted, .. } =
-            &self.question;
-        let turn = NewTurn {
-            session: session.clone(),
-            request_id: request_id.clone(),
-            agent: agent.config.id.clone(),
-            text: text.clone(),
-            kind: *kind,
-            mode: *mode,
-            accepted: *accepted,
-            at_ms: self.context.clock.now_ms(),
-        };
-        let begun = self.store.begin_turn(turn, self.context.history_messages).await?;
-        self.entry.is_stored_as(begun.request);
-        let limits = &self.context.limits;
-        let history_bytes =
-            if agent.is_local { limits.history_bytes_local } else { limits.history_bytes };
-        let messages = prompt::compose(
-            &self.context.soul,
-            agent.config.system_message.as_deref(),
-            &begun.history,
-            text,
-            history_bytes,
-        );
-        #[expect(clippy::cast_possible_truncation, reason = "a value from 0 to 2")]
-        let temperature = agent.temperature as f32;
-        let request = CompletionRequest {
-            messages,
-            temperature: Some(temperature),
-            max_tokens: Some(agent.max_tokens),
-        };
-        Ok((begun.id, request))
-    }
-
-    async fn answer(&self, id: TurnId, request: CompletionRequest, last: Last<'_>) {
-        let limits = &self.context.limits;
-        let time_max = limits.turn.max(self.question.agent.silence_max);
-        let mut turn = Turn::new(limits.answer_bytes);
-        let mut deadline = std::pin::pin!(sleep_until(Instant::now() + time_max));
-        let mut chunks = std::pin::pin!(self.chunks(&request));
-        let mut pending = self.tell(Update::Asked, deadline.as_mut()).await;
-        while !turn.is_over() {
-            if matches!(pending, Some(Event::CallerLeft)) {
-                let left = "the caller left before the answer was whole".to_owned();
-                self.context.events.tell(self.event(EventKind::ChatCancelled, left));
-            }
-            let event = match pending.take() {
-                Some(event) => event,
-                None => self.next(chunks.as_mut(), deadline.as_mut()).await,
-            };
-            for effect in turn.step(event) {
-                match effect {
-                    Effect::Save(end) => {
-                        if let Err(error) = self.save(id, end).await {
-                            tracing::error!(error = %chain(&error), "an answer could not be written down");
-                            last.tell(Update::Failed(memory_failed(&error)));
-                            return;
-                        }
-                    }
-                    Effect::Tell(update) if turn.is_over() => {
-                        last.tell(update);
-                        return;
-                    }
-                    Effect::Tell(update) => {
-                        pending = self.tell(update, deadline.as_mut()).await;
-                    }
-                }
-            }
-        }
-    }
-
-    async fn next(
-        &self,
-        mut chunks: Pin<&mut impl stream::Stream<Item = Result<Chunk, LlmError>>>,
-        deadline: Pin<&mut Sleep>,
-    ) -> Event {
-        tokio::select! {
-            biased;
-            // The stop first, so that a fast model cannot delay it. All arms are cancel-safe.
-            () = self.context.shutdown.closing.cancelled() => Event::Stopping,
-            // The caller next: tokens that nobody reads cost money.
-            () = self.updates.closed() => Event::CallerLeft,
-            () = self.entry.cancelled() => Event::Cancelled,
-            // Before the model, which may send a little for ever.
-            () = deadline => out_of_time(),
-            chunk = chunks.next() => event(chunk),
-        }
-    }
-
-    /// The model's answer; dropping it ends the call, whether it has begun to answer or not.
-    fn chunks<'a>(
-        &'a self,
-        request: &'a CompletionRequest,
-    ) -> impl stream::Stream<Item = Result<Chunk, LlmError>> + 'a {
-        let opening = async {
-            match self.question.agent.llm.stream(request).await {
-                Ok((chunks, served)) => {
-                    tracing::debug!(model = %served.model, attempts = served.attempts, "answering");
-                    // One call a turn.
-                    let _first = self.served.set(served.model);
-                    chunks
-                }
-                Err(error) => Box::pin(stream::iter([Err(error)])) as ChunkStream,
-            }
-        };
-        stream::once(opening).flatten()
-    }
-
-    async fn save(&self, id: TurnId, end: End) -> Result<(), StoreError> {
-        let End { outcome, text, usage } = end;
-        let now_ms = self.context.clock.now_ms();
-        let delivery = self.reported().map(|it| report::of_end(it, &outcome, &text, now_ms));
-        let end = TurnEnd {
-            outcome,
-            text,
-            prompt_tokens: usage.prompt_tokens,
-            completion_tokens: usage.completion_tokens,
-            usage: self.used(&usage),
-            delivery,
-            at_ms: now_ms,
-        };
-        self.store.end_turn(id, end).await
-    }
-
-    /// What the model's answer used; nothing if none answered.
-    fn used(&self, usage: &muxi_llm::Usage) -> Option<NewUsage> {
-        let model = self.served.get()?;
-        let muxi_llm::Usage { prompt_tokens, completion_tokens } = *usage;
-        let prices = &self.context.usage;
-        Some(NewUsage {
-            cost_nano: usage::cost_nano(prices, model, prompt_tokens, completion_tokens),
-            model: model.clone(),
-            prompt_tokens,
-            completion_tokens,
-        })
-    }
-
-    /// For those who follow the request or the formation.
-    fn note(&self, update: &Update) {
-        self.entry.tell(update);
-        let agent = &self.question.agent.config.id;
-        let (kind, message) = match update {
-            Update::Asked => (EventKind::ChatStarted, format!("{agent} is answering")),
-            Update::Text(_) => return,
-            Update::Completed(_) => (EventKind::ChatCompleted, format!("{agent} has answered")),
-            Update::Cancelled(_) => {
-                (EventKind::ChatCancelled, "the request was cancelled".to_owned())
-            }
-            Update::Failed(failure) => (EventKind::ChatFailed, failure.to_string()),
-        };
-        let mut event = self.event(kind, message);
-        if let Update::Completed(answer) = update {
-            event = event
-                .with("finish_reason", answer.finish_reason.clone())
-                .with("prompt_tokens", answer.usage.prompt_tokens)
-                .with("completion_tokens", answer.usage.completion_tokens);
-        }
-        self.context.events.tell(event);
-    }
-
-    fn event(&self, kind: EventKind, message: String) -> Happening {
-        let Question { user, session, request_id, agent, .. } = &self.question;
-        Happening {
-            user: Some(user.clone()),
-            session: Some(session.clone()),
-            request: Some(request_id.clone()),
-            agent: Some(agent.config.id.clone()),
-            ..Happening::new(kind, self.context.clock.now(), message)
-        }
-    }
-
-    /// Waits while the reader is slow; what came in between is the next event.
-    async fn tell(&self, update: Update, deadline: Pin<&mut Sleep>) -> Option<Event> {
-        self.note(&update);
-        tokio::select! {
-            biased;
-            // The ends first, as in the wait for the model. Both arms are cancel-safe.
-            () = self.context.shutdown.closing.cancelled() => Some(Event::Stopping),
-            () = self.entry.cancelled() => Some(Event::Cancelled),
-            () = deadline => Some(out_of_time()),
-            // Cancel-safe enough: a piece that is lost here belongs to a turn that ends now.
-            sent = self.updates.send(update) => sent.is_err().then_some(Event::CallerLeft),
-        }
-    }
-}
-
-/// The place of a turn's last word.
-struct Last<'a> {
-    place: OwnedPermit<Update>,
-    turn: &'a Running,
-}
-
-// === impl Last ===
-
-impl Last<'_> {
-    fn tell(self, update: Update) {
-        self.turn.note(&update);
-        self.place.send(update);
-    }
-}
-
 // === private helpers ===
 
 fn begin(context: &TurnContext, ticket: Ticket, question: Question) -> mpsc::Receiver<Update> {
@@ -602,38 +270,6 @@ fn written_down(question: &Question) -> NewRequest {
         work: serde_json::to_string(&work).expect("our own types always serialise"),
         at_ms: question.created_ms,
     }
-}
-
-fn event(chunk: Option<Result<Chunk, LlmError>>) -> Event {
-    match chunk {
-        Some(Ok(Chunk::Text(text))) => Event::Text(text),
-        Some(Ok(Chunk::Finished { reason, usage })) => Event::Finished { reason, usage },
-        Some(Err(error)) => {
-            tracing::warn!(error = %chain(&error), "the model failed");
-            Event::ModelFailed { message: error.to_string(), retryable: error.is_retryable() }
-        }
-        None => Event::ModelFailed {
-            message: "the model's answer ended without an end".to_owned(),
-            retryable: true,
-        },
-    }
-}
-
-fn out_of_time() -> Event {
-    Event::ModelFailed {
-        message: "the answer was not complete within the time for one message".to_owned(),
-        retryable: true,
-    }
-}
-
-fn memory_failed(error: &StoreError) -> Failure {
-    Failure::Memory { is_gone: matches!(error, StoreError::Gone) }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 #[cfg(test)]

@@ -2,14 +2,18 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use muxi_llm::{FinishReason, Llm, Provider, RetryPolicy, Target};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
+use muxi_llm::{
+    Chunk, ChunkStream, CompletionRequest, FinishReason, Llm, LlmError, Provider, RetryPolicy,
+    Target,
+};
 use muxi_memory::{Location, Retention};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::conversation::Failure;
 
 /// Answers with one script after the other, and then says nothing.
 #[derive(Debug)]
