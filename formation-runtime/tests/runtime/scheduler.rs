@@ -191,6 +191,14 @@ async fn a_job_is_paused_by_the_operator_and_by_its_own_failures() {
     assert_eq!((status, &answer["type"]), (200, &json!("scheduler.job.deleted")));
     let (status, gone) = operator(&runtime, Method::GET, &path, Value::Null).await;
     assert_eq!((status, &gone["error"]["code"]), (404, &json!("NOT_FOUND")));
+
+    let audit = "/v1/audit?resource_type=scheduler_job";
+    let (_, audit) = operator(&runtime, Method::GET, audit, Value::Null).await;
+    let entries = audit["data"]["entries"].as_array().unwrap();
+    let mut acts: Vec<_> = entries.iter().map(|it| it["action"].as_str().unwrap()).collect();
+    acts.reverse();
+    let expected = ["created", "paused", "resumed", "paused", "deleted"];
+    assert_eq!(acts, expected.map(|act| format!("scheduler.job.{act}")));
 }
 
 #[tokio::test]
