@@ -46,6 +46,7 @@ macro_rules! promises {
 }
 
 mod credentials;
+mod isolation;
 mod jobs;
 mod memories;
 mod people;

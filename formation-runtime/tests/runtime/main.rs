@@ -8,6 +8,7 @@ mod chat;
 mod credentials;
 mod events;
 mod harness;
+mod isolation;
 mod lifecycle;
 mod load;
 mod memories;
