@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::answer::{Answer, IdempotencyKey, MadeAt};
-use super::auth::{ADMIN_HEADER, CLIENT_HEADER, USER_HEADER};
+use super::auth::{ADMIN_HEADER, CLIENT_HEADER, USER_HEADER, User};
 use super::body;
 use super::error::Problem;
 use crate::app::App;
@@ -82,7 +82,10 @@ pub(crate) async fn layer(State(app): State<App>, request: Request, next: Next) 
         Some(Value::Bool(stream)) => *stream,
         _ => sse::is_asked_for(&parts.headers),
     };
-    let user = user_of(route, &parts.headers, &fields);
+    let user = match User::of(user_of(route, &parts.headers, &fields), &app).await {
+        Ok(user) => user.id,
+        Err(problem) => return problem.into_response(),
+    };
     let route = format!("{} {}", parts.method, parts.uri.path());
     let mut sha256 = Sha256::new_with_prefix(&bytes);
     if let Some(query) = parts.uri.query() {
