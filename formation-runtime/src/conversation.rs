@@ -10,6 +10,7 @@ pub mod queue;
 pub mod recovery;
 pub mod report;
 pub mod runner;
+pub mod structured;
 pub mod turn;
 
 pub use active::{ActiveRequest, ActiveRequests};

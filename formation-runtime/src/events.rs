@@ -163,3 +163,42 @@ impl Level {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use super::*;
+
+    /// The reference page, as it is committed; `UPDATE_REFERENCE=1` writes it anew.
+    #[test]
+    fn the_reference_names_every_kind() {
+        let mut page = "# Events\n\nWhat `GET /v1/events` and `GET /v1/logs` tell, by kind. Made from \
+                        `src/events.rs` by its test.\n\n| event | level | when |\n| --- | --- | --- |\n"
+            .to_owned();
+        for kind in EventKind::ALL {
+            let (name, level) = (kind.name(), kind.level().name());
+            writeln!(page, "| `{name}` | {level} | {} |", kind.description().trim()).unwrap();
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/EVENTS.md");
+        if std::env::var_os("UPDATE_REFERENCE").is_some() {
+            std::fs::write(path, &page).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap_or_default(),
+            page,
+            "run it with UPDATE_REFERENCE=1"
+        );
+    }
+
+    #[test]
+    fn names_are_of_one_style() {
+        for kind in EventKind::ALL {
+            let is_word = |text: &str| {
+                !text.is_empty() && text.bytes().all(|it| it.is_ascii_lowercase() || it == b'_')
+            };
+            let name = kind.name();
+            assert!(name.contains('.') && name.split('.').all(is_word), "{name}");
+        }
+    }
+}

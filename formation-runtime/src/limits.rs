@@ -59,7 +59,7 @@ const PRIVATE_RESERVE: usize = 128;
 impl Default for Limits {
     fn default() -> Self {
         let accept = AcceptLimits {
-            connections: 1024,
+            connections: 1_600,
             header_read: Duration::from_secs(30),
             write_stall: Duration::from_mins(1),
         };
@@ -74,7 +74,8 @@ impl Default for Limits {
             body_read: Duration::from_secs(30),
             head_hold: Duration::from_secs(1),
             keepalive: Duration::from_secs(1),
-            turns: 512,
+            // Each has a connection to its caller and one to its model.
+            turns: 1_536,
             turns_per_session: 8,
             turn: Duration::from_mins(10),
             answer_bytes: 8 * 1024 * 1024,

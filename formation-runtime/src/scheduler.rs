@@ -150,6 +150,7 @@ async fn begin(app: &Parts, job: &Job, now_ms: i64) -> Result<(), AcceptError> {
         text: job.prompt.clone(),
         kind: RequestKind::Job,
         mode: RequestMode::Async,
+        expected: None,
         webhook_url: app.manifest.asynchronous.webhook_url.clone(),
         accepted: None,
         created_ms: now_ms,

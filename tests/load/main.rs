@@ -22,6 +22,10 @@ const DEPLOYS: usize = 20;
 const STREAMS: usize = 200;
 const LOAD_SECONDS: u64 = 4;
 const FORMATION: &str = "load";
+/// Streams that are open at once, each with so many tokens at twenty a second: for a minute.
+const HELD: usize = 1_000;
+const HELD_TOKENS: usize = 1_200;
+const TOKEN_PAUSE_MS: u64 = 50;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -35,6 +39,7 @@ async fn main() -> anyhow::Result<()> {
     memory(&daemon, &formation).await?;
     first_token(&daemon, &formation, &fake, &http).await?;
     requests(&daemon, &formation, &fake, &http).await?;
+    held_streams(&daemon, &formation, &fake).await?;
     Ok(())
 }
 
@@ -140,6 +145,94 @@ async fn first_token(
     }
     fake.script(json!([]));
     Ok(())
+}
+
+/// Many streams at once for a long time: who is dropped, what each costs, and how late tokens are.
+async fn held_streams(
+    daemon: &Daemon,
+    formation: &Formation,
+    fake: &FakeLlm,
+) -> anyhow::Result<()> {
+    let chunks: Vec<String> = (0..HELD_TOKENS).map(|at| format!("w{at} ")).collect();
+    fake.script(
+        json!([{"match": {}, "reply": {"chunks": chunks, "chunk_delay_ms": TOKEN_PAUSE_MS}}]),
+    );
+    let pid = u32::try_from(daemon.view(FORMATION).await["pid"].as_u64().unwrap_or(0))?;
+    let before = anonymous_bytes(pid)?;
+    let base = formation.url();
+    let streams = (0..HELD).map(|at| {
+        let body = json!({"message": format!("held {at}."), "session_id": format!("held {at}")});
+        received_us(formation.chat_at(&base, &body).header("accept", "text/event-stream"))
+    });
+    let watching = async {
+        let mut most = before;
+        loop {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            most = most.max(anonymous_bytes(pid).unwrap_or(most));
+            PEAK.store(most, std::sync::atomic::Ordering::Relaxed);
+        }
+    };
+    let all = tokio::select! {
+        all = join_all(streams) => all,
+        () = watching => Vec::new(),
+    };
+    let mut sent = std::collections::HashMap::new();
+    for entry in fake.journal() {
+        let messages = entry.body["messages"].as_array().cloned().unwrap_or_default();
+        let asked = messages.last().and_then(|it| it["content"].as_str()).unwrap_or_default();
+        sent.insert(asked.to_owned(), entry.chunks_at_us);
+    }
+    let (mut late, mut dropped) = (Vec::new(), 0);
+    for (at, received) in all.into_iter().enumerate() {
+        let received = received.unwrap_or_default();
+        dropped += usize::from(received.len() != HELD_TOKENS);
+        let sent = sent.get(&format!("held {at}.")).map(Vec::as_slice).unwrap_or_default();
+        let pairs = received.iter().zip(sent);
+        late.extend(pairs.map(|(got, sent)| Duration::from_micros(got.saturating_sub(*sent))));
+    }
+    late.sort_unstable();
+    let percent = |part: usize| late.get(late.len() * part / 100).copied().unwrap_or_default();
+    let peak = PEAK.load(std::sync::atomic::Ordering::Relaxed);
+    let each = peak.saturating_sub(before) / HELD / 1024;
+    line(
+        &format!("{HELD} streams of {HELD_TOKENS} tokens at 20/s"),
+        &format!(
+            "{dropped} dropped, {each} KiB a stream, a token late by median {:.2} ms, p99 {:.2} ms",
+            percent(50).as_secs_f64() * 1e3,
+            percent(99).as_secs_f64() * 1e3
+        ),
+    );
+    fake.script(json!([]));
+    Ok(())
+}
+
+/// The most that was seen while streams were open.
+static PEAK: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+/// When each token of the stream came, in Unix microseconds.
+async fn received_us(request: reqwest::RequestBuilder) -> anyhow::Result<Vec<u64>> {
+    let response = request.timeout(Duration::from_mins(10)).send().await?;
+    anyhow::ensure!(response.status().is_success(), "{}", response.status());
+    let (mut body, mut rest, mut received) = (response.bytes_stream(), String::new(), Vec::new());
+    while let Some(chunk) = body.next().await {
+        let now_us = now_us();
+        rest.push_str(std::str::from_utf8(&chunk?)?);
+        while let Some((frame, after)) = rest.split_once("\n\n") {
+            if frame.starts_with("data: {\"token\"") {
+                received.push(now_us);
+            }
+            rest = after.to_owned();
+        }
+    }
+    Ok(received)
+}
+
+/// Memory of the process's own, without what it shares with its file.
+fn anonymous_bytes(pid: u32) -> anyhow::Result<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    Ok(kilobytes.unwrap_or(0) * 1024)
 }
 
 /// When the stream first had `text` in it, in Unix microseconds; the stream is read to its end.

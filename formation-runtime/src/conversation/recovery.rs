@@ -1,6 +1,7 @@
 //! What dead processes left: requests that were accepted and not begun are worked on, and those that
 //! were cut off end with a reason. Nothing stays open for ever.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use muxi_memory::{Abandoned, Outcome, RequestMode, RequestStatus, StoreError};
@@ -8,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::report::{self, Reported};
 use super::runner::{Conversations, Question, Work};
+use super::structured::Expected;
 use crate::app::App;
 use crate::events::{Event, EventKind};
 
@@ -62,6 +64,12 @@ async fn take_over(app: &App) -> Result<(), StoreError> {
                 text: work.text.clone(),
                 kind: request.kind,
                 mode: RequestMode::Async,
+                // It was checked when the request was accepted.
+                expected: work
+                    .output_schema
+                    .clone()
+                    .and_then(|it| Expected::new(it).ok())
+                    .map(Arc::new),
                 webhook_url: work.webhook_url.clone(),
                 accepted: Some(request.seq),
                 created_ms: request.created_ms,

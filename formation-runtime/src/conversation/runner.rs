@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use self::running::Running;
 use super::active::{ActiveRequest, ActiveRequests, Entry};
 use super::queue::{Place, QueueFull, SessionQueues};
+use super::structured::Expected;
 use super::turn::Update;
 use crate::activity::OpenRequests;
 use crate::agents::Agent;
@@ -62,6 +63,8 @@ pub struct Question {
     pub text: String,
     pub kind: RequestKind,
     pub mode: RequestMode,
+    /// What the answer must be, if not just words.
+    pub expected: Option<Arc<Expected>>,
     /// The address that is told of the end.
     pub webhook_url: Option<String>,
     /// Where it was written down, if it was accepted for later.
@@ -75,6 +78,8 @@ pub(super) struct Work {
     pub(super) agent: String,
     pub(super) text: String,
     pub(super) webhook_url: Option<String>,
+    #[serde(default)]
+    pub(super) output_schema: Option<serde_json::Value>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -262,6 +267,7 @@ fn written_down(question: &Question) -> NewRequest {
         agent: question.agent.config.id.clone(),
         text: question.text.clone(),
         webhook_url: question.webhook_url.clone(),
+        output_schema: question.expected.as_ref().map(|it| it.schema().clone()),
     };
     NewRequest {
         id: question.request_id.clone(),

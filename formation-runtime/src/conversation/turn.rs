@@ -20,6 +20,8 @@ pub enum Update {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     pub text: String,
+    /// The text as the value that was asked for, if one was.
+    pub structured: Option<serde_json::Value>,
     pub usage: Usage,
     /// `stop`, `length`, `content_filter` or the provider's word.
     pub finish_reason: String,
@@ -40,7 +42,7 @@ pub enum Failure {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     Text(String),
-    Finished { reason: FinishReason, usage: Option<Usage> },
+    Finished { reason: FinishReason, usage: Option<Usage>, structured: Option<serde_json::Value> },
     ModelFailed { message: String, retryable: bool },
     CallerLeft,
     Cancelled,
@@ -65,6 +67,8 @@ pub struct End {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
     text: String,
+    /// Of answers that did not fit.
+    used_before: Usage,
     over: bool,
     text_bytes_max: usize,
 }
@@ -97,7 +101,17 @@ impl std::fmt::Display for Failure {
 
 impl Turn {
     pub fn new(text_bytes_max: usize) -> Self {
-        Self { text: String::new(), over: false, text_bytes_max }
+        Self { text: String::new(), used_before: Usage::default(), over: false, text_bytes_max }
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The answer so far is thrown away, and another begins; what it used counts.
+    pub fn begin_again(&mut self, used: Option<Usage>) {
+        self.text.clear();
+        self.used_before = sum(self.used_before, used.unwrap_or_default());
     }
 
     pub fn is_over(&self) -> bool {
@@ -120,26 +134,26 @@ impl Turn {
                 self.text.push_str(&text);
                 vec![Effect::Tell(Update::Text(text))]
             }
-            Event::Finished { reason, usage } => {
-                let usage = usage.unwrap_or_default();
+            Event::Finished { reason, usage, structured } => {
+                let usage = sum(self.used_before, usage.unwrap_or_default());
                 let text = self.text.clone();
                 let finish_reason = word(reason);
-                let answer = Answer { text, usage, finish_reason };
+                let answer = Answer { text, structured, usage, finish_reason };
                 self.end(Outcome::Completed, usage, Some(Update::Completed(answer)))
             }
             Event::ModelFailed { message, retryable } => {
                 let outcome = Outcome::Failed { error: message.clone() };
                 let failure = Failure::Model { message, retryable };
-                self.end(outcome, Usage::default(), Some(Update::Failed(failure)))
+                self.end(outcome, self.used_before, Some(Update::Failed(failure)))
             }
-            Event::CallerLeft => self.end(Outcome::Cancelled, Usage::default(), None),
+            Event::CallerLeft => self.end(Outcome::Cancelled, self.used_before, None),
             Event::Cancelled => {
                 let told = Update::Cancelled(self.text.clone());
-                self.end(Outcome::Cancelled, Usage::default(), Some(told))
+                self.end(Outcome::Cancelled, self.used_before, Some(told))
             }
             Event::Stopping => self.end(
                 Outcome::Interrupted,
-                Usage::default(),
+                self.used_before,
                 Some(Update::Failed(Failure::Stopping)),
             ),
         }
@@ -160,6 +174,13 @@ impl Turn {
 }
 
 // === private helpers ===
+
+fn sum(one: Usage, other: Usage) -> Usage {
+    Usage {
+        prompt_tokens: one.prompt_tokens.saturating_add(other.prompt_tokens),
+        completion_tokens: one.completion_tokens.saturating_add(other.completion_tokens),
+    }
+}
 
 fn word(reason: FinishReason) -> String {
     match reason {
@@ -197,7 +218,14 @@ mod tests {
         let usage = Usage { prompt_tokens: 5, completion_tokens: 2 };
         let failed = Event::ModelFailed { message: "HTTP 500".to_owned(), retryable: true };
         let ends = [
-            (Event::Finished { reason: FinishReason::Stop, usage: Some(usage) }, true),
+            (
+                Event::Finished {
+                    reason: FinishReason::Stop,
+                    usage: Some(usage),
+                    structured: None,
+                },
+                true,
+            ),
             (failed, true),
             (Event::Stopping, true),
             (Event::CallerLeft, false),
@@ -240,9 +268,14 @@ mod tests {
     #[test]
     fn the_answer_is_whole() {
         let mut turn = after_two_words();
-        let effects = turn.step(Event::Finished { reason: FinishReason::Length, usage: None });
+        let effects = turn.step(Event::Finished {
+            reason: FinishReason::Length,
+            usage: None,
+            structured: None,
+        });
         let answer = Answer {
             text: "Once upon".to_owned(),
+            structured: None,
             usage: Usage::default(),
             finish_reason: "length".to_owned(),
         };

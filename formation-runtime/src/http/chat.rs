@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use muxi_contract::chat::{
     AssistantMessage, ChatData, ChatMode, ChatRequest, ContentPart, StreamFormat, Usage,
 };
+use muxi_contract::envelope::ValidationError;
 use muxi_contract::{RequestId, SessionId, UserId};
 use muxi_memory::{RequestKind, RequestMode};
 use muxi_service::sse;
@@ -25,6 +26,7 @@ use super::error::Problem;
 use super::{body, stream};
 use crate::agents::Agent;
 use crate::app::{App, Parts};
+use crate::conversation::structured::Expected;
 use crate::conversation::{Answer, Failure, Question, Update};
 use crate::events::{Event, EventKind};
 
@@ -95,6 +97,14 @@ async fn answer(
         began: app.clock.now(),
         app,
     };
+    let expected = request.output_schema.map(Expected::new).transpose();
+    let expected = expected.map_err(|error| {
+        Problem::invalid(&[ValidationError {
+            field: "output_schema".to_owned(),
+            message: format!("output_schema {error}"),
+            kind: "invalid".to_owned(),
+        }])
+    })?;
     let question = Question {
         user: exchange.user.id.clone(),
         session: exchange.session.clone(),
@@ -103,6 +113,7 @@ async fn answer(
         text: request.message,
         kind: RequestKind::Chat,
         mode: delivery.mode(),
+        expected: expected.map(Arc::new),
         webhook_url: match delivery {
             Delivery::Later => request.webhook_url.or_else(|| usual_webhook(&exchange.app)),
             Delivery::Json | Delivery::Stream(_) => None,
@@ -172,6 +183,10 @@ impl Delivery {
         let format = |usual| Self::Stream(request.stream_format.unwrap_or(usual));
         if request.mode == Some(ChatMode::Async) {
             return Self::Later;
+        }
+        // Only a whole answer can be checked.
+        if request.output_schema.is_some() {
+            return Self::Json;
         }
         match request.stream {
             Some(true) => format(StreamFormat::Events),
@@ -252,6 +267,7 @@ impl Exchange {
                 metadata,
             },
             response: vec![ContentPart::Text { text: answer.text }],
+            structured: answer.structured,
             status: "completed".to_owned(),
             processing_mode: "sync".to_owned(),
             usage,
@@ -308,6 +324,7 @@ mod tests {
                 stream_format,
                 mode: None,
                 webhook_url: None,
+                output_schema: None,
             };
             assert_eq!(Delivery::choose(&request, accept), expected, "{request:?} {accept}");
         }

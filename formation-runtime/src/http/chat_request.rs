@@ -23,7 +23,7 @@ pub(crate) enum Fault {
     NotBuilt(String),
 }
 
-const READ: [&str; 9] = [
+const READ: [&str; 10] = [
     "message",
     "user_id",
     "session_id",
@@ -33,6 +33,7 @@ const READ: [&str; 9] = [
     "stream_format",
     "mode",
     "webhook_url",
+    "output_schema",
 ];
 /// Documented; refused by name when they ask for something.
 const NOT_BUILT: [&str; 3] = ["files", "ui_response", "threshold_seconds"];
@@ -54,7 +55,15 @@ pub(crate) fn parse(
         stream_format: reader.stream_format(),
         mode: reader.mode(),
         webhook_url: reader.webhook_url(),
+        output_schema: reader.schema(),
     };
+    if request.output_schema.is_some() && request.stream == Some(true) {
+        reader.fault(
+            "stream",
+            "cannot be true with `output_schema`: only a whole answer can be checked",
+            "invalid",
+        );
+    }
     if request.mode == Some(ChatMode::Async) && request.stream == Some(true) {
         reader.fault("stream", "cannot be true with `mode: \"async\"`", "invalid");
     }
@@ -111,6 +120,17 @@ impl<'a> Reader<'a> {
             "tokens" => Some(StreamFormat::Tokens),
             _ => {
                 self.fault("stream_format", "must be \"events\" or \"tokens\"", "invalid");
+                None
+            }
+        }
+    }
+
+    fn schema(&mut self) -> Option<Value> {
+        match self.fields.get("output_schema")? {
+            Value::Null => None,
+            schema @ (Value::Object(_) | Value::Bool(_)) => Some(schema.clone()),
+            Value::String(_) | Value::Number(_) | Value::Array(_) => {
+                self.fault("output_schema", "must be a JSON Schema", "wrong_type");
                 None
             }
         }

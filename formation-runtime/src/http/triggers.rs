@@ -89,6 +89,7 @@ pub(crate) async fn fire(
         text,
         kind: RequestKind::Trigger,
         mode: if waits { RequestMode::Sync } else { RequestMode::Async },
+        expected: None,
         webhook_url: own_webhook
             .or_else(|| app.manifest.asynchronous.webhook_url.clone().filter(|_| !waits)),
         accepted: None,

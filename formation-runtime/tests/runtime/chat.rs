@@ -282,3 +282,38 @@ async fn a_message_as_long_as_the_bundle_allows_fits_in_any_spelling() {
     let request = runtime.chat(&json!({})).body(format!(r#"{{"message": "{message}"}}"#));
     assert_eq!(request.send().await.unwrap().status(), 200);
 }
+
+#[tokio::test]
+async fn an_answer_of_a_shape_is_checked_and_asked_for_once_more() {
+    let llm = FakeLlm::start().await;
+    let reply = |nth: u64, text: &str| {
+        let usage = json!({"prompt_tokens": 5, "completion_tokens": 2});
+        json!({"match": {"nth": nth}, "reply": {"chunks": [text], "usage": usage}})
+    };
+    llm.script(json!([
+        reply(1, r#"{"age": "old"}"#),
+        reply(2, r#"{"age": 36}"#),
+        reply(3, "none"),
+        reply(4, "of it"),
+    ]));
+    let bundle = Bundle::new(&manifest(""));
+    let runtime = bundle.start(&llm);
+    let schema = json!({"type": "object", "properties": {"age": {"type": "integer"}}});
+    let body = json!({"message": "How old?", "output_schema": schema});
+    let response = runtime.chat(&body).send().await.unwrap();
+    let answer: Value = response.json().await.unwrap();
+    assert_eq!(answer["data"]["structured"], json!({"age": 36}), "{answer}");
+    assert_eq!(answer["data"]["usage"]["total_tokens"], 14);
+    let journal = llm.journal();
+    assert!(journal[0].body["messages"][0]["content"].as_str().unwrap().contains("JSON Schema"));
+    let corrected = journal[1].body["messages"].as_array().unwrap().last().unwrap().clone();
+    assert!(corrected["content"].as_str().unwrap().contains("/age"), "{corrected}");
+
+    let hopeless = runtime.chat(&body).send().await.unwrap();
+    assert_eq!(hopeless.status(), 502);
+    assert_eq!(llm.journal().len(), 4);
+    for bad in [json!({"type": "person"}), json!(5)] {
+        let body = json!({"message": "hi", "output_schema": bad});
+        assert_eq!(runtime.chat(&body).send().await.unwrap().status(), 422);
+    }
+}

@@ -21,6 +21,8 @@ pub struct ChatRequest {
     pub mode: Option<ChatMode>,
     /// The address that is told when an asynchronous request has ended.
     pub webhook_url: Option<String>,
+    /// A JSON Schema that the answer must fit.
+    pub output_schema: Option<serde_json::Value>,
 }
 
 /// Whether the caller waits for the answer.
@@ -46,6 +48,9 @@ pub enum StreamFormat {
 pub struct ChatData {
     pub message: AssistantMessage,
     pub response: Vec<ContentPart>,
+    /// The answer as the value that `output_schema` asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub structured: Option<serde_json::Value>,
     pub status: String,
     pub processing_mode: String,
     pub usage: Usage,

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use futures_util::{StreamExt as _, stream};
 use muxi_formation::manifest::Usage as UsageConfig;
-use muxi_llm::{Chunk, ChunkStream, CompletionRequest, LlmError};
+use muxi_llm::{Chunk, ChunkStream, CompletionRequest, LlmError, Message, Usage};
 use muxi_memory::{
     NewTurn, NewUsage, Outcome, RequestStatus, StoreError, TurnEnd, TurnId, UsageFilter, UserStore,
 };
@@ -18,6 +18,7 @@ use crate::conversation::active::Entry;
 use crate::conversation::prompt;
 use crate::conversation::queue::Place;
 use crate::conversation::report::{self, Reported};
+use crate::conversation::structured::Expected;
 use crate::conversation::turn::{Effect, End, Event, Failure, Turn, Update};
 use crate::events::{Event as Happening, EventKind};
 use crate::usage;
@@ -145,7 +146,7 @@ impl Running {
     }
 
     async fn begin(&self) -> Result<(TurnId, CompletionRequest), StoreError> {
-        let Question { session, request_id, agent, text, kind, mode, accepted, .. } =
+        let Question { session, request_id, agent, text, kind, mode, expected, accepted, .. } =
             &self.question;
         let turn = NewTurn {
             session: session.clone(),
@@ -162,13 +163,11 @@ impl Running {
         let limits = &self.context.limits;
         let history_bytes =
             if agent.is_local { limits.history_bytes_local } else { limits.history_bytes };
-        let messages = prompt::compose(
-            &self.context.soul,
-            agent.config.system_message.as_deref(),
-            &begun.history,
-            text,
-            history_bytes,
-        );
+        let wanted = expected.as_ref().map(|it| it.instruction());
+        let tasks = [agent.config.system_message.as_deref(), wanted.as_deref()];
+        let task = tasks.into_iter().flatten().collect::<Vec<_>>().join("\n\n");
+        let messages =
+            prompt::compose(&self.context.soul, Some(&task), &begun.history, text, history_bytes);
         #[expect(clippy::cast_possible_truncation, reason = "a value from 0 to 2")]
         let temperature = agent.temperature as f32;
         let request = CompletionRequest {
@@ -179,12 +178,13 @@ impl Running {
         Ok((begun.id, request))
     }
 
-    async fn answer(&self, id: TurnId, request: CompletionRequest, last: Last<'_>) {
+    async fn answer(&self, id: TurnId, mut request: CompletionRequest, last: Last<'_>) {
         let limits = &self.context.limits;
         let time_max = limits.turn.max(self.question.agent.silence_max);
         let mut turn = Turn::new(limits.answer_bytes);
         let mut deadline = std::pin::pin!(sleep_until(Instant::now() + time_max));
-        let mut chunks = std::pin::pin!(self.chunks(&request));
+        let mut chunks = self.chunks(request.clone());
+        let mut corrections_left = CORRECTIONS_MAX;
         let mut pending = self.tell(Update::Asked, deadline.as_mut()).await;
         while !turn.is_over() {
             if matches!(pending, Some(Event::CallerLeft)) {
@@ -194,6 +194,22 @@ impl Running {
             let event = match pending.take() {
                 Some(event) => event,
                 None => self.next(chunks.as_mut(), deadline.as_mut()).await,
+            };
+            let event = match self.checked(event, turn.text()) {
+                Ok(event) => event,
+                Err((faults, used)) if corrections_left > 0 => {
+                    corrections_left -= 1;
+                    request.messages.push(Message::assistant(turn.text()));
+                    request.messages.push(Message::user(Expected::correction(&faults)));
+                    turn.begin_again(used);
+                    chunks = self.chunks(request.clone());
+                    continue;
+                }
+                Err((faults, used)) => {
+                    turn.begin_again(used);
+                    let message = format!("the answer does not fit the schema: {faults}");
+                    Event::ModelFailed { message, retryable: true }
+                }
             };
             for effect in turn.step(event) {
                 match effect {
@@ -208,6 +224,8 @@ impl Running {
                         last.tell(update);
                         return;
                     }
+                    // Pieces of what may not fit are of no use to anybody.
+                    Effect::Tell(Update::Text(_)) if self.question.expected.is_some() => {}
                     Effect::Tell(update) => {
                         pending = self.tell(update, deadline.as_mut()).await;
                     }
@@ -216,11 +234,7 @@ impl Running {
         }
     }
 
-    async fn next(
-        &self,
-        mut chunks: Pin<&mut impl stream::Stream<Item = Result<Chunk, LlmError>>>,
-        deadline: Pin<&mut Sleep>,
-    ) -> Event {
+    async fn next(&self, mut chunks: Pin<&mut Chunks<'_>>, deadline: Pin<&mut Sleep>) -> Event {
         tokio::select! {
             biased;
             // The stop first, so that a fast model cannot delay it. All arms are cancel-safe.
@@ -234,23 +248,37 @@ impl Running {
         }
     }
 
+    /// An answer that must have a shape has it, or what is wrong with it and what it used.
+    fn checked(&self, event: Event, text: &str) -> Result<Event, (String, Option<Usage>)> {
+        let (Some(expected), Event::Finished { reason, usage, .. }) =
+            (&self.question.expected, &event)
+        else {
+            return Ok(event);
+        };
+        match expected.read(text) {
+            Ok(value) => Ok(Event::Finished {
+                reason: reason.clone(),
+                usage: *usage,
+                structured: Some(value),
+            }),
+            Err(faults) => Err((faults, *usage)),
+        }
+    }
+
     /// The model's answer; dropping it ends the call, whether it has begun to answer or not.
-    fn chunks<'a>(
-        &'a self,
-        request: &'a CompletionRequest,
-    ) -> impl stream::Stream<Item = Result<Chunk, LlmError>> + 'a {
-        let opening = async {
-            match self.question.agent.llm.stream(request).await {
+    fn chunks(&self, request: CompletionRequest) -> Pin<Box<Chunks<'_>>> {
+        let opening = async move {
+            match self.question.agent.llm.stream(&request).await {
                 Ok((chunks, served)) => {
                     tracing::debug!(model = %served.model, attempts = served.attempts, "answering");
-                    // One call a turn.
+                    // The first of a turn's calls; a correction is asked of the same agent.
                     let _first = self.served.set(served.model);
                     chunks
                 }
                 Err(error) => Box::pin(stream::iter([Err(error)])) as ChunkStream,
             }
         };
-        stream::once(opening).flatten()
+        Box::pin(stream::once(opening).flatten())
     }
 
     async fn save(&self, id: TurnId, end: End) -> Result<(), StoreError> {
@@ -270,9 +298,9 @@ impl Running {
     }
 
     /// What the model's answer used; nothing if none answered.
-    fn used(&self, usage: &muxi_llm::Usage) -> Option<NewUsage> {
+    fn used(&self, usage: &Usage) -> Option<NewUsage> {
         let model = self.served.get()?;
-        let muxi_llm::Usage { prompt_tokens, completion_tokens } = *usage;
+        let Usage { prompt_tokens, completion_tokens } = *usage;
         let prices = &self.context.usage;
         Some(NewUsage {
             cost_nano: usage::cost_nano(prices, model, prompt_tokens, completion_tokens),
@@ -331,6 +359,11 @@ impl Running {
     }
 }
 
+type Chunks<'a> = dyn stream::Stream<Item = Result<Chunk, LlmError>> + Send + 'a;
+
+/// An answer that does not fit its schema is asked for so many times more.
+const CORRECTIONS_MAX: u32 = 1;
+
 /// The place of a turn's last word.
 struct Last<'a> {
     place: OwnedPermit<Update>,
@@ -351,7 +384,9 @@ impl Last<'_> {
 fn event(chunk: Option<Result<Chunk, LlmError>>) -> Event {
     match chunk {
         Some(Ok(Chunk::Text(text))) => Event::Text(text),
-        Some(Ok(Chunk::Finished { reason, usage })) => Event::Finished { reason, usage },
+        Some(Ok(Chunk::Finished { reason, usage })) => {
+            Event::Finished { reason, usage, structured: None }
+        }
         Some(Err(error)) => {
             tracing::warn!(error = %chain(&error), "the model failed");
             Event::ModelFailed { message: error.to_string(), retryable: error.is_retryable() }

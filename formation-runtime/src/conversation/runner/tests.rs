@@ -95,6 +95,7 @@ impl Fixture {
             text: text.to_owned(),
             kind: RequestKind::Chat,
             mode: RequestMode::Sync,
+            expected: None,
             webhook_url: None,
             accepted: None,
             created_ms: 0,
