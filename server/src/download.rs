@@ -151,7 +151,8 @@ fn database_name(root: &Path) -> String {
     // A bundle that this version would refuse can still be downloaded.
     match muxi_formation::load(root, Resolve::Keep).map(|it| it.manifest.memory.persistent) {
         Ok(Persistent::Sqlite { file }) => file.into_string(),
-        Ok(Persistent::Off) | Err(_) => DATABASE.to_owned(),
+        // What is on a server is not among the formation's files.
+        Ok(Persistent::Off | Persistent::Postgres { .. }) | Err(_) => DATABASE.to_owned(),
     }
 }
 

@@ -25,7 +25,7 @@ fn a_trigger_is_a_text_with_or_without_a_head() {
         .triggers
         .iter()
         .map(|it| {
-            let webhook = it.webhook.as_ref().map(|url| url.expose_secret());
+            let webhook = it.webhook.as_ref().map(secrecy::ExposeSecret::expose_secret);
             (it.name.as_str(), it.template.source(), webhook)
         })
         .collect();
