@@ -53,32 +53,29 @@ pub enum MigrationError {
     },
 }
 
-/// Brings the database to the newest schema, each step in a transaction of its own.
+/// Brings the database to the newest schema, all missing steps in one transaction: a new file waits
+/// for its disk once.
 pub(crate) fn run(connection: &mut dyn Connection, dialect: Dialect) -> Result<(), MigrationError> {
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
-    for (step, texts) in (1..).zip(STEPS) {
-        let failed = |source| MigrationError::Step { step, source };
-        let mut newer = None;
-        connection
-            .transact(Mode::Write, &mut |transaction| {
-                // Read under the lock: another process may be migrating the same database.
-                let found = transaction.schema_version(dialect)?;
-                newer = (found > known).then_some(found);
-                if found >= step {
-                    return Ok(());
-                }
+    let (mut found, mut step) = (0, 0);
+    connection
+        .transact(Mode::Write, &mut |transaction| {
+            // Read under the lock: another process may be migrating the same database.
+            found = transaction.schema_version(dialect)?;
+            if found >= known {
+                return Ok(());
+            }
+            for (number, texts) in (1..).zip(STEPS).filter(|(number, _)| *number > found) {
+                step = number;
                 transaction.batch(match dialect {
                     Dialect::Sqlite => texts.sqlite,
                     Dialect::Postgres => texts.postgres,
                 })?;
-                transaction.set_schema_version(dialect, step)
-            })
-            .map_err(failed)?;
-        if let Some(found) = newer {
-            return Err(MigrationError::Newer { found, known });
-        }
-    }
-    Ok(())
+            }
+            transaction.set_schema_version(dialect, known)
+        })
+        .map_err(|source| MigrationError::Step { step, source })?;
+    if found > known { Err(MigrationError::Newer { found, known }) } else { Ok(()) }
 }
 
 impl crate::sql::Transaction<'_> {
