@@ -1,5 +1,6 @@
 //! Tells others of requests that have ended: signed, again until it is taken, over restarts.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
@@ -38,20 +39,8 @@ pub fn check_url(text: &str) -> Result<(), &'static str> {
 
 /// Delivers until the process stops.
 pub async fn run(app: App, stop: CancellationToken) {
-    let client = reqwest::Client::builder()
-        .timeout(Duration::from_secs(app.manifest.asynchronous.webhook_timeout.into()))
-        // A receiver that moves is told to whoever named it, not followed to where it points.
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent("muxi-formation")
-        .build();
-    let client = match client {
-        Ok(client) => client,
-        Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "webhooks cannot be sent");
-            stop.cancelled().await;
-            return;
-        }
-    };
+    // Made for the first delivery: it reads the machine's certificates, which takes longer than a start.
+    let client = OnceLock::new();
     let delivering = async {
         loop {
             if let Err(error) = deliver_due(&app, &client).await {
@@ -64,12 +53,34 @@ pub async fn run(app: App, stop: CancellationToken) {
     let _stopped = stop.run_until_cancelled(delivering).await;
 }
 
-async fn deliver_due(app: &Parts, client: &reqwest::Client) -> Result<(), StoreError> {
+fn client(app: &Parts) -> reqwest::Result<reqwest::Client> {
+    reqwest::Client::builder()
+        .timeout(Duration::from_secs(app.manifest.asynchronous.webhook_timeout.into()))
+        // A receiver that moves is told to whoever named it, not followed to where it points.
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent("muxi-formation")
+        .build()
+}
+
+async fn deliver_due(app: &Parts, made: &OnceLock<reqwest::Client>) -> Result<(), StoreError> {
     let now_ms = app.clock.now_ms();
     match app.store.next_delivery_ms().await? {
         Some(next_ms) if next_ms <= now_ms => {}
         Some(_) | None => return Ok(()),
     }
+    if made.get().is_none() {
+        match client(app) {
+            Ok(client) => drop(made.set(client)),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "webhooks cannot be sent"
+                );
+                return Ok(());
+            }
+        }
+    }
+    let Some(client) = made.get() else { return Ok(()) };
     let due = app.store.claim_deliveries(now_ms, now_ms + CLAIM_MS, AT_ONCE).await?;
     let attempts = stream::iter(due)
         .map(|delivery| async move {
