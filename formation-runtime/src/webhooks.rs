@@ -21,8 +21,10 @@ const LONGEST_WAIT_MS: i64 = 60_000;
 const AT_ONCE: u32 = 8;
 /// A delivery that a process took and never ended is tried by another after this.
 const CLAIM_MS: i64 = 330_000;
-/// How soon a new delivery is seen.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How soon a delivery of another process is seen; this one's own are seen at once.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// After a failure of the store, or what it did not come to in one go.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Whether a caller's address is one that can be told, and what is wrong with it.
 pub fn check_url(text: &str) -> Result<(), &'static str> {
@@ -43,10 +45,15 @@ pub async fn run(app: App, stop: CancellationToken) {
     let client = OnceLock::new();
     let delivering = async {
         loop {
-            if let Err(error) = deliver_due(&app, &client).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "webhooks");
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+            let wait = match deliver_due(&app, &client).await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "webhooks");
+                    PAUSE
+                }
+            };
+            // Either way it is time to look again.
+            let _woken = tokio::time::timeout(wait, app.store.delivery_made()).await;
         }
     };
     // Attempts that are cut off are made again by the next process.
@@ -62,11 +69,15 @@ fn client(app: &Parts) -> reqwest::Result<reqwest::Client> {
         .build()
 }
 
-async fn deliver_due(app: &Parts, made: &OnceLock<reqwest::Client>) -> Result<(), StoreError> {
+/// Tries what is due, and says how long there is nothing to do.
+async fn deliver_due(
+    app: &Parts,
+    made: &OnceLock<reqwest::Client>,
+) -> Result<Duration, StoreError> {
     let now_ms = app.clock.now_ms();
-    match app.store.next_delivery_ms().await? {
-        Some(next_ms) if next_ms <= now_ms => {}
-        Some(_) | None => return Ok(()),
+    let Some(next_ms) = app.store.next_delivery_ms().await? else { return Ok(LOOK_EVERY) };
+    if let Ok(left_ms @ 1..) = u64::try_from(next_ms - now_ms) {
+        return Ok(Duration::from_millis(left_ms).min(LOOK_EVERY));
     }
     if made.get().is_none() {
         match client(app) {
@@ -76,11 +87,11 @@ async fn deliver_due(app: &Parts, made: &OnceLock<reqwest::Client>) -> Result<()
                     error = &error as &dyn std::error::Error,
                     "webhooks cannot be sent"
                 );
-                return Ok(());
+                return Ok(LOOK_EVERY);
             }
         }
     }
-    let Some(client) = made.get() else { return Ok(()) };
+    let Some(client) = made.get() else { return Ok(LOOK_EVERY) };
     let due = app.store.claim_deliveries(now_ms, now_ms + CLAIM_MS, AT_ONCE).await?;
     let attempts = stream::iter(due)
         .map(|delivery| async move {
@@ -91,7 +102,8 @@ async fn deliver_due(app: &Parts, made: &OnceLock<reqwest::Client>) -> Result<()
         })
         .buffer_unordered(AT_ONCE as usize);
     let noted: Vec<Result<(), StoreError>> = attempts.collect().await;
-    noted.into_iter().collect()
+    noted.into_iter().collect::<Result<(), StoreError>>()?;
+    Ok(PAUSE)
 }
 
 async fn attempt(app: &Parts, client: &reqwest::Client, delivery: &DueDelivery) -> Attempted {

@@ -74,6 +74,11 @@ impl Store {
         .await
     }
 
+    /// Resolves when this process has written down a webhook since the last time.
+    pub async fn delivery_made(&self) {
+        self.delivery_made.notified().await;
+    }
+
     pub async fn note_attempt(
         &self,
         seq: i64,

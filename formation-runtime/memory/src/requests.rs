@@ -131,7 +131,9 @@ impl UserStore {
         at_ms: i64,
     ) -> Result<bool, StoreError> {
         let user = self.user().clone();
-        self.store()
+        let tells = delivery.is_some();
+        let ended = self
+            .store()
             .write(move |transaction| {
                 let id: Option<String> = transaction.first(
                     "UPDATE requests SET status = ?3, error = ?4, ended_ms = ?5, owner = NULL,
@@ -145,7 +147,11 @@ impl UserStore {
                 }
                 Ok(id.is_some())
             })
-            .await
+            .await?;
+        if tells {
+            self.store().delivery_made.notify_one();
+        }
+        Ok(ended)
     }
 }
 
@@ -236,6 +242,7 @@ impl Store {
         delivery: Option<NewDelivery>,
         at_ms: i64,
     ) -> Result<(), StoreError> {
+        let tells = delivery.is_some();
         self.write(move |transaction| {
             let ended: Option<(String, String)> = transaction.first(
                 "UPDATE requests SET status = 'failed', error = ?2, ended_ms = ?3, owner = NULL,
@@ -249,7 +256,11 @@ impl Store {
             }
             Ok(())
         })
-        .await
+        .await?;
+        if tells {
+            self.delivery_made.notify_one();
+        }
+        Ok(())
     }
 
     /// Forgets requests that ended before the given time, and what is left of their webhooks.

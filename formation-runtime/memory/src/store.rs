@@ -10,7 +10,7 @@ use std::time::Duration;
 use muxi_contract::UserId;
 use rusqlite::OpenFlags;
 use secrecy::SecretString;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::migrate::{self, APPLICATION_ID, Dialect, MigrationError};
 use crate::owner::{self, Owner};
@@ -46,6 +46,8 @@ pub struct Store {
     commands: mpsc::Sender<Command>,
     context: Context,
     placed: Option<Placed>,
+    /// A webhook was written down here.
+    pub(crate) delivery_made: Arc<Notify>,
 }
 
 /// Totals over all users, for the operator.
@@ -149,7 +151,7 @@ impl Store {
                 .spawn(move || beat(connection, &own, &commands))
                 .map_err(OpenError::Thread)?;
         }
-        Ok(Self { commands, context, placed })
+        Ok(Self { commands, context, placed, delivery_made: Arc::default() })
     }
 
     /// The only handle with queries.

@@ -103,6 +103,7 @@ impl UserStore {
     /// first end.
     pub async fn end_turn(&self, turn: TurnId, end: TurnEnd) -> Result<(), StoreError> {
         let user = self.user.clone();
+        let tells = end.delivery.is_some();
         self.store
             .write(move |transaction| {
                 let error = match &end.outcome {
@@ -158,7 +159,11 @@ impl UserStore {
                 )?;
                 Ok(())
             })
-            .await
+            .await?;
+        if tells {
+            self.store.delivery_made.notify_one();
+        }
+        Ok(())
     }
 
     /// The user's sessions, the latest first, of those active since `active_since_ms` if given.
