@@ -22,6 +22,7 @@ mod instance;
 mod job_request;
 mod memories;
 mod memory_entry;
+mod openapi;
 mod page;
 mod path;
 mod query;
@@ -75,6 +76,8 @@ fn routes(app: &App) -> Router {
         .route("/v1/", get(page::up))
         .route("/health", get(health::health))
         .route("/v1/health", get(health::health))
+        .route("/openapi.json", get(openapi::openapi))
+        .route("/docs", get(async || muxi_service::openapi::page()))
         .route("/v1/chat", post(chat::chat))
         .route("/v1/sessions", get(sessions::list))
         .route("/v1/sessions/{id}", get(sessions::get).delete(sessions::delete))

@@ -1,9 +1,12 @@
 //! The memory of conversations, under the name that the API has for it: what is kept, and forgetting.
 
 use axum::extract::State;
+use muxi_contract::formation::buffers::{
+    BufferCleared, BufferList, BufferStats, BufferStatus, BufferedSession, SessionBufferCleared,
+    UserBuffer,
+};
 use muxi_contract::{SessionId, UserId};
 use muxi_memory::Kept;
-use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::audit::{Act, Resource, Trail};
@@ -23,16 +26,16 @@ pub(crate) async fn get(
 ) -> Result<Answer, Problem> {
     let store = app.store.for_user(&user);
     let (kept, sessions) = (store.kept().await?, store.sessions(SESSIONS_MAX, None).await?);
-    let sessions: Vec<Value> = sessions
-        .iter()
-        .map(|it| json!({"session_id": it.id, "message_count": it.message_count}))
+    let sessions = sessions
+        .into_iter()
+        .map(|it| BufferedSession { session_id: it.id, message_count: it.message_count })
         .collect();
-    let data = json!({
-        "user_id": named.shown(&user),
-        "total_messages": kept.messages,
-        "sessions": sessions,
-        "buffer_size_kb": kilobytes(kept),
-    });
+    let data = BufferStatus {
+        user_id: named.shown(&user).clone(),
+        total_messages: kept.messages,
+        sessions,
+        buffer_size_kb: kilobytes(kept),
+    };
     Ok(Answer::new("memory", "memory.buffer.status", &data))
 }
 
@@ -52,12 +55,12 @@ pub(crate) async fn clear(
     let is_operator = matches!(caller, Caller::Admin(_));
     let cleared = trail.record_if(is_operator, act(named.as_ref(), None), clearing).await?;
     let whose = named.as_ref().map_or("everybody", UserId::as_str);
-    let data = json!({
-        "message": format!("The buffer of {whose} was cleared."),
-        "user_id": named,
-        "messages_cleared": cleared.messages,
-        "sessions_cleared": cleared.sessions,
-    });
+    let data = BufferCleared {
+        message: format!("The buffer of {whose} was cleared."),
+        user_id: named,
+        messages_cleared: cleared.messages,
+        sessions_cleared: cleared.sessions,
+    };
     Ok(Answer::new("message", "memory.buffer.user.cleared", &data))
 }
 
@@ -84,46 +87,43 @@ pub(crate) async fn clear_session(
     let act = act(Some(named.shown(&user)), Some(&session));
     let is_operator = matches!(caller, Caller::Admin(_));
     let cleared = trail.record_if(is_operator, act, clearing).await?;
-    let data = json!({
-        "message": "The buffer of the session was cleared.",
-        "user_id": named.shown(&user),
-        "session_id": session,
-        "messages_cleared": cleared.messages,
-    });
+    let data = SessionBufferCleared {
+        message: "The buffer of the session was cleared.".to_owned(),
+        user_id: named.shown(&user).clone(),
+        session_id: session,
+        messages_cleared: cleared.messages,
+    };
     Ok(Answer::new("message", "memory.buffer.session.cleared", &data))
 }
 
 pub(crate) async fn stats(_: Admin, State(app): State<App>) -> Result<Answer, Problem> {
     let kept = app.store.kept_of_all().await?;
     let buffer = &app.manifest.memory.buffer;
-    // Sessions are kept whole on a disk; only what a model reads of them has a size.
-    let data = json!({
-        "total_entries": kept.messages,
-        "total_users": kept.users,
-        "total_sessions": kept.sessions,
-        "buffer_size_kb": kilobytes(kept),
-        "max_size": buffer.size,
-        "utilization": null,
-    });
+    let data = BufferStats {
+        total_entries: kept.messages,
+        total_users: kept.users,
+        total_sessions: kept.sessions,
+        buffer_size_kb: kilobytes(kept),
+        max_size: buffer.size,
+        utilization: None,
+    };
     Ok(Answer::new("memory", "memory.retrieved", &data))
 }
 
 pub(crate) async fn list(_: Admin, State(app): State<App>) -> Result<Answer, Problem> {
-    let buffers: Vec<Value> = app
+    let buffers: Vec<UserBuffer> = app
         .store
         .kept_by_user(USERS_MAX)
         .await?
         .into_iter()
-        .map(|(user, kept)| {
-            json!({
-                "user_id": user,
-                "total_messages": kept.messages,
-                "sessions": kept.sessions,
-                "buffer_size_kb": kilobytes(kept),
-            })
+        .map(|(user_id, kept)| UserBuffer {
+            user_id,
+            total_messages: kept.messages,
+            sessions: kept.sessions,
+            buffer_size_kb: kilobytes(kept),
         })
         .collect();
-    let data = json!({"buffers": buffers, "count": buffers.len()});
+    let data = BufferList { count: buffers.len(), buffers };
     Ok(Answer::new("list", "memory.list", &data))
 }
 

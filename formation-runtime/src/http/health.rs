@@ -4,16 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use serde::Serialize;
+use muxi_contract::formation::health::Health;
 
 use crate::app::App;
-
-#[derive(Serialize)]
-struct Health<'a> {
-    status: &'a str,
-    version: &'a str,
-    uptime_seconds: i64,
-}
 
 /// Healthy as long as the memory answers: without it no message can be taken.
 pub(crate) async fn health(State(app): State<App>) -> Response {
@@ -24,6 +17,10 @@ pub(crate) async fn health(State(app): State<App>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, "unhealthy")
         }
     };
-    let uptime_seconds = app.uptime_seconds();
-    (code, Json(Health { status, version: &app.manifest.version, uptime_seconds })).into_response()
+    let health = Health {
+        status: status.to_owned(),
+        version: app.manifest.version.clone(),
+        uptime_seconds: app.uptime_seconds(),
+    };
+    (code, Json(health)).into_response()
 }

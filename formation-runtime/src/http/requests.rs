@@ -2,9 +2,9 @@
 
 use axum::extract::State;
 use axum::http::Uri;
+use muxi_contract::formation::requests::{RequestCancelled, RequestList, RequestView};
 use muxi_contract::{ErrorCode, RequestId, UserId};
 use muxi_memory::{Request, RequestStatus};
-use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::auth::{Caller, NamedUser, User};
@@ -30,8 +30,8 @@ pub(crate) async fn list(
         Some(user) => app.store.for_user(user).requests(limit).await?,
         None => app.store.all_requests(limit).await?,
     };
-    let shown: Vec<Value> = found.iter().map(|request| shown(request, &named, false)).collect();
-    let data = json!({"requests": shown, "count": shown.len()});
+    let requests: Vec<RequestView> = found.iter().map(|it| shown(it, &named, false)).collect();
+    let data = RequestList { count: requests.len(), requests };
     Ok(Answer::new("request_list", "request.list.retrieved", &data))
 }
 
@@ -43,13 +43,20 @@ pub(crate) async fn get(
 ) -> Result<Answer, Problem> {
     let data = match find(&app, &caller, &id).await? {
         Found::Stored(request) => shown(&request, &named, true),
-        Found::Waiting { created_ms, user } => json!({
-            "request_id": id,
-            "user_id": named.shown(&user),
-            "status": RequestStatus::Pending.as_str(),
-            "progress": null,
-            "created_at": seconds(created_ms),
-        }),
+        Found::Waiting { id, created_ms, user } => RequestView {
+            request_id: id,
+            user_id: named.shown(&user).clone(),
+            session_id: None,
+            kind: None,
+            mode: None,
+            status: RequestStatus::Pending.as_str().to_owned(),
+            progress: None,
+            created_at: seconds(created_ms),
+            completed_at: None,
+            error: None,
+            result: None,
+            partial_result: None,
+        },
     };
     Ok(Answer::new("request_status", "request.status.retrieved", &data))
 }
@@ -62,7 +69,7 @@ pub(crate) async fn cancel(
     let found = find(&app, &caller, &id).await?;
     let (user, request_id) = match &found {
         Found::Stored(request) => (&request.user, &request.id),
-        Found::Waiting { user, .. } => (user, &id.parse().map_err(|_| not_found(&id))?),
+        Found::Waiting { id, user, .. } => (user, id),
     };
     let here = app.conversations.requests().find(user, request_id);
     let cancellation = if let Some(active) = here {
@@ -78,12 +85,12 @@ pub(crate) async fn cancel(
         }
         "cooperative"
     };
-    let data = json!({
-        "request_id": id,
-        "status": "cancelled",
-        "cancellation": cancellation,
-        "message": "The work on the request ends; what was said until then is kept.",
-    });
+    let data = RequestCancelled {
+        request_id: request_id.clone(),
+        status: "cancelled".to_owned(),
+        cancellation: cancellation.to_owned(),
+        message: "The work on the request ends; what was said until then is kept.".to_owned(),
+    };
     Ok(Answer::new("request_status", "request.cancelled", &data))
 }
 
@@ -92,6 +99,7 @@ enum Found {
     Stored(Request),
     /// In its session's queue, with a caller that waits for it.
     Waiting {
+        id: RequestId,
         created_ms: i64,
         user: UserId,
     },
@@ -126,7 +134,8 @@ async fn find(app: &Parts, caller: &Caller, id: &str) -> Result<Found, Problem> 
         return Ok(Found::Stored(request));
     }
     if let Some(active) = app.conversations.requests().find(user, &request_id) {
-        return Ok(Found::Waiting { created_ms: active.created_ms, user: user.clone() });
+        let (created_ms, user) = (active.created_ms, user.clone());
+        return Ok(Found::Waiting { id: request_id, created_ms, user });
     }
     // As documented: one of somebody else is told from one that there never was.
     match app.store.request_of_anyone(&request_id).await? {
@@ -142,26 +151,20 @@ fn not_found(id: &str) -> Problem {
     Problem::request_not_found(id)
 }
 
-fn shown(request: &Request, named: &NamedUser, whole: bool) -> Value {
-    let mut shown = json!({
-        "request_id": request.id,
-        "user_id": named.shown(&request.user),
-        "session_id": request.session,
-        "kind": request.kind.as_str(),
-        "mode": request.mode.as_str(),
-        "status": request.status.as_str(),
-        "progress": null,
-        "created_at": seconds(request.created_ms),
-        "completed_at": request.ended_ms.map(seconds),
-    });
-    if let Some(error) = &request.error {
-        shown["error"] = json!(error);
+fn shown(request: &Request, named: &NamedUser, whole: bool) -> RequestView {
+    let text_of = |status| (whole && request.status == status).then(|| request.result.clone());
+    RequestView {
+        request_id: request.id.clone(),
+        user_id: named.shown(&request.user).clone(),
+        session_id: Some(request.session.clone()),
+        kind: Some(request.kind.as_str().to_owned()),
+        mode: Some(request.mode.as_str().to_owned()),
+        status: request.status.as_str().to_owned(),
+        progress: None,
+        created_at: seconds(request.created_ms),
+        completed_at: request.ended_ms.map(seconds),
+        error: request.error.clone(),
+        result: text_of(RequestStatus::Completed).flatten(),
+        partial_result: text_of(RequestStatus::Cancelled).flatten(),
     }
-    if whole && request.status == RequestStatus::Completed {
-        shown["result"] = json!(request.result);
-    }
-    if whole && request.status == RequestStatus::Cancelled {
-        shown["partial_result"] = json!(request.result);
-    }
-    shown
 }

@@ -4,9 +4,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::Uri;
 use jiff::Timestamp;
+use muxi_contract::formation::sessions::{
+    Message, MessageList, MessageMetadata, Session, SessionDeleted, SessionList, SessionRestored,
+};
 use muxi_contract::{ErrorCode, SessionId, UserId};
-use muxi_memory::{Before, Message, Session};
-use serde_json::{Value, json};
+use muxi_memory::Before;
 
 use super::answer::Answer;
 use super::auth::{Client, NamedUser, RequiredUser};
@@ -35,9 +37,9 @@ pub(crate) async fn list(
     query.finish()?;
     let since = app.clock.now_ms() - ACTIVE_MS;
     let found = app.store.for_user(&user).sessions(limit, active_only.then_some(since)).await?;
-    let sessions: Vec<Value> =
-        found.iter().map(|session| session_json(session, named.shown(&user), since)).collect();
-    let data = json!({"sessions": sessions, "count": sessions.len()});
+    let sessions: Vec<Session> =
+        found.iter().map(|session| shown(session, named.shown(&user), since)).collect();
+    let data = SessionList { count: sessions.len(), sessions };
     Ok(Answer::new("session_list", "session.list", &data))
 }
 
@@ -53,11 +55,8 @@ pub(crate) async fn get(
     let session: SessionId = id.parse().map_err(|_| not_found())?;
     let found = app.store.for_user(&user).session(&session).await?.ok_or_else(not_found)?;
     let since = app.clock.now_ms() - ACTIVE_MS;
-    Ok(Answer::new(
-        "session",
-        "session.retrieved",
-        &session_json(&found, named.shown(&user), since),
-    ))
+    let data = shown(&found, named.shown(&user), since);
+    Ok(Answer::new("session", "session.retrieved", &data))
 }
 
 pub(crate) async fn messages(
@@ -84,14 +83,10 @@ pub(crate) async fn messages(
     };
     let page = app.store.for_user(&user).messages(&session, limit, before).await?;
     let user = named.shown(&user);
-    let shown: Vec<Value> =
-        page.messages.iter().map(|message| message_json(message, &app, user, &session)).collect();
-    let data = json!({
-        "session_id": session,
-        "messages": shown,
-        "count": shown.len(),
-        "has_more": page.has_more,
-    });
+    let messages: Vec<Message> =
+        page.messages.iter().map(|it| message(it, &app, user, &session)).collect();
+    let (count, has_more) = (messages.len(), page.has_more);
+    let data = MessageList { session_id: session, messages, count, has_more };
     Ok(Answer::new("session", "session.messages.list", &data))
 }
 
@@ -110,16 +105,18 @@ pub(crate) async fn delete(
         session: Some(session.clone()),
         ..app.event(EventKind::SessionDeleted, "a session was deleted")
     });
-    let data = json!({
-        "session_id": session,
-        "deleted": cleared.sessions > 0,
-        "messages_cleared": cleared.messages,
-        "message": if cleared.sessions > 0 {
-            "The session was deleted."
-        } else {
-            "A message of the session is being answered; everything before it was deleted."
-        },
-    });
+    let deleted = cleared.sessions > 0;
+    let message = if deleted {
+        "The session was deleted."
+    } else {
+        "A message of the session is being answered; everything before it was deleted."
+    };
+    let data = SessionDeleted {
+        session_id: session,
+        deleted,
+        messages_cleared: cleared.messages,
+        message: message.to_owned(),
+    };
     Ok(Answer::new("session", "session.deleted", &data))
 }
 
@@ -148,12 +145,12 @@ pub(crate) async fn restore(
         session: Some(session.clone()),
         ..app.event(EventKind::SessionRestored, format!("{loaded} messages were restored"))
     });
-    let data = json!({
-        "session_id": session,
-        "messages_loaded": loaded,
-        "messages_dropped": 0,
-        "message": format!("The session holds {loaded} messages."),
-    });
+    let data = SessionRestored {
+        session_id: session,
+        messages_loaded: loaded,
+        messages_dropped: 0,
+        message: format!("The session holds {loaded} messages."),
+    };
     Ok(Answer::new("session", "session.restored", &data))
 }
 
@@ -161,35 +158,40 @@ pub(crate) async fn restore(
 
 const MESSAGE_ID_PREFIX: &str = "msg_";
 
-fn session_json(session: &Session, user: &UserId, active_since_ms: i64) -> Value {
-    json!({
-        "session_id": session.id,
-        "user_id": user,
-        "message_count": session.message_count,
-        "active": session.last_activity_ms >= active_since_ms,
-        "created_at": seconds(session.created_ms),
-        "last_activity": seconds(session.last_activity_ms),
-    })
+fn shown(session: &muxi_memory::Session, user: &UserId, active_since_ms: i64) -> Session {
+    Session {
+        session_id: session.id.clone(),
+        user_id: user.clone(),
+        message_count: session.message_count,
+        active: session.last_activity_ms >= active_since_ms,
+        created_at: seconds(session.created_ms),
+        last_activity: seconds(session.last_activity_ms),
+    }
 }
 
-fn message_json(message: &Message, app: &Parts, user: &UserId, session: &SessionId) -> Value {
-    json!({
-        "id": format!("{MESSAGE_ID_PREFIX}{}", message.seq),
-        "text": message.text,
-        "metadata": {
-            "role": message.role.as_str(),
-            "timestamp": seconds(message.at_ms),
-            "agent_id": message.agent,
-            "user_id": user,
-            "session_id": session,
-            "request_id": message.request_id,
-            "formation_id": app.manifest.id,
-            "status": message.status,
+fn message(
+    message: &muxi_memory::Message,
+    app: &Parts,
+    user: &UserId,
+    session: &SessionId,
+) -> Message {
+    Message {
+        id: format!("{MESSAGE_ID_PREFIX}{}", message.seq),
+        text: message.text.clone(),
+        metadata: MessageMetadata {
+            role: message.role.as_str().to_owned(),
+            timestamp: seconds(message.at_ms),
+            agent_id: message.agent.clone(),
+            user_id: user.clone(),
+            session_id: session.clone(),
+            request_id: message.request_id.clone(),
+            formation_id: app.manifest.id.clone(),
+            status: message.status.clone(),
         },
-        "timestamp": seconds(message.at_ms),
-        "namespace": "buffer",
-        "embedding": null,
-    })
+        timestamp: seconds(message.at_ms),
+        namespace: "buffer".to_owned(),
+        embedding: None,
+    }
 }
 
 fn before(text: &str) -> Option<Before> {

@@ -11,27 +11,34 @@ Usage: cargo xtask layers
 
   layers   check what the compiler does not: which crate may depend on which, what the build may
            contain, and how long a file may be
-  openapi  write server/openapi.json anew from the types of the wire; --check only compares";
+  openapi  write the openapi.json of both tiers anew from the types of the wire; --check only compares";
+
+/// Of each tier: the variable that makes its test write the document, and where it is.
+const DOCUMENTS: [(&str, &str); 2] = [
+    ("MUXI_OPENAPI_WRITE_TO", "server/openapi.json"),
+    ("MUXI_FORMATION_OPENAPI_WRITE_TO", "formation-runtime/openapi.json"),
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["layers"] => report(layers::check(&root())),
-        ["openapi"] => openapi(Some(&root().join("server/openapi.json"))),
-        ["openapi", "--check"] => openapi(None),
+        ["openapi"] => openapi(true),
+        ["openapi", "--check"] => openapi(false),
         ["help" | "--help" | "-h"] => say(std::io::stdout(), USAGE, ExitCode::SUCCESS),
         _ => say(std::io::stderr(), USAGE, ExitCode::from(2)),
     }
 }
 
-/// The generator is a part of the manager's tests, so that the manager itself carries none.
-fn openapi(write_to: Option<&Path>) -> ExitCode {
+/// The generator is a part of the tiers' tests, so that the programs themselves carry none.
+fn openapi(writes: bool) -> ExitCode {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["test", "--quiet", "--locked", "--package", "muxi-server", "--lib"]);
+    // All of the workspace, so that nothing is built with other features than for the other tests.
+    cargo.args(["test", "--quiet", "--locked", "--workspace", "--lib", "--bins"]);
     cargo.arg("http::openapi").current_dir(root());
-    if let Some(path) = write_to {
-        cargo.env("MUXI_OPENAPI_WRITE_TO", path);
+    for (variable, path) in DOCUMENTS.iter().filter(|_| writes) {
+        cargo.env(variable, root().join(path));
     }
     match cargo.status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,

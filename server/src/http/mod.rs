@@ -99,7 +99,7 @@ pub(crate) fn router(supervisor: &Supervisor) -> Router {
         .route("/ping", get(server::ping))
         .route("/ready", get(server::ready))
         .route("/openapi.json", get(openapi::openapi))
-        .route("/docs", get(openapi::docs))
+        .route("/docs", get(async || muxi_service::openapi::page()))
         .route(
             "/metrics",
             get(metrics::metrics).route_layer(axum::middleware::from_fn_with_state(

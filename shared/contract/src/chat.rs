@@ -1,11 +1,12 @@
 //! `POST /v1/chat`: what is asked, what is answered, and the two dialects of its stream.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ids::{RequestId, SessionId, UserId};
 
 /// The body of a chat request. Only `message` is required.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 pub struct ChatRequest {
     pub message: String,
     /// Older way to name the user; the `X-Muxi-User-ID` header wins.
@@ -26,7 +27,7 @@ pub struct ChatRequest {
 }
 
 /// Whether the caller waits for the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ChatMode {
     Sync,
@@ -34,7 +35,7 @@ pub enum ChatMode {
 }
 
 /// How a stream's `data:` lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StreamFormat {
     /// `{"token": {type, content, stage, …}}`, as published SDKs receive.
@@ -44,7 +45,7 @@ pub enum StreamFormat {
 }
 
 /// `data` of a `chat_response`: the union of what the documented clients read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ChatData {
     pub message: AssistantMessage,
     pub response: Vec<ContentPart>,
@@ -60,7 +61,7 @@ pub struct ChatData {
 }
 
 /// The answer as a message.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AssistantMessage {
     pub role: String,
     pub content: String,
@@ -69,14 +70,14 @@ pub struct AssistantMessage {
 }
 
 /// The answer as a list of parts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum ContentPart {
     Text { text: String },
 }
 
 /// Tokens of one turn, as the provider counted them; zero where it did not say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
@@ -84,7 +85,7 @@ pub struct Usage {
 }
 
 /// One event of a streamed turn (`{"token": …}` in the events dialect).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TurnEvent {
     pub request_id: RequestId,
     pub user_id: UserId,
@@ -100,7 +101,7 @@ pub struct TurnEvent {
     pub extra: serde_json::Map<String, serde_json::Value>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TurnEventKind {
     Progress,

@@ -1,11 +1,12 @@
 //! The one object in which a formation answers, and the codes of its errors.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::ids::RequestId;
 
 /// Every JSON answer of the formation API except health, with its fields in the documented order.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Envelope<T> {
     /// What `data` is, such as `chat_response`; `error` on failure.
     pub object: String,
@@ -22,14 +23,14 @@ pub struct Envelope<T> {
 }
 
 /// Which request an envelope answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RequestRef {
     pub id: RequestId,
     pub idempotency_key: Option<String>,
 }
 
 /// The `error` object of an envelope.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
     pub code: ErrorCode,
     pub message: String,
@@ -38,7 +39,7 @@ pub struct ErrorBody {
 }
 
 /// One fault of a request's body or query (`error.data.validation_errors`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ValidationError {
     /// Dotted path: `files.0.content`, `query.limit`; empty for the body as a whole.
     pub field: String,
@@ -49,7 +50,7 @@ pub struct ValidationError {
 }
 
 /// The stable name of a formation's failure; status and `type` follow from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ErrorCode {
     /// The body is not JSON.
@@ -104,6 +105,25 @@ pub enum ErrorCode {
     /// The secrets could not be taken into use.
     SecretsReloadFailed,
     InternalError,
+}
+
+/// An envelope of a failure, as documents describe it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Failure {
+    #[schema(example = "error")]
+    pub object: String,
+    /// When the answer was made, in Unix milliseconds.
+    pub timestamp: i64,
+    /// The kind of failure; it follows from the code.
+    #[serde(rename = "type")]
+    #[schema(example = "error.validation")]
+    pub kind: String,
+    pub request: RequestRef,
+    pub success: bool,
+    pub error: ErrorBody,
+    /// Always `{}`.
+    #[schema(value_type = Object)]
+    pub data: serde_json::Map<String, serde_json::Value>,
 }
 
 // === impl ErrorCode ===

@@ -52,23 +52,27 @@ pub enum InvalidFormationId {
 /// The end user on whose behalf a request runs; `0` is the anonymous one.
 ///
 /// E-mail-shaped values are lower-cased whole, so that one person has one history.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, min_length = 1, max_length = 256, example = "alice@example.com")]
 pub struct UserId(String);
 
 /// A conversation of one user. Any text of 1–256 bytes without control characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, min_length = 1, max_length = 256, example = "sess_V1StGXR8Z5jdHi6BmyTab")]
 pub struct SessionId(String);
 
 /// One HTTP request or turn. Any text of 1–256 visible ASCII characters.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, min_length = 1, max_length = 256, example = "req_V1StGXR8Z5jdHi6BmyTab")]
 pub struct RequestId(String);
 
 /// A person to whom identifiers are linked: `usr_` and 21 characters. Made by the formation.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(value_type = String, pattern = "^usr_[_0-9a-zA-Z]{21}$", example = "usr_V1StGXR8Z5jdHi6BmyTab")]
 pub struct MuxiUserId(String);
 
 /// Why a text cannot be the id of a person.

@@ -10,6 +10,7 @@ pub mod confinement;
 pub mod draft;
 pub mod envelope;
 pub mod events;
+pub mod formation;
 pub mod ids;
 pub mod keys;
 pub mod launch;

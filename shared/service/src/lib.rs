@@ -8,6 +8,7 @@ pub mod clock;
 pub mod cors;
 pub mod handoff;
 pub mod listen;
+pub mod openapi;
 mod refused;
 pub mod request_id;
 pub mod shutdown;

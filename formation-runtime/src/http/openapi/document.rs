@@ -1,0 +1,267 @@
+//! The document of the API: what no type can say is said here, one function an operation.
+//!
+//! `cargo xtask openapi` writes it to `formation-runtime/openapi.json`.
+
+#[expect(dead_code, reason = "only their attributes count")]
+mod buffers;
+#[expect(dead_code, reason = "only their attributes count")]
+mod health;
+#[expect(dead_code, reason = "only their attributes count")]
+mod parameters;
+#[expect(dead_code, reason = "only their attributes count")]
+mod requests;
+#[expect(dead_code, reason = "only their attributes count")]
+mod sessions;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muxi_contract::ErrorCode;
+use muxi_contract::envelope::{Failure, ValidationError};
+use serde_json::{Value, json};
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "MUXI formation",
+        description = include_str!("document/introduction.md"),
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    servers(
+        (url = "http://localhost:8000", description = "A formation's own port"),
+        (url = "http://localhost:7890/api/hello", description = "The same through the manager"),
+    ),
+    tags(
+        (name = "formation", description = "Whether it serves, and how it is set up"),
+        (name = "sessions", description = "What was said"),
+        (name = "requests", description = "What became of messages"),
+        (name = "buffers", description = "The memory of conversations"),
+    ),
+    components(schemas(Failure, ValidationError)),
+    paths(
+        health::health,
+        health::root_health,
+        health::page,
+        health::api_page,
+        health::openapi,
+        health::docs,
+        sessions::list,
+        sessions::one,
+        sessions::delete,
+        sessions::messages,
+        sessions::restore,
+        requests::list,
+        requests::one,
+        requests::cancel,
+        buffers::get,
+        buffers::clear,
+        buffers::clear_session,
+        buffers::list,
+        buffers::clear_all,
+        buffers::stats,
+    )
+)]
+struct Described;
+
+/// What every call with a key may be answered with; further ones by what it is.
+const WITH_KEY: [u16; 4] = [400, 401, 500, 503];
+const WITH_QUERY: [u16; 1] = [422];
+const OF_ONE: [u16; 1] = [404];
+const WITH_BODY: [u16; 3] = [408, 413, 422];
+/// The first is not finished, or had another body.
+const REPEATABLE: [u16; 1] = [409];
+const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
+/// Where an operation says what its answers are called.
+const ANSWER: &str = "x-answer";
+
+/// The whole document, as it is served.
+fn text() -> String {
+    let mut document = serde_json::to_value(Described::openapi()).expect("plain data");
+    complete(&mut document);
+    let mut text = serde_json::to_string_pretty(&document).expect("plain data");
+    text.push('\n');
+    text
+}
+
+/// Adds what is the same everywhere: the keys, their failures, and those of the kind of call.
+fn complete(document: &mut Value) {
+    document["components"]["securitySchemes"] = json!({
+        "client": key("X-Muxi-Client-Key", include_str!("document/client_key.md")),
+        "admin": key("X-Muxi-Admin-Key", include_str!("document/admin_key.md")),
+    });
+    let codes = codes(document);
+    let responses: BTreeMap<String, Value> =
+        codes.iter().map(|(status, names)| (reference(*status), failure(*status, names))).collect();
+    document["components"]["responses"] = json!(responses);
+    for (path, item) in document["paths"].as_object_mut().expect("paths") {
+        for method in METHODS {
+            let Some(operation) = item.get_mut(method) else { continue };
+            tidy(operation);
+            name_answers(operation);
+            if operation.get("security").is_some() {
+                answer(operation, &statuses(path, operation));
+            }
+        }
+    }
+}
+
+fn key(header: &str, description: &str) -> Value {
+    json!({ "type": "apiKey", "in": "header", "name": header, "description": description })
+}
+
+/// Which failures a call may be answered with, besides those that it names itself.
+fn statuses(path: &str, operation: &Value) -> BTreeSet<u16> {
+    let parameters = operation["parameters"].as_array().map_or(&[][..], Vec::as_slice);
+    let has = |key: &str, value: &str| parameters.iter().any(|it| it[key] == value);
+    let mut found = BTreeSet::from(WITH_KEY);
+    if has("in", "query") {
+        found.extend(WITH_QUERY);
+    }
+    if path.contains('{') {
+        found.extend(OF_ONE);
+    }
+    if operation.get("requestBody").is_some() {
+        found.extend(WITH_BODY);
+    }
+    if has("name", "X-Muxi-Idempotency-Key") {
+        found.extend(REPEATABLE);
+    }
+    found
+}
+
+/// What the generator has no words for.
+fn tidy(operation: &mut Value) {
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
+        // An optional parameter is left out; it is never null.
+        let schema = &mut parameter["schema"];
+        if let Some(only) = schema["type"].as_array().and_then(|it| it.first()).cloned() {
+            schema["type"] = only;
+        }
+        let inner =
+            schema["oneOf"].as_array().and_then(|it| it.iter().find(|it| it.get("$ref").is_some()));
+        if let Some(inner) = inner.cloned() {
+            *schema = inner;
+        }
+    }
+}
+
+/// Envelopes have one form; what tells them apart is how they call their data.
+fn name_answers(operation: &mut Value) {
+    let Some(named) = operation.as_object_mut().and_then(|it| it.remove(ANSWER)) else { return };
+    let (object, kind) =
+        named.as_str().and_then(|it| it.split_once(' ')).expect("two words, as everywhere");
+    for (status, response) in operation["responses"].as_object_mut().expect("responses") {
+        let json = response.pointer_mut("/content/application~1json/schema");
+        if let Some(schema) = json.filter(|_| status.starts_with('2')) {
+            let fixed = json!({ "properties": {
+                "object": { "const": object },
+                "type": { "const": kind },
+            }});
+            *schema = json!({ "allOf": [schema.take(), fixed] });
+        }
+    }
+}
+
+fn answer(operation: &mut Value, statuses: &BTreeSet<u16>) {
+    let responses = operation["responses"].as_object_mut().expect("responses");
+    for status in statuses {
+        responses.entry(status.to_string()).or_insert_with(
+            || json!({ "$ref": format!("#/components/responses/{}", reference(*status)) }),
+        );
+    }
+}
+
+/// The names of failures by their status: the wire's own list, so that none is forgotten.
+fn codes(document: &Value) -> BTreeMap<u16, Vec<String>> {
+    let schema = &document["components"]["schemas"]["ErrorCode"];
+    let mut found: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+    for name in names(schema) {
+        let code: ErrorCode = serde_json::from_value(json!(name)).expect("one of the codes");
+        found.entry(code.status()).or_default().push(name);
+    }
+    assert!(found.len() > 5, "the schema of ErrorCode is written otherwise now: {schema}");
+    found
+}
+
+/// An enumeration is written as one list, or, where its values have descriptions, as one value each.
+fn names(schema: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    if let Some(list) = schema["enum"].as_array() {
+        return list.iter().filter_map(text).collect();
+    }
+    let each = schema["oneOf"].as_array().into_iter().flatten();
+    each.filter_map(|one| text(&one["const"]).or_else(|| text(&one["enum"][0]))).collect()
+}
+
+fn reference(status: u16) -> String {
+    format!("Failure{status}")
+}
+
+fn failure(status: u16, names: &[String]) -> Value {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    let mut answer = json!({
+        "description": names.join(", "),
+        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Failure" } } },
+    });
+    if status == 401 {
+        answer["headers"] = json!({ "WWW-Authenticate": {
+            "description": "The header that is asked for.",
+            "schema": { "type": "string" },
+        }});
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMITTED: &str = include_str!("../../../openapi.json");
+    const ROUTES: &str = include_str!("../../http.rs");
+
+    /// Set by `cargo xtask openapi`: where the document is to be written.
+    const WRITE_TO: &str = "MUXI_FORMATION_OPENAPI_WRITE_TO";
+
+    #[test]
+    fn the_committed_document_is_what_the_types_say() {
+        let now = text();
+        if let Some(path) = std::env::var_os(WRITE_TO) {
+            std::fs::write(path, &now).unwrap();
+            return;
+        }
+        let same = now == COMMITTED;
+        assert!(same, "formation-runtime/openapi.json is out of date; run: cargo xtask openapi");
+    }
+
+    #[test]
+    fn every_document_is_a_route() {
+        let document: Value = serde_json::from_str(&text()).unwrap();
+        let documented: BTreeSet<&str> =
+            document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        // Routes are added in that file alone, each as a literal behind `.route(`.
+        let routed = ROUTES.split(".route(").skip(1).filter_map(|rest| {
+            let literal = rest.trim_start().strip_prefix('"')?;
+            literal.split('"').next()
+        });
+        // With a slash at its end, the same.
+        let routed: BTreeSet<&str> = routed.filter(|path| *path != "/v1/").collect();
+        assert!(routed.len() > 40, "{routed:?}");
+        assert_eq!(documented.difference(&routed).collect::<Vec<_>>(), Vec::<&&str>::new());
+    }
+
+    #[test]
+    fn names_are_whole() {
+        let document: Value = serde_json::from_str(&text()).unwrap();
+        let mut ids = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let id = operation["operationId"].as_str().unwrap();
+                assert!(ids.insert(id.to_owned()), "{method} {path}: {id} twice");
+                for part in ["summary", "tags"] {
+                    assert!(operation.get(part).is_some(), "{method} {path} has no {part}");
+                }
+            }
+        }
+    }
+}

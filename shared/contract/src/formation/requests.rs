@@ -1,0 +1,59 @@
+//! What became of requests: every turn is one.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::ids::{RequestId, SessionId, UserId};
+
+/// Newest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RequestList {
+    pub requests: Vec<RequestView>,
+    pub count: usize,
+}
+
+/// One request. What cannot be told of one that still waits in its session's queue is left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RequestView {
+    pub request_id: RequestId,
+    pub user_id: UserId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub session_id: Option<SessionId>,
+    /// What asked: `chat`, `trigger` or `job`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub kind: Option<String>,
+    /// `sync`, `stream` or `async`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub mode: Option<String>,
+    /// `pending`, `processing`, `completed`, `failed` or `cancelled`.
+    pub status: String,
+    /// Always null.
+    pub progress: Option<f64>,
+    pub created_at: f64,
+    pub completed_at: Option<f64>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub error: Option<String>,
+    /// The answer of a completed one, where one request is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub result: Option<String>,
+    /// What had been said when it was cancelled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub partial_result: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RequestCancelled {
+    pub request_id: RequestId,
+    #[schema(example = "cancelled")]
+    pub status: String,
+    /// `immediate`, or `cooperative` if another process works on it and is told.
+    pub cancellation: String,
+    pub message: String,
+}
