@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 mod admin;
+mod answers;
 mod api;
 mod chat;
 mod credentials;
+mod document;
 mod events;
 mod harness;
 mod isolation;

@@ -5,6 +5,8 @@
 #[expect(dead_code, reason = "only their attributes count")]
 mod buffers;
 #[expect(dead_code, reason = "only their attributes count")]
+mod events;
+#[expect(dead_code, reason = "only their attributes count")]
 mod health;
 #[expect(dead_code, reason = "only their attributes count")]
 mod parameters;
@@ -36,6 +38,7 @@ use utoipa::OpenApi;
         (name = "sessions", description = "What was said"),
         (name = "requests", description = "What became of messages"),
         (name = "buffers", description = "The memory of conversations"),
+        (name = "events", description = "What happens, as it happens"),
     ),
     components(schemas(Failure, ValidationError)),
     paths(
@@ -59,6 +62,10 @@ use utoipa::OpenApi;
         buffers::list,
         buffers::clear_all,
         buffers::stats,
+        events::all,
+        events::of_session,
+        events::of_request,
+        events::logs,
     )
 )]
 struct Described;
@@ -97,6 +104,7 @@ fn complete(document: &mut Value) {
         for method in METHODS {
             let Some(operation) = item.get_mut(method) else { continue };
             tidy(operation);
+            describe_stream(operation);
             name_answers(operation);
             if operation.get("security").is_some() {
                 answer(operation, &statuses(path, operation));
@@ -143,6 +151,60 @@ fn tidy(operation: &mut Value) {
         if let Some(inner) = inner.cloned() {
             *schema = inner;
         }
+    }
+}
+
+/// What streams carry, by their operation: the names of their frames, words, an example.
+const STREAMS: &[(&str, &[&str], &str, &str)] = &[
+    (
+        "stream_events",
+        &["message", "gap", "error"],
+        "`message` for each event: `{type, timestamp, message, session_id, request_id, user_id, agent_id, \
+         data}`. `gap` where some are no longer kept, `error` for a reader that was too slow.",
+        "id: 7\ndata: {\"type\":\"chat.completed\",\"timestamp\":1769860800.5,\"session_id\":\"s\",…}\n\n",
+    ),
+    (
+        "stream_session_events",
+        &["message", "gap", "error"],
+        "As those of all sessions.",
+        "id: 7\ndata: {\"type\":\"chat.completed\",\"timestamp\":1769860800.5,\"session_id\":\"s\",…}\n\n",
+    ),
+    (
+        "stream_request",
+        &["message"],
+        "`type` is `stream_open`, then those of a streamed answer (`progress`, `content`, …, and one of \
+         `completed`, `failed` and `cancelled`), then `stream_completed`.",
+        "id: 2\ndata: {\"type\":\"content\",\"content\":\"Hello\",\"stage\":\"response_generation\",…}\n\n",
+    ),
+    (
+        "stream_logs",
+        &["log", "gap", "error"],
+        "`log` for each event: `{timestamp, level, event_type, user_id, session_id, request_id, agent_id, \
+         message, data}`. `gap` where some are no longer kept, `error` for a reader that was too slow.",
+        "id: 7\nevent: log\ndata: {\"timestamp\":1769860800500,\"level\":\"info\",\"event_type\":\"chat.completed\",…}\n\n",
+    ),
+];
+
+/// The schema is of one frame: a tool that reads streams checks each of them.
+fn describe_stream(operation: &mut Value) {
+    let name = operation["operationId"].as_str().unwrap_or_default().to_owned();
+    for response in operation["responses"].as_object_mut().expect("responses").values_mut() {
+        let Some(stream) = response.pointer_mut("/content/text~1event-stream") else { continue };
+        let (_, frames, description, example) =
+            STREAMS.iter().find(|(operation, ..)| *operation == name).expect("a stream with words");
+        *stream = json!({
+            "schema": {
+                "type": "object",
+                "description": description,
+                "required": ["data"],
+                "properties": {
+                    "id": { "type": "string", "description": "For `Last-Event-ID`." },
+                    "event": { "type": "string", "enum": frames, "description": "What `data` is." },
+                    "data": { "type": "string", "contentMediaType": "application/json" },
+                },
+            },
+            "example": example,
+        });
     }
 }
 

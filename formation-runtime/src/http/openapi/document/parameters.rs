@@ -43,3 +43,12 @@ pub(super) struct NamedRequest {
     /// The request's id
     id: RequestId,
 }
+
+/// For streams whose frames are numbered.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(super) struct LastEventId {
+    /// The number of the last frame that was read; the stream goes on after it.
+    #[param(rename = "Last-Event-ID", example = "42")]
+    number: Option<String>,
+}

@@ -1,0 +1,5 @@
+//! Every operation's success, and every class of failure.
+
+mod conversations;
+mod failures;
+mod formation;
