@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# schemathesis reads openapi.json from a running manager and tries to prove it wrong: answers that are not
-# documented, bodies that are not as described, failures of the server. `N passed, N failed` at the end.
+# schemathesis reads openapi.json from a running manager and from a running formation, and tries to prove them
+# wrong: answers that are not documented, bodies that are not as described, failures of the server, keys that
+# are not asked for. `N passed, N failed` at the end; what is counted are operations.
 # MUXI_BIN_DIR names the folder of the built programs; without it they are built into target/debug.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 formation_id=contract
-seconds_max=120
+seconds_max=180
 examples_max=8
 ports_needed=16
-fake_pid='' server_pid='' work=''
+fake_pid='' server_pid='' formation_pid='' work=''
 checks=not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance
 checks+=,response_schema_conformance,unsupported_method,allow_header_conformance,ignored_auth
 
@@ -22,7 +23,7 @@ die() {
 finish() {
     local status=$?
     trap - EXIT INT TERM
-    for pid in $server_pid $fake_pid; do
+    for pid in $server_pid $formation_pid $fake_pid; do
         kill -TERM "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
@@ -121,36 +122,63 @@ deploy() {
         -H 'Content-Type: application/gzip' --data-binary "@$CONTRACT_BUNDLE" || { tail -n 60 "$work/server.err" >&2; die "the formation was not deployed"; }
 }
 
+# The same formation by itself, with something of one user in it.
+start_formation() {
+    local manifest=$work/$formation_id/formation.afs
+    CONTRACT_USER=alice
+    CONTRACT_CLIENT_KEY=$(sed -nE 's/^ *client_key: *//p' "$manifest")
+    CONTRACT_ADMIN_KEY=$(sed -nE 's/^ *admin_key: *//p' "$manifest")
+    export CONTRACT_USER CONTRACT_CLIENT_KEY CONTRACT_ADMIN_KEY
+    cp -r "$here/formation/." "$work/$formation_id"
+    printf 'scheduler: {enabled: true}\n' >>"$manifest"
+    "$bin/formation-runtime" "$work/$formation_id" --port 0 --data-dir "$work/formation-data" \
+        >"$work/formation.out" 2>"$work/formation.err" &
+    formation_pid=$!
+    formation_url=$(await_line "$work/formation.out" "$formation_pid" 'http://127\.0\.0\.1:[0-9]+' | head -n1)
+    CONTRACT_KNOWN=$(python3 "$here/seed.py" "$formation_url") || die "the formation took none of the first things"
+    export CONTRACT_KNOWN
+}
+
+# fuzz NAME PID URL HOOKS EXCLUDED-PATHS: counts the operations as passed if all of them are.
+fuzz() {
+    local name=$1 pid=$2 url=$3 hooks=$4 excluded=$5 status=0 tested
+    echo "--- $name"
+    (
+        cd "$work"
+        SCHEMATHESIS_HOOKS="$here/$hooks" NO_COLOR=1 timeout "$seconds_max" \
+            "$tools/schemathesis" --config-file "$here/schemathesis.toml" run "$url/openapi.json" --url "$url" \
+            --phases examples,coverage,fuzzing --checks "$checks" --max-examples "$examples_max" \
+            --exclude-path-regex "$excluded" --generation-deterministic --request-timeout 30 \
+            --suppress-health-check all --warnings off
+    ) | tee "$work/tested.out" || status=$?
+    if ! kill -0 "$pid" 2>/dev/null; then
+        tail -n 20 "$work/${name}.err" >&2
+        echo "FAILED the $name ended while it was tested"
+        status=1
+    fi
+    tested=$(sed -n 's/^ *Tested: *//p' "$work/tested.out")
+    # A run that fails says what and where; one that does not has tried this many operations.
+    if ((status == 0)) && ((${tested:-0} > 0)); then
+        operations=$((operations + tested))
+    else
+        failed=$((failed + 1))
+    fi
+}
+
 trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 prepare_programs
 prepare_schemathesis
 work=$(mktemp -d)
+operations=0 failed=0
 pack_bundle
 start_server
 deploy
+start_formation
 
-# Following a log has no end on purpose: a fuzzer would only wait for it.
-status=0
-(
-    cd "$work"
-    SCHEMATHESIS_HOOKS="$here/hooks.py" NO_COLOR=1 timeout "$seconds_max" \
-        "$tools/schemathesis" --config-file "$here/schemathesis.toml" run "$server_url/openapi.json" \
-        --phases examples,coverage,fuzzing --checks "$checks" --max-examples "$examples_max" \
-        --exclude-path '/rpc/formations/{id}/logs/stream' --generation-deterministic --request-timeout 30 --suppress-health-check all --warnings off
-) | tee "$work/tested.out" || status=$?
-if ! kill -0 "$server_pid" 2>/dev/null; then
-    tail -n 20 "$work/server.err" >&2
-    echo "FAILED the manager ended while it was tested"
-    status=1
-fi
-# A run that fails says what and where; one that does not has tried this many operations.
-operations=$(sed -n 's/^ *Tested: *//p' "$work/tested.out")
-if ((status == 0)) && ((${operations:-0} > 0)); then
-    echo "$operations passed, 0 failed"
-else
-    echo "0 passed, 1 failed"
-    status=1
-fi
-exit "$status"
+# Streams that follow have no end on purpose: a fuzzer would only wait for it.
+fuzz server "$server_pid" "$server_url" manager_hooks.py '^/rpc/formations/\{id\}/logs/stream$'
+fuzz formation "$formation_pid" "$formation_url" formation_hooks.py '^/v1/(events|logs)'
+echo "$operations passed, $failed failed"
+((failed == 0))
