@@ -11,6 +11,7 @@ pub mod recovery;
 pub mod report;
 pub mod runner;
 pub mod structured;
+mod told;
 pub mod turn;
 
 pub use active::{ActiveRequest, ActiveRequests};

@@ -8,6 +8,7 @@ use muxi_memory::{RequestMode, RequestSeq};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::told::Told;
 use super::turn::Update;
 
 /// A handle to the table; clones share it.
@@ -26,7 +27,7 @@ pub struct ActiveRequest {
     pub created_ms: i64,
     seq: OnceLock<RequestSeq>,
     cancelled: CancellationToken,
-    told: Mutex<Vec<Update>>,
+    told: Mutex<Told>,
     /// How much was told.
     news: watch::Sender<usize>,
 }
@@ -129,7 +130,7 @@ impl ActiveRequest {
 
     pub(super) fn tell(&self, update: &Update) {
         let mut told = self.told();
-        told.push(update.clone());
+        told.push(update);
         self.news.send_replace(told.len());
     }
 
@@ -137,7 +138,7 @@ impl ActiveRequest {
         (self.user.clone(), self.id.clone())
     }
 
-    fn told(&self) -> std::sync::MutexGuard<'_, Vec<Update>> {
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -182,9 +183,9 @@ impl Follower {
         let told = self.request.told();
         if let Some(update) = told.get(self.next) {
             self.next += 1;
-            return Now::Update(self.next - 1, update.clone());
+            return Now::Update(self.next - 1, update);
         }
-        if told.last().is_some_and(Update::is_last) { Now::Over } else { Now::Nothing }
+        if told.is_over() { Now::Over } else { Now::Nothing }
     }
 }
 
