@@ -23,7 +23,7 @@ const STREAMS: usize = 200;
 const LOAD_SECONDS: u64 = 4;
 const FORMATION: &str = "load";
 /// Streams that are open at once, each with so many tokens at twenty a second: for a minute.
-const HELD: usize = 1_000;
+const HELD: u32 = 1_000;
 const HELD_TOKENS: usize = 1_200;
 const TOKEN_PAUSE_MS: u64 = 50;
 
@@ -162,7 +162,13 @@ async fn held_streams(
     let base = formation.url();
     let streams = (0..HELD).map(|at| {
         let body = json!({"message": format!("held {at}."), "session_id": format!("held {at}")});
-        received_us(formation.chat_at(&base, &body).header("accept", "text/event-stream"))
+        let request = formation.chat_at(&base, &body).header("accept", "text/event-stream");
+        // Users do not begin in one moment; in step, their tokens would come a thousand at once.
+        let wait = Duration::from_secs(1) * at / HELD;
+        async move {
+            tokio::time::sleep(wait).await;
+            received_us(request).await
+        }
     });
     let watching = async {
         let mut most = before;
@@ -193,9 +199,9 @@ async fn held_streams(
     late.sort_unstable();
     let percent = |part: usize| late.get(late.len() * part / 100).copied().unwrap_or_default();
     let peak = PEAK.load(std::sync::atomic::Ordering::Relaxed);
-    let each = peak.saturating_sub(before) / HELD / 1024;
+    let each = peak.saturating_sub(before) / HELD as usize / 1024;
     line(
-        &format!("{HELD} streams of {HELD_TOKENS} tokens at 20/s"),
+        &format!("{HELD} streams of {HELD_TOKENS} tokens at 20/s, begun within a second"),
         &format!(
             "{dropped} dropped, {each} KiB a stream, a token late by median {:.2} ms, p99 {:.2} ms",
             percent(50).as_secs_f64() * 1e3,
