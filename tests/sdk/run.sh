@@ -7,11 +7,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 tools=$root/tests/.tools
 formation_id=sdk-check
+second_id=sdk-second
 driver_seconds_max=300
 ports_needed=8
 # The drivers' exit status after failed checks, which they have named.
 checks_failed=3
-driver_pid='' server_pid='' fake_pid='' work=''
+driver_pid='' server_pid='' fake_pid='' silent_pid='' work=''
 
 die() {
     echo "tests/sdk: $*" >&2
@@ -22,7 +23,7 @@ finish() {
     local status=$?
     trap - EXIT INT TERM
     # The manager stops its formations first, each within a deadline of its own.
-    for pid in $driver_pid $server_pid $fake_pid; do
+    for pid in $driver_pid $server_pid $fake_pid $silent_pid; do
         kill -TERM "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
@@ -135,12 +136,39 @@ start_server() {
     server_url=$(await_line "$1/server.out" "$server_pid" 'http://[0-9.]+:[0-9]+')
 }
 
-pack_bundle() {
-    cp -r "$here/formation" "$work/$formation_id"
-    sed -i -E "s|^( *fake:).*|\1 $fake_url/v1|" "$work/$formation_id/formation.afs"
-    admin_key=$(sed -n 's/^ *admin_key: *//p' "$work/$formation_id/formation.afs")
-    client_key=$(sed -n 's/^ *client_key: *//p' "$work/$formation_id/formation.afs")
-    tar -C "$work" -czf "$work/bundle.tar.gz" "$formation_id"
+# Takes connections and says nothing: a formation that keeps its memory there starts for ever.
+start_silent() {
+    python3 -u - >"$work/silent.out" 2>"$work/silent.err" <<'PYTHON' &
+import signal, socket
+
+listener = socket.create_server(("127.0.0.1", 0))
+print("port", listener.getsockname()[1])
+signal.pause()
+PYTHON
+    silent_pid=$!
+    silent_port=$(await_line "$work/silent.out" "$silent_pid" 'port [0-9]+' | cut -d' ' -f2)
+}
+
+# pack NAME ID SED…: the formation under another id, changed, as NAME.tar.gz.
+pack() {
+    local name=$1 id=$2 folder
+    shift 2
+    folder=$(mktemp -d "$work/pack.XXXX")
+    cp -r "$here/formation" "$folder/$id"
+    sed -i -E -e "s|^( *fake:).*|\1 $fake_url/v1|" -e "s|^id: .*|id: $id|" "$@" "$folder/$id/formation.afs"
+    tar -C "$folder" -czf "$work/bundles/$name.tar.gz" "$id"
+}
+
+pack_bundles() {
+    local manifest=$here/formation/formation.afs
+    admin_key=$(sed -n 's/^ *admin_key: *//p' "$manifest")
+    client_key=$(sed -n 's/^ *client_key: *//p' "$manifest")
+    mkdir "$work/bundles"
+    pack first "$formation_id"
+    pack next "$formation_id" -e 's/^version: .*/version: "1.3.0"/'
+    pack stuck "$formation_id" -e 's/^version: .*/version: "1.4.0"/' \
+        -e "s|^( *connection_string:).*|\1 postgresql://sdk:sdk@127.0.0.1:$silent_port/sdk|"
+    pack "$second_id" "$second_id"
 }
 
 # As the API reference shows it: no SDK can upload a bundle. Prints the answer when it is a refusal.
@@ -150,7 +178,7 @@ deploy() {
     signature=$(printf '%s;POST;%s' "$timestamp" "$path" | openssl dgst -sha256 -hmac "$secret" -binary | base64 -w0)
     status=$(curl -sS --max-time 60 -o "$work/deploy.json" -w '%{http_code}' "$server_url$path" \
         -H "Authorization: MUXI-HMAC key=$key_id, timestamp=$timestamp, signature=$signature" \
-        -H 'Content-Type: application/gzip' --data-binary "@$work/bundle.tar.gz")
+        -H 'Content-Type: application/gzip' --data-binary "@$work/bundles/first.tar.gz")
     [[ $status == 201 ]] || die "the deploy was answered with $status: $(<"$work/deploy.json")"
 }
 
@@ -170,7 +198,8 @@ drive() {
         --data-binary "@$here/script.json"
     env HOME="$folder/home" SDK_SERVER_URL="$server_url" SDK_KEY_ID="$key_id" SDK_SECRET="$secret" \
         SDK_FORMATION_ID="$formation_id" SDK_ADMIN_KEY="$admin_key" SDK_CLIENT_KEY="$client_key" \
-        SDK_FAKE_URL="$fake_url" timeout "$driver_seconds_max" "$@" >"$folder/driver.out" &
+        SDK_FAKE_URL="$fake_url" SDK_BUNDLES="$work/bundles" SDK_CANNOT_PASS="$here/cannot-pass.json" \
+        timeout "$driver_seconds_max" "$@" >"$folder/driver.out" &
     # In the background, so that a signal is heard at once.
     driver_pid=$!
     wait "$driver_pid" || status=$?
@@ -201,7 +230,8 @@ prepare_python
 prepare_rust
 work=$(mktemp -d)
 start_fake
-pack_bundle
+start_silent
+pack_bundles
 drive "python sync" "$python" "$here/python/driver.py" sync
 drive "python async" "$python" "$here/python/driver.py" async
 drive rust "$rust_driver"
