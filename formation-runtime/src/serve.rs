@@ -56,7 +56,6 @@ struct Running {
 pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
     let Place { arguments, inherited, model_host } = place;
     let data_dir = formation.secrets.data_dir().to_owned();
-    let signals = Signals::listen().context("failed to listen for signals")?;
     let shutdown = Shutdown::new();
     let running = Running {
         tasks: TaskGroup::new(shutdown.stopping.clone()),
@@ -67,6 +66,8 @@ pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
     let own_address = own_address(&formation, &arguments);
     let requests = OpenRequests::default();
     let app = app(formation, &data_dir, &running, &requests)?;
+    // Not earlier: this waits for a database, and until somebody is served a signal may simply kill.
+    let signals = Signals::listen().context("failed to listen for signals")?;
     running.look_after_requests(&app);
 
     // Kept until the end: dropping it removes the socket.

@@ -1,5 +1,7 @@
 //! A memory on a server: the same promises, for processes that share no disk.
 
+use std::os::unix::process::ExitStatusExt as _;
+
 use muxi_testkit::fake_llm::FakeLlm;
 use muxi_testkit::postgres::Postgres;
 use serde_json::{Value, json};
@@ -45,4 +47,23 @@ async fn a_server_that_is_not_there_is_a_clear_reason_not_to_start() {
     assert!(said.contains("memory.persistent.connection_string"), "{said}");
     let all = said + &String::from_utf8_lossy(&output.stderr);
     assert!(!all.contains("hidden-word"), "{all}");
+}
+
+#[tokio::test]
+async fn a_start_that_waits_for_a_server_ends_at_the_first_signal() {
+    const SIGTERM: i32 = 15;
+    let llm = FakeLlm::start().await;
+    // It takes connections and says nothing.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = mute.local_addr().unwrap();
+    let url = format!("postgresql://muxi:word@{address}/db?sslmode=disable");
+    let memory = format!("memory: {{persistent: {{connection_string: '{url}'}}}}\n");
+    let bundle = Bundle::new(&manifest(&memory));
+    let mut child = bundle.command(&llm).spawn().unwrap();
+    let waits = tokio::task::spawn_blocking(move || mute.accept().unwrap()).await.unwrap();
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").arg(&pid).status().unwrap().success());
+    let status = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
+    assert_eq!(status.signal(), Some(SIGTERM));
+    drop(waits);
 }
