@@ -3,13 +3,13 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{MatchedPath, Query, Request, State};
-use axum::http::{Method, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use muxi_contract::audit::{AuditEntry, AuditPage, Outcome};
+use muxi_contract::audit::{AuditEntry, AuditPage, Outcome, ServerLogs};
 use muxi_contract::management::{ProblemKind, Success};
 use muxi_contract::{FormationId, RequestId};
 use serde::Deserialize;
@@ -115,10 +115,11 @@ pub(super) async fn list(
     Ok(Json(Success { success: true, data }))
 }
 
-/// The newest entries as lines of text, oldest first.
+/// The newest entries as lines, oldest first: as text or, for clients that take JSON only, in it.
 pub(super) async fn logs(
     State(supervisor): State<Supervisor>,
     query: Result<Query<LogsQuery>, QueryRejection>,
+    headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let Query(query) = query.map_err(|error| invalid(error.body_text()))?;
     let lines = query.lines.or(query.limit).unwrap_or(LINES_DEFAULT).min(LINES_MAX);
@@ -134,12 +135,20 @@ pub(super) async fn logs(
             break;
         }
     }
-    let mut text = String::new();
-    for entry in entries.iter().rev() {
-        text.push_str(&line::render(entry));
-        text.push('\n');
+    let lines = entries.iter().rev().map(line::render);
+    if takes_json_only(&headers) {
+        let data = ServerLogs { lines: lines.collect() };
+        return Ok(Json(Success { success: true, data }).into_response());
     }
+    let text: String = lines.map(|line| line + "\n").collect();
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
+}
+
+fn takes_json_only(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let kinds = values.flat_map(|value| value.split(','));
+    let mut kinds = kinds.map(|kind| kind.split(';').next().unwrap_or_default().trim()).peekable();
+    kinds.peek().is_some() && kinds.all(|kind| kind.eq_ignore_ascii_case("application/json"))
 }
 
 fn entry(parts: &axum::http::request::Parts, now_ms: i64) -> AuditEntry {

@@ -50,6 +50,13 @@ pub enum Outcome {
     Abandoned,
 }
 
+/// `data` of `GET /rpc/server/logs` for clients that accept nothing but JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServerLogs {
+    /// As the text has them, oldest first.
+    pub lines: Vec<String>,
+}
+
 /// `data` of `GET /rpc/audit`: newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditPage {

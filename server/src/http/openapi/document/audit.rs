@@ -1,6 +1,6 @@
 //! What was asked of the manager.
 
-use muxi_contract::audit::{AuditPage, Outcome};
+use muxi_contract::audit::{AuditPage, Outcome, ServerLogs};
 use muxi_contract::management::Success;
 
 /// Every management call, also the refused ones
@@ -30,5 +30,8 @@ pub(super) fn list() {}
         ("lines" = Option<u32>, Query, description = "At most so many, default 100, never more than 10000"),
         ("limit" = Option<u32>, Query, description = "The same, as the SDKs call it"),
     ),
-    responses((status = 200, description = "Lines", body = String, content_type = "text/plain")))]
+    responses((status = 200, description = "Lines; as JSON for clients that accept nothing else", content(
+        (String = "text/plain"),
+        (Success<ServerLogs> = "application/json"),
+    ))))]
 pub(super) fn logs() {}
