@@ -129,8 +129,10 @@ start_server() {
     secret=$(sed -n 's/^Secret key: *//p' <<<"$init")
     [[ -n $key_id && -n $secret ]] || die "muxi-server init printed no key pair"
     first=$(free_port_block)
-    sed -i -E "s/^( *port_range_start:).*/\1 $first/; s/^( *port_range_end:).*/\1 $((first + ports_needed - 1))/" \
-        "$MUXI_CONFIG_DIR/config.yaml"
+    # Updates are watched for a moment only before they count as done.
+    sed -i -E -e "s/^( *port_range_start:).*/\1 $first/" \
+        -e "s/^( *port_range_end:).*/\1 $((first + ports_needed - 1))/" \
+        -e 's/^formations:/&\n  deployment: {watch_window: 0}/' "$MUXI_CONFIG_DIR/config.yaml"
     "$bin/muxi-server" start --port 0 >"$1/server.out" 2>"$1/server.err" &
     server_pid=$!
     server_url=$(await_line "$1/server.out" "$server_pid" 'http://[0-9.]+:[0-9]+')
