@@ -67,6 +67,8 @@ prepare_rust() {
     cargo build -q --locked --manifest-path "$here/rust/Cargo.toml" --target-dir "$target" ||
         die "failed to build the Rust driver with the SDK muxi-rust (is cargo's registry reachable?)"
     rust_driver=$target/debug/sdk-driver
+    rust_methods=$(python3 "$here/rust/methods.py" "$here/rust/Cargo.toml") && [[ -n $rust_methods ]] ||
+        die "failed to list the methods of the SDK muxi-rust"
 }
 
 # Sets `bin`. Without a folder given, programs are built anew, so that no stale one is tested.
@@ -201,6 +203,7 @@ drive() {
     env HOME="$folder/home" SDK_SERVER_URL="$server_url" SDK_KEY_ID="$key_id" SDK_SECRET="$secret" \
         SDK_FORMATION_ID="$formation_id" SDK_ADMIN_KEY="$admin_key" SDK_CLIENT_KEY="$client_key" \
         SDK_FAKE_URL="$fake_url" SDK_BUNDLES="$work/bundles" SDK_CANNOT_PASS="$here/cannot-pass.json" \
+        SDK_METHODS="$rust_methods" \
         timeout "$driver_seconds_max" "$@" >"$folder/driver.out" &
     # In the background, so that a signal is heard at once.
     driver_pid=$!

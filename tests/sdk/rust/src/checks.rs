@@ -1,5 +1,6 @@
 //! One line a check, and what a check is made of.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::panic::Location;
 use std::process::ExitCode;
@@ -7,6 +8,9 @@ use std::time::Duration;
 
 use anyhow::bail;
 use muxi_rust::MuxiError;
+use serde_json::Value;
+
+use crate::calls;
 
 const CHECK_MAX: Duration = Duration::from_mins(1);
 /// An exit status of its own: a driver that breaks down ends with another.
@@ -16,12 +20,17 @@ const CHECKS_FAILED: u8 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     failed: usize,
+    /// Methods that were called in a check that passed.
+    served: BTreeSet<String>,
+    /// Methods that cannot do what they are for, and are refused as they should be.
+    refused: BTreeSet<String>,
 }
 
 /// The variants of the SDK's error that a status can become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Authentication,
+    Authorization,
     NotFound,
     Conflict,
     Validation,
@@ -40,18 +49,62 @@ impl Checks {
         name: &str,
         body: impl Future<Output = anyhow::Result<()>>,
     ) {
+        if let Some(calls) = self.run(name, body).await {
+            self.served.extend(calls);
+        }
+    }
+
+    /// A check that a method is refused as cannot-pass.json says.
+    pub(crate) async fn cannot_pass(
+        &mut self,
+        name: &str,
+        body: impl Future<Output = anyhow::Result<()>>,
+    ) {
+        if let Some(calls) = self.run(name, body).await {
+            self.refused.extend(calls);
+        }
+    }
+
+    /// Each method did what it is for in a passed check, or is known not to.
+    pub(crate) async fn check_coverage(
+        &mut self,
+        methods: &BTreeSet<String>,
+        known: &BTreeSet<String>,
+    ) {
+        let (served, refused) = (self.served.clone(), self.refused.clone());
+        self.check(&format!("every public method was called: {}", methods.len()), async {
+            let called = &served | &refused;
+            equal(methods - &called, BTreeSet::new())
+        })
+        .await;
+        let name = format!("methods that cannot pass are the {} that are known", known.len());
+        self.check(&name, async {
+            equal(known - methods, BTreeSet::new())?;
+            equal(known & &served, BTreeSet::new())?;
+            equal(&refused, known)
+        })
+        .await;
+    }
+
+    /// What was called, if the check passed.
+    async fn run(
+        &mut self,
+        name: &str,
+        body: impl Future<Output = anyhow::Result<()>>,
+    ) -> Option<BTreeSet<String>> {
+        calls::take();
         let outcome = match tokio::time::timeout(CHECK_MAX, body).await {
             Ok(outcome) => outcome,
             Err(_) => Err(anyhow::anyhow!("no end within {CHECK_MAX:?}")),
         };
-        match outcome {
-            Ok(()) => println!("ok {name}"),
-            Err(error) => {
-                self.failed += 1;
-                let line = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
-                println!("FAILED {name}: {line}");
-            }
-        }
+        let Err(error) = outcome else {
+            println!("ok {name}");
+            return Some(calls::take());
+        };
+        self.failed += 1;
+        let line = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
+        println!("FAILED {name}: {line}");
+        None
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
@@ -92,9 +145,16 @@ pub(crate) fn refused<T: Debug>(
     Ok(code)
 }
 
+/// One field of every object in a list.
+pub(crate) fn strings(list: &Value, field: &str) -> Vec<String> {
+    let text = |it: &Value| it[field].as_str().unwrap_or_default().to_owned();
+    list.as_array().into_iter().flatten().map(text).collect()
+}
+
 fn parts(error: &MuxiError) -> Option<(Kind, u16, String)> {
     let (kind, status, code) = match error {
         MuxiError::Authentication { status, code, .. } => (Kind::Authentication, *status, code),
+        MuxiError::Authorization { status, code, .. } => (Kind::Authorization, *status, code),
         MuxiError::NotFound { status, code, .. } => (Kind::NotFound, *status, code),
         MuxiError::Conflict { status, code, .. } => (Kind::Conflict, *status, code),
         MuxiError::Validation { status, code, .. } => (Kind::Validation, *status, code),

@@ -2,14 +2,24 @@
 //!
 //! The SDK's server client hands out raw `{success, data}` answers, its formation client opens them.
 
+mod calls;
 mod checks;
+mod follow;
+mod following;
 mod formation;
+mod jobs;
+mod memories;
+mod operating;
+mod people;
 mod server;
+mod updates;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use muxi_rust::{FormationClient, FormationConfig, ServerClient, ServerConfig};
+use serde_json::Value;
 
 use crate::checks::Checks;
 
@@ -23,6 +33,11 @@ pub(crate) struct Settings {
     pub(crate) admin_key: String,
     pub(crate) client_key: String,
     pub(crate) fake_url: String,
+    /// The folder with the bundles.
+    pub(crate) bundles: String,
+    /// Every method of the SDK, and those that cannot do what they are for.
+    pub(crate) methods: BTreeSet<String>,
+    pub(crate) cannot_pass: BTreeSet<String>,
 }
 
 /// The two ways to a formation.
@@ -46,18 +61,27 @@ async fn main() -> anyhow::Result<ExitCode> {
     let direct = FormationAddress::Direct { base_url: format!("http://127.0.0.1:{port}/v1") };
     for (way, address) in [("proxied", &FormationAddress::Proxied), ("direct", &direct)] {
         let client = settings.formation(address, client_key, admin_key)?;
+        operating::check_views(&mut checks, &settings, way, &client).await;
         formation::check(&mut checks, &settings, way, &client).await;
+        following::check(&mut checks, &settings, way, &client).await;
+        memories::check(&mut checks, way, &client).await;
+        people::check(&mut checks, way, &client).await;
+        jobs::check(&mut checks, way, &client).await;
+        operating::check_secrets_and_audit(&mut checks, &settings, way, &client).await;
+        operating::check_unserved(&mut checks, way, &client).await;
         for (kind, client, admin) in [
             ("wrong key", "wrong", "wrong"),
             ("the other class's key", admin_key.as_str(), client_key.as_str()),
         ] {
             let stranger = settings.formation(address, client, admin)?;
-            formation::check_keys(&mut checks, way, kind, &stranger).await;
+            operating::check_keys(&mut checks, way, kind, &stranger).await;
         }
     }
+    updates::check(&mut checks, &settings, &server).await;
     let proxied = settings.formation(&FormationAddress::Proxied, client_key, admin_key)?;
     let direct = settings.formation(&direct, client_key, admin_key)?;
     server::check_lifecycle(&mut checks, &settings, &server, &proxied, &direct).await;
+    checks.check_coverage(&settings.methods, &settings.cannot_pass).await;
     Ok(checks.exit_code())
 }
 
@@ -74,11 +98,25 @@ impl Settings {
             admin_key: read("SDK_ADMIN_KEY")?,
             client_key: read("SDK_CLIENT_KEY")?,
             fake_url: read("SDK_FAKE_URL")?,
+            bundles: read("SDK_BUNDLES")?,
+            methods: read("SDK_METHODS")?.split_whitespace().map(str::to_owned).collect(),
+            cannot_pass: known(&read("SDK_CANNOT_PASS")?)?,
         })
     }
 
     pub(crate) fn server(&self, key_id: &str, secret: &str) -> muxi_rust::Result<ServerClient> {
         ServerClient::new(ServerConfig::new(&self.server_url, key_id, secret))
+    }
+
+    /// As the API has it; no SDK can make a secret, only replace its value.
+    pub(crate) async fn create_secret(&self, name: &str) -> reqwest::Result<()> {
+        let Self { server_url, formation_id, admin_key, .. } = self;
+        let url = format!("{server_url}/api/{formation_id}/v1/secrets");
+        let body = serde_json::json!({"key": name, "value": "the first value"}).to_string();
+        let request = reqwest::Client::new().post(url).header("X-Muxi-Admin-Key", admin_key);
+        let request = request.header("Content-Type", "application/json").body(body);
+        request.send().await?.error_for_status()?;
+        Ok(())
     }
 
     fn formation(
@@ -97,4 +135,13 @@ impl Settings {
             }
         })
     }
+}
+
+/// The entries of cannot-pass.json that are about this SDK.
+fn known(path: &str) -> anyhow::Result<BTreeSet<String>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read {path}"))?;
+    let entries: Vec<Value> = serde_json::from_str(&text)?;
+    let is_ours = |it: &&Value| it["sdks"].as_array().is_some_and(|it| it.contains(&"rust".into()));
+    let method = |it: &Value| it["method"].as_str().map(str::to_owned).context("no method");
+    entries.iter().filter(is_ours).map(method).collect()
 }
