@@ -4,10 +4,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use muxi_contract::formation::credentials::{
+    Credential, CredentialDeleted, CredentialList, CredentialServices,
+};
 use muxi_contract::ids::nanoid;
 use muxi_contract::{ErrorCode, UserId};
 use muxi_memory::{NotKept, SealedCredential};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::answer::Answer;
@@ -31,7 +34,7 @@ const TOKEN_FIELDS: [&str; 4] = ["token", "access_token", "api_key", "key"];
 
 /// No tool server asks for credentials of users: there are none in this version.
 pub(crate) async fn services(_: EitherKey) -> Answer {
-    Answer::new("credential_list", "credentials.listed", &json!({"services": [], "count": 0}))
+    Answer::new("credential_list", "credentials.listed", &CredentialServices::default())
 }
 
 pub(crate) async fn list(
@@ -40,14 +43,14 @@ pub(crate) async fn list(
     State(app): State<App>,
 ) -> Result<Answer, Problem> {
     let found = app.store.for_user(&user).credentials().await?;
-    let mut shown = Vec::new();
+    let mut credentials = Vec::new();
     if !found.is_empty() {
         let key = app.safe.key()?;
         for credential in &found {
-            shown.push(opened(&key, &user, credential)?);
+            credentials.push(opened(&key, &user, credential)?);
         }
     }
-    let data = json!({"credentials": shown, "count": shown.len()});
+    let data = CredentialList { count: credentials.len(), credentials };
     Ok(Answer::new("credential_list", "credentials.listed", &data))
 }
 
@@ -126,7 +129,7 @@ pub(crate) async fn delete(
         return Err(not_found(&id));
     }
     tell(&app, EventKind::CredentialDeleted, &user, &id, "a credential was deleted");
-    let data = json!({"credential_id": id, "deleted": true});
+    let data = CredentialDeleted { credential_id: id, deleted: true };
     Ok(Answer::new("credential", "credentials.deleted", &data))
 }
 
@@ -150,17 +153,18 @@ fn opened(
     key: &CredentialKey,
     user: &UserId,
     credential: &SealedCredential,
-) -> Result<Value, Problem> {
-    let SealedCredential { id, service, name, sealed, sealed_by, .. } = credential;
+) -> Result<Credential, Problem> {
+    let SealedCredential { id, service, name, sealed, sealed_by, created_ms, updated_ms } =
+        credential;
     let plain = key.open(&context(id, user), sealed, sealed_by)?;
-    Ok(json!({
-        "credential_id": id,
-        "service": service,
-        "name": name,
-        "credential_preview": preview(&plain),
-        "created_at": time(credential.created_ms),
-        "updated_at": time(credential.updated_ms),
-    }))
+    Ok(Credential {
+        credential_id: id.clone(),
+        service: service.clone(),
+        name: name.clone(),
+        credential_preview: preview(&plain),
+        created_at: time(*created_ms),
+        updated_at: time(*updated_ms),
+    })
 }
 
 fn preview(plain: &[u8]) -> String {

@@ -4,10 +4,10 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
+use muxi_contract::formation::forget::ForgetJob;
 use muxi_contract::ids::nanoid;
 use muxi_contract::{ErrorCode, UserId};
 use muxi_memory::Forget;
-use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::auth::{Admin, User};
@@ -55,7 +55,7 @@ pub(crate) async fn forget(
     let event = app.event(EventKind::MemoryForgotten, "memories were forgotten for the operator");
     let event = event.with("job_id", what.id.as_str()).with("deleted", deleted);
     app.events.tell(Event { user: what.user.clone(), ..event });
-    let answer = Answer::new("memory", "memory.deleted", &shown(&what, deleted));
+    let answer = Answer::new("memory", "memory.deleted", &shown(what, deleted));
     let status = if waits { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok((status, answer).into_response())
 }
@@ -65,24 +65,25 @@ pub(crate) async fn job(_: Admin, State(app): State<App>, Id(id): Id) -> Result<
         app.store.forgotten(&id).await?.ok_or_else(|| {
             Problem::new(ErrorCode::NotFound, format!("job '{id}' was not found"))
         })?;
-    Ok(Answer::new("memory", "memory.deleted", &shown(&what, deleted)))
+    Ok(Answer::new("memory", "memory.deleted", &shown(what, deleted)))
 }
 
 // === private helpers ===
 
 /// It was done in one act, before anybody was told, and nothing can bring it back.
-fn shown(what: &Forget, deleted: u64) -> Value {
-    json!({
-        "job_id": what.id,
-        "status": "completed",
-        "user_id": what.user,
-        "source": what.source,
-        "reason": what.reason,
-        "deleted_events": deleted,
-        "deleted_memories": deleted,
-        "grace_period_days": 0,
-        "created_at": time(what.at_ms),
-        "completed_at": time(what.at_ms),
-        "status_url": format!("/v1/memory/forget/{}", what.id),
-    })
+fn shown(what: Forget, deleted: u64) -> ForgetJob {
+    let status_url = format!("/v1/memory/forget/{}", what.id);
+    ForgetJob {
+        job_id: what.id,
+        status: "completed".to_owned(),
+        user_id: what.user,
+        source: what.source,
+        reason: what.reason,
+        deleted_events: deleted,
+        deleted_memories: deleted,
+        grace_period_days: 0,
+        created_at: time(what.at_ms),
+        completed_at: time(what.at_ms),
+        status_url,
+    }
 }

@@ -6,8 +6,10 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 use muxi_contract::UserId;
+use muxi_contract::formation::history::{
+    History, HistoryEntry, MemorySource, PastMemory, PastTurn,
+};
 use muxi_memory::Past;
-use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::auth::{Caller, NamedUser, RequiredUser};
@@ -35,9 +37,9 @@ pub(crate) async fn history(
     let (from_ms, before_ms) = (from.map(|it| it.first_ms), to.map(|it| it.after_ms));
     let past = app.store.for_user(&user).past(limit, from_ms, before_ms).await?;
     let user = named.shown(&user);
-    let entries: Vec<Value> =
-        past.iter().map(|entry| shown(&app, entry, user, with_sources)).collect();
-    let data = json!({"user_id": user, "entries": entries, "count": entries.len()});
+    let entries: Vec<HistoryEntry> =
+        past.into_iter().map(|entry| shown(&app, entry, user, with_sources)).collect();
+    let data = History { user_id: user.clone(), count: entries.len(), entries };
     Ok(Answer::new("memory", "memory.retrieved", &data))
 }
 
@@ -74,33 +76,29 @@ fn read(text: &str) -> Option<Moment> {
     Some(Moment { first_ms: start(day)?, after_ms: start(day.checked_add(1.day()).ok()?)? })
 }
 
-fn shown(app: &Parts, entry: &Past, user: &UserId, with_sources: bool) -> Value {
+fn shown(app: &Parts, entry: Past, user: &UserId, with_sources: bool) -> HistoryEntry {
     match entry {
-        Past::Turn(turn) => json!({
-            "type": "conversation",
-            "timestamp": time(turn.at_ms),
-            "session_id": turn.session,
-            "request_id": turn.request_id,
-            "agent_id": turn.agent,
-            "status": turn.status,
-            "question": turn.question,
-            "answer": turn.answer,
+        Past::Turn(turn) => HistoryEntry::Conversation(PastTurn {
+            timestamp: time(turn.at_ms),
+            session_id: turn.session,
+            request_id: turn.request_id,
+            agent_id: turn.agent,
+            status: turn.status,
+            question: turn.question,
+            answer: turn.answer,
         }),
         Past::Memory(memory) => {
-            let mut shown = json!({
-                "type": "memory",
-                "timestamp": time(memory.created_ms),
-                "memory": memories::shown(app, memory, user),
-            });
-            if with_sources {
-                shown["sources"] = json!([{
-                    "event_id": memory.event_id,
-                    "source": memory.source,
-                    "source_id": memory.source_id,
-                    "subject": memory.subject,
-                }]);
-            }
-            shown
+            let source = MemorySource {
+                event_id: memory.event_id.clone(),
+                source: memory.source.clone(),
+                source_id: memory.source_id.clone(),
+                subject: memory.subject.clone(),
+            };
+            HistoryEntry::Memory(PastMemory {
+                timestamp: time(memory.created_ms),
+                memory: memories::shown(app, memory, user),
+                sources: with_sources.then(|| vec![source]),
+            })
         }
     }
 }

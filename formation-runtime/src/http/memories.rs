@@ -4,10 +4,16 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
+use muxi_contract::formation::memories::{
+    BatchIngested, IngestedItem, IngestedStatus, IngestionCounts, IngestionReport, Memory,
+    MemoryCreated, MemoryDeleted, MemoryIngested, MemoryList, MemoryScope, Provenance,
+    ProvenanceEvent, TypedContent,
+};
 use muxi_contract::ids::nanoid;
 use muxi_contract::{ErrorCode, UserId};
-use muxi_memory::{Ingestion, Memory, MemoryFilter, NewMemory, Remembered, Scope};
-use serde_json::{Value, json};
+use muxi_memory::{Ingestion, MemoryFilter, NewMemory, Remembered, Scope};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use super::answer::Answer;
 use super::auth::{Caller, NamedUser, RequiredUser};
@@ -45,9 +51,9 @@ pub(crate) async fn list(
     }
     query.finish()?;
     let found = app.store.for_user(&user).memories(filter).await?;
-    let shown: Vec<Value> =
-        found.iter().map(|memory| shown(&app, memory, named.shown(&user))).collect();
-    let data = json!({"memories": shown, "count": shown.len()});
+    let user = named.shown(&user);
+    let memories: Vec<Memory> = found.into_iter().map(|memory| shown(&app, memory, user)).collect();
+    let data = MemoryList { count: memories.len(), memories };
     Ok(Answer::new("memory_list", "memory.list", &data))
 }
 
@@ -64,20 +70,20 @@ pub(crate) async fn create(
         memory_entry::parse("", &fields, chars_max).map_err(|faults| Problem::invalid(&faults))?;
     let new = new_memory(&app, &entry, &caller)?;
     let named = named.shown(&user);
-    if entry.source.is_some() {
-        return ingest(&app, &user, named, &entry, new).await.map(Answered::into_response);
+    if let Some(source) = entry.source {
+        return ingest(&app, &user, named, source, new).await;
     }
     app.store.for_user(&user).remember(vec![new.clone()], |_| None).await?;
     tell(&app, EventKind::MemoryCreated, &user, "something is remembered", 1);
-    let data = json!({
-        "id": new.id,
-        "content": {"type": entry.kind, "detail": entry.content},
-        "created_at": time(new.at_ms),
-        "metadata": json_of(&entry.metadata),
-        "scope": new.scope.as_str(),
-        "scope_id": scope_id(&app, new.scope, named),
-        "event_id": new.event_id,
-    });
+    let data = MemoryCreated {
+        id: new.id,
+        content: TypedContent { kind: entry.kind, detail: entry.content },
+        created_at: time(new.at_ms),
+        metadata: json_of(&entry.metadata),
+        scope: scope(new.scope),
+        scope_id: scope_id(&app, new.scope, named),
+        event_id: new.event_id,
+    };
     Ok(Answer::new("memory", "memory.created", &data).into_response())
 }
 
@@ -104,10 +110,15 @@ pub(crate) async fn batch(
     }
     let (id, at_ms) = (ingestion_id(), app.clock.now_ms());
     let (report_id, events) = (id.clone(), event_ids(&entries));
-    let told = move |places: &[Result<usize, String>], done: &[Remembered]| -> Vec<Value> {
+    let told = move |places: &[Result<usize, String>], done: &[Remembered]| -> Vec<IngestedItem> {
         let item = |(index, place): (usize, &Result<usize, String>)| match place {
             Ok(at) => item_shown(index, &events[*at], &done[*at]),
-            Err(error) => json!({"index": index, "status": "invalid", "error": error}),
+            Err(error) => IngestedItem {
+                index,
+                status: IngestedStatus::Invalid,
+                event_id: None,
+                error: Some(error.clone()),
+            },
         };
         places.iter().enumerate().map(item).collect()
     };
@@ -115,20 +126,13 @@ pub(crate) async fn batch(
     let done = app
         .store
         .for_user(&user)
-        .remember(entries, move |done| {
-            let items = Value::from(report(&kept_places, done)).to_string();
-            Some(Ingestion { id: report_id, items, created_ms: at_ms })
-        })
+        .remember(entries, move |done| Some(kept(report_id, &report(&kept_places, done), at_ms)))
         .await?;
     let accepted = done.iter().filter(|it| **it == Remembered::New).count();
     tell(&app, EventKind::MemoryCreated, &user, "entries were brought in", accepted);
     let items = told(&places, &done);
-    let data = json!({
-        "processing_id": id,
-        "counts": counts(&items),
-        "items": items,
-        "status_url": status_url(&id),
-    });
+    let (counts, status_url) = (counts(&items), status_url(&id));
+    let data = BatchIngested { processing_id: id, counts, items, status_url };
     Ok(Answer::new("memory_ingestion", "memory.ingestion.accepted", &data))
 }
 
@@ -143,17 +147,17 @@ pub(crate) async fn ingestion(
         let message = format!("ingestion '{id}' is another user's");
         return Err(Problem::new(ErrorCode::Forbidden, message));
     }
-    let items = json_of(&report.items);
+    let items: Vec<IngestedItem> = json_of(&report.items);
     // Entries are taken whole in one act; nothing is left to be done when their caller is answered.
-    let data = json!({
-        "processing_id": report.id,
-        "status": "completed",
-        "created_at": time(report.created_ms),
-        "completed_at": time(report.created_ms),
-        "counts": counts(items.as_array().map_or(&[], Vec::as_slice)),
-        "items": items,
-        "usage": {},
-    });
+    let data = IngestionReport {
+        processing_id: report.id,
+        status: "completed".to_owned(),
+        created_at: time(report.created_ms),
+        completed_at: time(report.created_ms),
+        counts: counts(&items),
+        items,
+        usage: Map::new(),
+    };
     Ok(Answer::new("memory_ingestion", "memory.ingestion.status", &data))
 }
 
@@ -182,21 +186,20 @@ pub(crate) async fn provenance(
     if found.is_empty() {
         return Err(not_found("event or entity", &name));
     }
-    let events: Vec<Value> = found
-        .iter()
-        .map(|memory| {
-            json!({
-                "event_id": memory.event_id,
-                "source": memory.source,
-                "source_id": memory.source_id,
-                "subject": memory.subject,
-                "timestamp": memory.happened_ms.and_then(time),
-                "recorded_at": time(memory.created_ms),
-                "memory": shown(&app, memory, named.shown(&user)),
-            })
+    let user = named.shown(&user);
+    let events: Vec<ProvenanceEvent> = found
+        .into_iter()
+        .map(|memory| ProvenanceEvent {
+            event_id: memory.event_id.clone(),
+            source: memory.source.clone(),
+            source_id: memory.source_id.clone(),
+            subject: memory.subject.clone(),
+            timestamp: memory.happened_ms.map(time),
+            recorded_at: time(memory.created_ms),
+            memory: shown(&app, memory, user),
         })
         .collect();
-    let data = json!({"query": name, "events": events, "count": events.len()});
+    let data = Provenance { query: name, count: events.len(), events };
     Ok(Answer::new("memory", "memory.retrieved", &data))
 }
 
@@ -212,59 +215,45 @@ pub(crate) async fn delete(
         return Err(not_found("memory", &id));
     }
     tell(&app, EventKind::MemoryDeleted, &user, "a memory was deleted", 1);
-    let data = json!({"id": id, "deleted": true, "user_id": named.shown(&user)});
+    let data = MemoryDeleted { id, deleted: true, user_id: named.shown(&user).clone() };
     Ok(Answer::new("memory", "memory.deleted", &data))
 }
 
 /// As lists and the history show it.
-pub(super) fn shown(app: &Parts, memory: &Memory, user: &UserId) -> Value {
-    json!({
-        "id": memory.id,
-        "type": memory.kind,
-        "content": memory.content,
-        "created_at": time(memory.created_ms),
-        "metadata": json_of(&memory.metadata),
-        "scope": memory.scope.as_str(),
-        "scope_id": scope_id(app, memory.scope, user),
-        "source": memory.source,
-        "event_id": memory.event_id,
-    })
-}
-
-/// The answer to one entry from outside: new, or known already.
-struct Answered {
-    status: StatusCode,
-    data: Value,
-}
-
-// === impl Answered ===
-
-impl Answered {
-    fn into_response(self) -> Response {
-        let answer = Answer::new("memory_ingestion", "memory.ingestion.accepted", &self.data);
-        (self.status, answer).into_response()
+pub(super) fn shown(app: &Parts, memory: muxi_memory::Memory, user: &UserId) -> Memory {
+    Memory {
+        id: memory.id,
+        kind: memory.kind,
+        content: memory.content,
+        created_at: time(memory.created_ms),
+        metadata: json_of(&memory.metadata),
+        scope: scope(memory.scope),
+        scope_id: scope_id(app, memory.scope, user),
+        source: memory.source,
+        event_id: memory.event_id,
     }
 }
 
 // === private helpers ===
 
+/// One entry from outside: new, or known already.
 async fn ingest(
     app: &App,
     user: &UserId,
     named: &UserId,
-    entry: &Entry,
+    source: String,
     new: NewMemory,
-) -> Result<Answered, Problem> {
+) -> Result<Response, Problem> {
     let (id, at_ms, event) = (ingestion_id(), new.at_ms, new.event_id.clone());
-    let (scope, report_id, report_event) = (new.scope, id.clone(), event.clone());
+    let (read_by, source_id) = (new.scope, new.source_id.clone());
+    let (report_id, report_event) = (id.clone(), event.clone());
     let done = app
         .store
         .for_user(user)
         .remember(vec![new], move |done| {
-            let items: Vec<Value> =
+            let items: Vec<IngestedItem> =
                 done.iter().map(|it| item_shown(0, &report_event, it)).collect();
-            let items = Value::from(items).to_string();
-            Some(Ingestion { id: report_id, items, created_ms: at_ms })
+            Some(kept(report_id, &items, at_ms))
         })
         .await?;
     let (status, event, is_duplicate) = match done.into_iter().next() {
@@ -274,19 +263,20 @@ async fn ingest(
     if !is_duplicate {
         tell(app, EventKind::MemoryCreated, user, "an entry was brought in", 1);
     }
-    let data = json!({
-        "status": if is_duplicate { "duplicate" } else { "accepted" },
-        "duplicate": is_duplicate,
-        "event_id": event,
-        "source": entry.source,
-        "source_id": entry.source_id,
-        "scope": scope.as_str(),
-        "scope_id": scope_id(app, scope, named),
-        "derived_events": [],
-        "processing_id": id,
-        "status_url": status_url(&id),
-    });
-    Ok(Answered { status, data })
+    let data = MemoryIngested {
+        status: if is_duplicate { IngestedStatus::Duplicate } else { IngestedStatus::Accepted },
+        duplicate: is_duplicate,
+        event_id: event,
+        source,
+        source_id,
+        scope: scope(read_by),
+        scope_id: scope_id(app, read_by, named),
+        derived_events: Vec::new(),
+        status_url: status_url(&id),
+        processing_id: id,
+    };
+    let answer = Answer::new("memory_ingestion", "memory.ingestion.accepted", &data);
+    Ok((status, answer).into_response())
 }
 
 fn new_memory(app: &Parts, entry: &Entry, caller: &Caller) -> Result<NewMemory, Problem> {
@@ -352,30 +342,42 @@ fn scopes(query: &mut Parameters) -> MemoryFilter {
     filter
 }
 
-fn scope_id<'a>(app: &'a Parts, scope: Scope, user: &'a UserId) -> &'a str {
+fn scope(scope: Scope) -> MemoryScope {
     match scope {
-        Scope::User => user.as_str(),
-        Scope::Formation => app.manifest.id.as_str(),
+        Scope::User => MemoryScope::User,
+        Scope::Formation => MemoryScope::Formation,
     }
 }
 
-fn item_shown(index: usize, event: &str, done: &Remembered) -> Value {
-    match done {
-        Remembered::New => json!({"index": index, "status": "accepted", "event_id": event}),
-        Remembered::Before { event_id } => {
-            json!({"index": index, "status": "duplicate", "event_id": event_id})
-        }
+fn scope_id(app: &Parts, scope: Scope, user: &UserId) -> String {
+    match scope {
+        Scope::User => user.to_string(),
+        Scope::Formation => app.manifest.id.to_string(),
     }
 }
 
-fn counts(items: &[Value]) -> Value {
-    let of = |status: &str| items.iter().filter(|item| item["status"] == status).count();
-    json!({
-        "total": items.len(),
-        "accepted": of("accepted"),
-        "duplicate": of("duplicate"),
-        "invalid": of("invalid"),
-    })
+fn item_shown(index: usize, event: &str, done: &Remembered) -> IngestedItem {
+    let (status, event_id) = match done {
+        Remembered::New => (IngestedStatus::Accepted, event),
+        Remembered::Before { event_id } => (IngestedStatus::Duplicate, event_id.as_str()),
+    };
+    IngestedItem { index, status, event_id: Some(event_id.to_owned()), error: None }
+}
+
+fn counts(items: &[IngestedItem]) -> IngestionCounts {
+    let of = |status| items.iter().filter(|item| item.status == status).count();
+    IngestionCounts {
+        total: items.len(),
+        accepted: of(IngestedStatus::Accepted),
+        duplicate: of(IngestedStatus::Duplicate),
+        invalid: of(IngestedStatus::Invalid),
+    }
+}
+
+/// The report as it is kept with the entries.
+fn kept(id: String, items: &[IngestedItem], created_ms: i64) -> Ingestion {
+    let items = serde_json::to_string(items).expect("our own types always serialise");
+    Ingestion { id, items, created_ms }
 }
 
 fn event_ids(entries: &[NewMemory]) -> Vec<String> {
@@ -390,7 +392,8 @@ fn status_url(id: &str) -> String {
     format!("/v1/memories/ingestion/{id}")
 }
 
-fn json_of(text: &str) -> Value {
+/// What this file has written into the memory itself.
+fn json_of<T: DeserializeOwned + Default>(text: &str) -> T {
     serde_json::from_str(text).unwrap_or_default()
 }
 

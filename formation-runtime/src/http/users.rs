@@ -3,9 +3,13 @@
 use axum::body::Body;
 use axum::extract::State;
 use jiff::Timestamp;
+use muxi_contract::formation::users::{
+    Identifier, IdentifierList, IdentifierUnlinked, IdentifiersLinked, LinkedIdentifier, UserFound,
+    UserResolved,
+};
 use muxi_contract::{ErrorCode, MuxiUserId, UserId};
 use muxi_memory::{LinkRefusal, NewIdentifier};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::answer::Answer;
 use super::audit::{Act, Resource, Trail};
@@ -46,7 +50,7 @@ pub(crate) async fn resolve(
     if is_new {
         tell(&app, EventKind::UserCreated, &id, "a person was made for an identifier");
     }
-    let data = json!({"identifier": written, "muxi_user_id": id, "created": is_new});
+    let data = UserResolved { identifier: written.to_owned(), muxi_user_id: id, created: is_new };
     Ok(Answer::new("user", "user.resolved", &data))
 }
 
@@ -58,7 +62,7 @@ pub(crate) async fn get(
     let not_found = || Problem::no_identifier(&written);
     let identifier: UserId = written.parse().map_err(|_| not_found())?;
     let id = app.store.person(&identifier).await?.ok_or_else(not_found)?;
-    let data = json!({"identifier": written, "muxi_user_id": id});
+    let data = UserFound { identifier: written, muxi_user_id: id };
     Ok(Answer::new("user", "user.resolved", &data))
 }
 
@@ -97,11 +101,11 @@ pub(crate) async fn link(
     };
     let id = trail.record_if(key == EitherKey::Admin, act, linking).await?;
     tell(&app, EventKind::UserLinked, &id, "identifiers were linked to a person");
-    let shown: Vec<Value> = identifiers
-        .iter()
-        .map(|it| json!({"identifier": it.identifier, "type": it.kind}))
+    let identifiers: Vec<LinkedIdentifier> = identifiers
+        .into_iter()
+        .map(|it| LinkedIdentifier { identifier: it.identifier, kind: it.kind })
         .collect();
-    let data = json!({"muxi_user_id": id, "identifiers": shown, "count": shown.len()});
+    let data = IdentifiersLinked { muxi_user_id: id, count: identifiers.len(), identifiers };
     Ok(Answer::new("user_identifier_list", "user.identifiers.associated", &data))
 }
 
@@ -111,21 +115,19 @@ pub(crate) async fn list(
     State(app): State<App>,
     Id(written): Id,
 ) -> Result<Answer, Problem> {
-    let not_found = || Problem::no_person(&json!(written));
+    let not_found = || Problem::no_person(&Value::from(written.as_str()));
     let named: UserId = written.parse().map_err(|_| not_found())?;
     let id = app.store.person(&named).await?.ok_or_else(not_found)?;
     let found = app.store.identifiers(&id).await?.ok_or_else(not_found)?;
-    let shown: Vec<Value> = found
-        .iter()
-        .map(|it| {
-            json!({
-                "identifier": it.identifier,
-                "type": it.kind,
-                "created_at": time(it.linked_ms),
-            })
+    let identifiers: Vec<Identifier> = found
+        .into_iter()
+        .map(|it| Identifier {
+            identifier: it.identifier,
+            kind: it.kind,
+            created_at: time(it.linked_ms),
         })
         .collect();
-    let data = json!({"muxi_user_id": id, "identifiers": shown, "count": shown.len()});
+    let data = IdentifierList { muxi_user_id: id, count: identifiers.len(), identifiers };
     Ok(Answer::new("user_identifier_list", "user.identifiers.list", &data))
 }
 
@@ -146,13 +148,14 @@ pub(crate) async fn unlink(
     let id = trail.record_if(key == EitherKey::Admin, act, unlinking).await?;
     tell(&app, EventKind::UserUnlinked, &id, "an identifier was unlinked from its person");
     let message = format!("The identifier '{identifier}' is no longer linked.");
-    let data = json!({"message": message, "muxi_user_id": id});
+    let data = IdentifierUnlinked { message, muxi_user_id: id };
     Ok(Answer::new("message", "user.identifier.deleted", &data))
 }
 
-/// As published clients read the times of stored things.
-pub(super) fn time(ms: i64) -> Option<Timestamp> {
-    Timestamp::from_millisecond(ms).ok()
+/// As published clients read the times of stored things. Beyond what can be written it is the end.
+pub(super) fn time(ms: i64) -> String {
+    let end = if ms < 0 { Timestamp::MIN } else { Timestamp::MAX };
+    Timestamp::from_millisecond(ms).unwrap_or(end).to_string()
 }
 
 // === impl Problem ===

@@ -3,3 +3,5 @@
 mod conversations;
 mod failures;
 mod formation;
+mod memories;
+mod people;

@@ -135,6 +135,12 @@ impl Walk {
         body
     }
 
+    /// A failure, checked but not kept: each class of them is kept once.
+    pub(crate) async fn refuse(&self, call: Call) {
+        let (status, body) = self.answer(&call).await;
+        assert!(status.is_client_error(), "{call:?}: {status} {body}");
+    }
+
     /// The first frames of a stream, checked by their content type and kept.
     pub(crate) async fn take_frames(&self, call: Call, count: usize) {
         let response = self.send(&call).await;

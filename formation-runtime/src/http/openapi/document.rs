@@ -5,15 +5,23 @@
 #[expect(dead_code, reason = "only their attributes count")]
 mod buffers;
 #[expect(dead_code, reason = "only their attributes count")]
+mod credentials;
+#[expect(dead_code, reason = "only their attributes count")]
 mod events;
 #[expect(dead_code, reason = "only their attributes count")]
+mod forget;
+#[expect(dead_code, reason = "only their attributes count")]
 mod health;
+#[expect(dead_code, reason = "only their attributes count")]
+mod memories;
 #[expect(dead_code, reason = "only their attributes count")]
 mod parameters;
 #[expect(dead_code, reason = "only their attributes count")]
 mod requests;
 #[expect(dead_code, reason = "only their attributes count")]
 mod sessions;
+#[expect(dead_code, reason = "only their attributes count")]
+mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +47,9 @@ use utoipa::OpenApi;
         (name = "requests", description = "What became of messages"),
         (name = "buffers", description = "The memory of conversations"),
         (name = "events", description = "What happens, as it happens"),
+        (name = "credentials", description = "What users gave to be used for them"),
+        (name = "memories", description = "What is remembered beyond what was said"),
+        (name = "users", description = "Who is who"),
     ),
     components(schemas(Failure, ValidationError)),
     paths(
@@ -66,6 +77,25 @@ use utoipa::OpenApi;
         events::of_session,
         events::of_request,
         events::logs,
+        credentials::services,
+        credentials::list,
+        credentials::create,
+        credentials::get,
+        credentials::delete,
+        memories::list,
+        memories::create,
+        memories::batch,
+        memories::ingestion,
+        memories::provenance,
+        memories::delete,
+        forget::forget,
+        forget::job,
+        memories::history,
+        users::resolve,
+        users::get,
+        users::link,
+        users::list,
+        users::unlink,
     )
 )]
 struct Described;
@@ -78,8 +108,14 @@ const WITH_BODY: [u16; 3] = [408, 413, 422];
 /// The first is not finished, or had another body.
 const REPEATABLE: [u16; 1] = [409];
 const METHODS: [&str; 5] = ["get", "put", "post", "delete", "patch"];
-/// Where an operation says what its answers are called.
+/// Where an operation says what its answers are called; by status, if they are not all called the
+/// same, and as a list, if one may be called otherwise.
 const ANSWER: &str = "x-answer";
+/// Fields of which at least one has to be given.
+const EITHER: [(&str, [&str; 2]); 2] =
+    [("NewMemory", ["content", "detail"]), ("Forget", ["user_id", "source"])];
+/// Fields that are given with another one only.
+const TOGETHER: [(&str, &str, &str); 1] = [("NewMemory", "source_id", "source")];
 
 /// The whole document, as it is served.
 fn text() -> String {
@@ -100,6 +136,7 @@ fn complete(document: &mut Value) {
     let responses: BTreeMap<String, Value> =
         codes.iter().map(|(status, names)| (reference(*status), failure(*status, names))).collect();
     document["components"]["responses"] = json!(responses);
+    relate_fields(&mut document["components"]["schemas"]);
     for (path, item) in document["paths"].as_object_mut().expect("paths") {
         for method in METHODS {
             let Some(operation) = item.get_mut(method) else { continue };
@@ -208,21 +245,35 @@ fn describe_stream(operation: &mut Value) {
     }
 }
 
+/// What no type can say of the fields of a body.
+fn relate_fields(schemas: &mut Value) {
+    for (schema, fields) in EITHER {
+        schemas[schema]["anyOf"] = fields.iter().map(|it| json!({ "required": [it] })).collect();
+    }
+    for (schema, field, needed) in TOGETHER {
+        schemas[schema]["dependentRequired"] = json!({ field: [needed] });
+    }
+}
+
 /// Envelopes have one form; what tells them apart is how they call their data.
 fn name_answers(operation: &mut Value) {
     let Some(named) = operation.as_object_mut().and_then(|it| it.remove(ANSWER)) else { return };
-    let (object, kind) =
-        named.as_str().and_then(|it| it.split_once(' ')).expect("two words, as everywhere");
     for (status, response) in operation["responses"].as_object_mut().expect("responses") {
         let json = response.pointer_mut("/content/application~1json/schema");
         if let Some(schema) = json.filter(|_| status.starts_with('2')) {
-            let fixed = json!({ "properties": {
-                "object": { "const": object },
-                "type": { "const": kind },
-            }});
-            *schema = json!({ "allOf": [schema.take(), fixed] });
+            let named = named.get(status).unwrap_or(&named);
+            *schema = json!({ "allOf": [schema.take(), name(named)] });
         }
     }
+}
+
+fn name(named: &Value) -> Value {
+    if let Some(names) = named.as_array() {
+        return json!({ "oneOf": names.iter().map(name).collect::<Vec<_>>() });
+    }
+    let (object, kind) =
+        named.as_str().and_then(|it| it.split_once(' ')).expect("two words, as everywhere");
+    json!({ "properties": { "object": { "const": object }, "type": { "const": kind } } })
 }
 
 fn answer(operation: &mut Value, statuses: &BTreeSet<u16>) {
