@@ -7,6 +7,7 @@ use muxi_formation::Agent as Config;
 use muxi_llm::Llm;
 use serde_json::{Value, json};
 
+use crate::conversation::files::{File, Kind};
 use crate::document;
 
 /// One agent, ready to answer.
@@ -15,17 +16,40 @@ pub struct Agent {
     pub config: Config,
     /// The same with its placeholders, to be shown.
     pub written: Config,
+    pub text: Model,
+    /// Answers in the place of `text` where there are images.
+    pub vision: Option<Model>,
+    /// Answers in the place of `text` where there are documents and no images.
+    pub documents: Option<Model>,
+    /// Writes down what is said.
+    pub audio: Option<Model>,
+    pub file_limits: FileLimits,
+}
+
+/// A model, as it is asked on behalf of an agent.
+#[derive(Debug)]
+pub struct Model {
     pub llm: Llm,
     /// `provider/model`, as the manifest names it.
-    pub model: String,
+    pub name: String,
     pub temperature: f64,
     pub max_tokens: u32,
     /// How long the model may say nothing.
     pub silence_max: Duration,
     /// It or its fallback is asked through the model host.
     pub needs_model_host: bool,
-    /// The model runs on this machine, with a small window.
+    /// The model runs on this machine, with a small window, and reads text only.
     pub is_local: bool,
+    /// Of what is said, if it is known.
+    pub language: Option<String>,
+}
+
+/// How large files may be, by what they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileLimits {
+    pub image_bytes: usize,
+    pub document_bytes: usize,
+    pub audio_bytes: usize,
 }
 
 /// All agents, in the manifest's order; never empty.
@@ -63,6 +87,25 @@ impl Agents {
 // === impl Agent ===
 
 impl Agent {
+    /// The model that answers a message with such files.
+    pub fn model_for(&self, files: &[File]) -> &Model {
+        let has = |kind| files.iter().any(|file| file.kind() == Some(kind));
+        let special = if has(Kind::Image) {
+            self.vision.as_ref()
+        } else if has(Kind::Document) {
+            self.documents.as_ref()
+        } else {
+            None
+        };
+        special.unwrap_or(&self.text)
+    }
+
+    /// All models that it may be asked through.
+    pub fn models(&self) -> impl Iterator<Item = &Model> {
+        let others = [&self.vision, &self.documents, &self.audio];
+        std::iter::once(&self.text).chain(others.into_iter().flatten())
+    }
+
     /// As the formation API shows it: no secret is in it.
     pub fn to_json(&self) -> Value {
         let config = &self.written;
@@ -83,8 +126,11 @@ impl Agent {
                 "keywords": config.specialization.keywords.iter()
                     .chain(&config.specialization_keywords).collect::<Vec<_>>(),
             },
-            "model": self.model,
-            "settings": {"temperature": self.temperature, "max_tokens": self.max_tokens},
+            "model": self.text.name,
+            "settings": {
+                "temperature": self.text.temperature,
+                "max_tokens": self.text.max_tokens,
+            },
             "version": config.version,
             "author": config.author,
             "url": config.url,

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use muxi_formation::{Manifest, Trigger};
 use muxi_memory::Store;
 use muxi_service::Clock;
+use tokio::sync::Semaphore;
 
 use crate::activity::OpenRequests;
 use crate::agents::Agents;
@@ -35,6 +36,8 @@ pub struct Parts {
     pub scheduler: Scheduler,
     pub events: EventLog,
     pub open_requests: OpenRequests,
+    /// The right to read a body that is longer than any message.
+    pub large_bodies: Semaphore,
     pub keys: Keys,
     /// Where the key of users' credentials is.
     pub safe: Safe,

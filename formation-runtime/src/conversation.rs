@@ -2,9 +2,10 @@
 //!
 //! [`turn`] decides, [`runner`] acts, [`prompt`] says what the model reads, [`queue`] keeps the
 //! turns of one session in a row, [`active`] has the requests that are open, and [`report`] says how
-//! others are told of their ends.
+//! others are told of their ends. [`files`] is what comes with a question.
 
 pub mod active;
+pub mod files;
 pub mod prompt;
 pub mod queue;
 pub mod recovery;

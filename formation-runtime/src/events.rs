@@ -71,6 +71,8 @@ kinds! {
     RequestAbandoned = "request.abandoned" Error,
     /// A question is on the disk and the model is asked.
     ChatStarted = "chat.started" Info,
+    /// What was said in a recording was written down.
+    ChatTranscribed = "chat.transcribed" Info,
     /// A question is answered.
     ChatCompleted = "chat.completed" Info,
     /// A question could not be answered.

@@ -79,6 +79,7 @@ fn routes(app: &App) -> Router {
         .route("/openapi.json", get(openapi::openapi))
         .route("/docs", get(async || muxi_service::openapi::page()))
         .route("/v1/chat", post(chat::chat))
+        .route("/v1/audiochat", post(chat::audio_chat))
         .route("/v1/sessions", get(sessions::list))
         .route("/v1/sessions/{id}", get(sessions::get).delete(sessions::delete))
         .route("/v1/sessions/{id}/restore", post(sessions::restore))

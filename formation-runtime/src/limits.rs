@@ -14,6 +14,16 @@ pub struct Limits {
     /// For what a body holds besides its message, where the bundle lets messages be longer than that.
     pub body_bytes_besides: usize,
     pub body_read: Duration,
+    /// A body that takes longer than that must arrive at least so fast.
+    pub body_bytes_per_second: u64,
+    /// Bodies with files that are read at the same time.
+    pub large_bodies: usize,
+    /// Bytes of the files of all turns at work or in a queue.
+    pub file_bytes_at_work: usize,
+    /// Of one message.
+    pub files: usize,
+    /// How much of the text of a message's files later messages of the session see.
+    pub file_text_kept_bytes: usize,
     /// How long the head of a stream waits for the model's first word, so that an early failure
     /// can still be an HTTP error.
     pub head_hold: Duration,
@@ -72,6 +82,11 @@ impl Default for Limits {
             body_bytes: 1024 * 1024,
             body_bytes_besides: 64 * 1024,
             body_read: Duration::from_secs(30),
+            body_bytes_per_second: 128 * 1024,
+            large_bodies: 16,
+            file_bytes_at_work: 512 * 1024 * 1024,
+            files: 10,
+            file_text_kept_bytes: 64 * 1024,
             head_hold: Duration::from_secs(1),
             keepalive: Duration::from_secs(1),
             // Each has a connection to its caller and one to its model.

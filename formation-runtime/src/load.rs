@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muxi_formation::interpolate::placeholders;
-use muxi_formation::manifest::{ChosenModel, ModelName};
+use muxi_formation::manifest::{Capability, ChosenModel, ModelName};
 use muxi_formation::{
     Agent as Config, Diagnostic, Loaded, MANIFEST_NAMES, Resolve, Source, Trigger,
 };
@@ -13,7 +13,7 @@ use muxi_local_llm::files;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use crate::agents::{Agent, Agents};
+use crate::agents::{Agent, Agents, FileLimits, Model};
 use crate::document;
 use crate::scheduler::Scheduler;
 use crate::secrets::{Opened, Secrets, Uses};
@@ -121,7 +121,10 @@ fn refusal(found: &[Diagnostic]) -> Refusal {
 
 /// A budget of money holds only if everything that is called has a price.
 fn unpriced(loaded: &Loaded) -> Vec<String> {
-    let chosen = loaded.agents.iter().filter_map(|agent| loaded.manifest.llm.choose(agent));
+    let llm = &loaded.manifest.llm;
+    let chosen = loaded.agents.iter().flat_map(|agent| {
+        Capability::ALL.into_iter().filter_map(|capability| llm.choose(agent, capability))
+    });
     let mut models: Vec<ModelName> =
         chosen.flat_map(|it| [Some(it.model), it.fallback_model]).flatten().collect();
     models.sort();
@@ -188,21 +191,8 @@ fn connect(
     let mut agents = Vec::new();
     let mut faults = Vec::new();
     for (config, written) in loaded.agents.iter().zip(written) {
-        // A formation with an agent without a model does not load.
-        let Some(chosen) = loaded.manifest.llm.choose(config) else { continue };
-        match connector.llm(&chosen) {
-            Ok(llm) => agents.push(Agent {
-                llm,
-                model: chosen.model.to_string(),
-                temperature: chosen.temperature,
-                max_tokens: chosen.max_tokens,
-                silence_max: silence_max(&chosen, &chosen.model),
-                needs_model_host: chosen.model.is_local()
-                    || chosen.fallback_model.as_ref().is_some_and(ModelName::is_local),
-                is_local: chosen.model.is_local(),
-                config: config.clone(),
-                written: written.clone(),
-            }),
+        match connector.agent(config, written) {
+            Ok(agent) => agents.extend(agent),
             Err(found) => {
                 let named =
                     found.into_iter().map(|fault| format!("agent `{}`: {fault}", config.id));
@@ -222,6 +212,54 @@ struct Connector<'a> {
 // === impl Connector ===
 
 impl Connector<'_> {
+    /// None without a model for text: a formation with such an agent does not load.
+    fn agent(&self, config: &Config, written: &Config) -> Result<Option<Agent>, Vec<String>> {
+        let mut faults = Vec::new();
+        let mut connect = |capability| {
+            let chosen = self.loaded.manifest.llm.choose(config, capability)?;
+            self.model(&chosen, capability).map_err(|found| faults.extend(found)).ok()
+        };
+        let [text, vision, documents, audio] = Capability::ALL.map(&mut connect);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let bytes_max = |capability| self.loaded.manifest.llm.file_bytes_max(config, capability);
+        Ok(text.map(|text| Agent {
+            config: config.clone(),
+            written: written.clone(),
+            text,
+            vision,
+            documents,
+            audio,
+            file_limits: FileLimits {
+                image_bytes: bytes_max(Capability::Vision),
+                document_bytes: bytes_max(Capability::Documents),
+                audio_bytes: bytes_max(Capability::Audio),
+            },
+        }))
+    }
+
+    fn model(&self, chosen: &ChosenModel, capability: Capability) -> Result<Model, Vec<String>> {
+        let is_local = |model: &ModelName| model.is_local();
+        let (model, fallback) = (&chosen.model, chosen.fallback_model.as_ref());
+        if capability != Capability::Text && is_local(model) {
+            let name = capability.name();
+            return Err(vec![format!(
+                "`{model}` reads text only and cannot be the `{name}` model; name another one"
+            )]);
+        }
+        Ok(Model {
+            llm: self.llm(chosen)?,
+            name: model.to_string(),
+            temperature: chosen.temperature,
+            max_tokens: chosen.max_tokens,
+            silence_max: silence_max(chosen, model),
+            needs_model_host: is_local(model) || fallback.is_some_and(is_local),
+            is_local: is_local(model),
+            language: chosen.language.clone(),
+        })
+    }
+
     /// The model and its fallback; the faults of both are told together.
     fn llm(&self, chosen: &ChosenModel) -> Result<Llm, Vec<String>> {
         let silence_max = |model| silence_max(chosen, model);

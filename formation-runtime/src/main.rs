@@ -49,8 +49,12 @@ fn run_formation(arguments: Serve) -> anyhow::Result<bool> {
             return Ok(false);
         }
     };
-    let needs_host =
-        shared_host.is_none() && formation.agents.all().iter().any(|it| it.needs_model_host);
+    let needs_host = shared_host.is_none()
+        && formation
+            .agents
+            .all()
+            .iter()
+            .any(|agent| agent.models().any(|model| model.needs_model_host));
     if needs_host {
         models::ensure_engine_environment().context("failed to start anew for local models")?;
     }

@@ -148,6 +148,7 @@ async fn begin(app: &Parts, job: &Job, now_ms: i64) -> Result<(), AcceptError> {
         request_id: RequestId::generate(),
         agent,
         text: job.prompt.clone(),
+        files: Vec::new(),
         kind: RequestKind::Job,
         mode: RequestMode::Async,
         expected: None,

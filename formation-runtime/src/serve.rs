@@ -16,6 +16,7 @@ use muxi_memory::{DATABASE_FILE, Location, Retention, Store};
 use muxi_service::listen::{self, Inherited};
 use muxi_service::{Clock, Shutdown, Signals, TaskGroup, TaskKind, accept, handoff};
 use secrecy::ExposeSecret as _;
+use tokio::sync::Semaphore;
 
 use crate::activity::OpenRequests;
 use crate::app::{App, Parts};
@@ -224,6 +225,7 @@ fn app(
         scheduler,
         events,
         open_requests,
+        large_bodies: Semaphore::new(limits.large_bodies),
         keys,
         safe: Safe::new(data_dir),
         clock,

@@ -3,6 +3,7 @@
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _, Unit, ZonedRound};
 use muxi_formation::manifest::{Budget, ModelName, Period, Price, Usage as Config};
+use muxi_llm::{Attachment, AttachmentKind, CompletionRequest, Message, Usage as Tokens};
 use muxi_memory::Spent;
 
 /// Billionths in one of the currency.
@@ -31,6 +32,26 @@ pub fn cost_nano(config: &Config, model: &str, prompt: u64, completion: u64) -> 
     #[expect(clippy::cast_possible_truncation, reason = "a cast of floats saturates")]
     Some((cost / TOKENS_PRICED * NANO).round() as i64)
 }
+
+/// What calls used that ended before anybody said so: about four bytes a token, as in most texts. What
+/// a model sees of a file is not its bytes, so that an image counts as a thousand tokens and a document
+/// as one for fifty bytes.
+pub fn estimate(asked: &CompletionRequest, calls: u32, said_bytes: usize) -> Tokens {
+    let tokens = |bytes: usize| bytes.div_ceil(BYTES_PER_TOKEN) as u64;
+    let of_file = |file: &Attachment| match file.kind {
+        AttachmentKind::Image => IMAGE_TOKENS,
+        AttachmentKind::Document => (file.bytes.len() / DOCUMENT_BYTES_PER_TOKEN) as u64,
+    };
+    let of_message = |message: &Message| {
+        tokens(message.content.len()) + message.attachments.iter().map(of_file).sum::<u64>()
+    };
+    let prompt: u64 = asked.messages.iter().map(of_message).sum();
+    Tokens { prompt_tokens: prompt * u64::from(calls), completion_tokens: tokens(said_bytes) }
+}
+
+const BYTES_PER_TOKEN: usize = 4;
+const IMAGE_TOKENS: u64 = 1_000;
+const DOCUMENT_BYTES_PER_TOKEN: usize = 50;
 
 /// From when to when the budget's period that holds this moment lasts.
 pub fn period(per: Period, now: Timestamp) -> (Timestamp, Timestamp) {

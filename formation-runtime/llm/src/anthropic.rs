@@ -11,7 +11,7 @@ use crate::openai::decimal;
 use crate::wire::{Decoder, Step, chunks, malformed};
 use crate::{
     Chunk, ChunkStream, CompletionRequest, Endpoint, FinishReason, HttpClients, LlmError,
-    LlmErrorKind, Provider, Role, SetupError, Usage, sse,
+    LlmErrorKind, Message, Provider, Role, SetupError, Usage, sse,
 };
 
 #[derive(Debug)]
@@ -62,7 +62,7 @@ fn body(model: &str, request: &CompletionRequest) -> Value {
         request.messages.iter().partition(|message| message.role == Role::System);
     let mut body = json!({
         "model": model,
-        "messages": talk,
+        "messages": talk.into_iter().map(Message::anthropic).collect::<Vec<_>>(),
         "max_tokens": request.max_tokens.unwrap_or(MAX_TOKENS_DEFAULT),
         "stream": true,
     });
@@ -94,6 +94,9 @@ impl Decoder for Answer {
             | Frame::ContentBlockDelta { delta: block } => {
                 if let Some(text) = block.text.filter(|text| !text.is_empty()) {
                     return Ok(Step::Text(text));
+                }
+                if let Some(thought) = block.thinking.filter(|text| !text.is_empty()) {
+                    return Ok(Step::Thinking(thought));
                 }
             }
             Frame::MessageDelta { delta, usage } => {
@@ -171,6 +174,7 @@ struct MessageStart {
 #[derive(Debug, Deserialize)]
 struct Block {
     text: Option<String>,
+    thinking: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

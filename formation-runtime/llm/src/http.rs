@@ -8,7 +8,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
+use reqwest::multipart::Form;
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
@@ -163,26 +164,49 @@ impl Connection {
 
     /// Sends one request and returns once the head of a successful event stream is here.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Response, Fault> {
-        let sending = self
-            .client
-            .get()
-            .map_err(|error| self.unsent(error))?
-            .post(format!("{}{path}", self.base_url))
-            .headers(self.headers.clone())
-            .json(body)
-            .send();
-        let response = match tokio::time::timeout(self.timeout, sending).await {
-            Ok(sent) => sent.map_err(|error| self.unsent(error))?,
-            Err(_) => return Err(silent(self.timeout)),
-        };
-        let status = response.status();
-        if status.is_success() && !is_json(response.headers()) {
+        let response = self.send(path, |request| Ok(request.json(body))).await?;
+        if response.status().is_success() && !is_json(response.headers()) {
             return Ok(response);
         }
-        let asked_pause = retry_after(response.headers());
+        Err(self.refused(response).await)
+    }
+
+    /// Sends a form and reads the whole answer, which is short.
+    pub(crate) async fn post_form(
+        &self,
+        path: &str,
+        form: impl Fn() -> Result<Form, Fault>,
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, Fault> {
+        let response = self.send(path, |request| Ok(request.multipart(form()?))).await?;
+        if !response.status().is_success() {
+            return Err(self.refused(response).await);
+        }
+        match tokio::time::timeout(self.timeout, whole(response, bytes_max)).await {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(fault)) => Err(fault),
+            Err(_) => Err(silent(self.timeout)),
+        }
+    }
+
+    async fn send(
+        &self,
+        path: &str,
+        fill: impl FnOnce(RequestBuilder) -> Result<RequestBuilder, Fault>,
+    ) -> Result<Response, Fault> {
+        let client = self.client.get().map_err(|error| self.unsent(error))?;
+        let request = client.post(format!("{}{path}", self.base_url)).headers(self.headers.clone());
+        match tokio::time::timeout(self.timeout, fill(request)?.send()).await {
+            Ok(sent) => sent.map_err(|error| self.unsent(error)),
+            Err(_) => Err(silent(self.timeout)),
+        }
+    }
+
+    async fn refused(&self, response: Response) -> Fault {
+        let (status, asked_pause) = (response.status(), retry_after(response.headers()));
         let text =
             tokio::time::timeout(self.timeout, error_body(response)).await.unwrap_or_default();
-        Err(refusal(status, asked_pause, &text))
+        refusal(status, asked_pause, &text)
     }
 
     fn unsent(&self, error: reqwest::Error) -> Fault {
@@ -369,6 +393,23 @@ async fn error_body(mut response: Response) -> Vec<u8> {
         }
     }
     body
+}
+
+async fn whole(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, Fault> {
+    let broken = |error: reqwest::Error| Fault {
+        kind: LlmErrorKind::Interrupted,
+        message: "the answer broke off".to_owned(),
+        source: Some(error.without_url().into()),
+    };
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        if body.len() + chunk.len() > bytes_max {
+            let message = format!("the answer has more than {bytes_max} bytes");
+            return Err(Fault::new(LlmErrorKind::Protocol, message));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 fn refusal(status: StatusCode, asked_pause: Option<Duration>, body: &[u8]) -> Fault {

@@ -7,6 +7,7 @@
 //! - An API key is never part of an error, a log line or a `Debug` output.
 
 mod anthropic;
+mod content;
 mod error;
 mod http;
 mod llm;
@@ -14,6 +15,7 @@ mod model;
 mod openai;
 mod retry;
 mod sse;
+mod transcription;
 mod wire;
 
 use std::fmt;
@@ -24,12 +26,14 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 pub use crate::anthropic::Anthropic;
+pub use crate::content::{Attachment, AttachmentKind, Message};
 pub use crate::error::{LlmError, LlmErrorKind, SetupError};
 pub use crate::http::{Endpoint, HttpClients};
 pub use crate::llm::{Llm, Served, Target};
 pub use crate::model::connect;
 pub use crate::openai::OpenAi;
 pub use crate::retry::RetryPolicy;
+pub use crate::transcription::{Recording, Transcript};
 
 /// The pieces of one answer, in order; see the crate's invariants.
 pub type ChunkStream = Pin<Box<dyn Stream<Item = Result<Chunk, LlmError>> + Send>>;
@@ -45,6 +49,20 @@ pub trait Provider: Send + Sync + fmt::Debug {
         model: &'a str,
         request: &'a CompletionRequest,
     ) -> BoxFuture<'a, Result<ChunkStream, LlmError>>;
+
+    /// Writes down what is said in a recording.
+    fn transcribe<'a>(
+        &'a self,
+        model: &'a str,
+        _: &'a Recording,
+    ) -> BoxFuture<'a, Result<Transcript, LlmError>> {
+        let (provider, model) = (self.name().to_owned(), model.to_owned());
+        Box::pin(async move {
+            let message = "transcribes no audio; name a model that does".to_owned();
+            let kind = LlmErrorKind::BadRequest;
+            Err(LlmError { kind, provider, model, message, source: None })
+        })
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,12 +70,6 @@ pub struct CompletionRequest {
     pub messages: Vec<Message>,
     pub temperature: Option<f32>,
     pub max_tokens: Option<u32>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    pub role: Role,
-    pub content: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +84,8 @@ pub enum Role {
 pub enum Chunk {
     /// Never empty.
     Text(String),
+    /// What the model says to itself before it answers; never empty, and no part of the answer.
+    Thinking(String),
     /// Always the last item.
     Finished { reason: FinishReason, usage: Option<Usage> },
 }
@@ -93,26 +107,18 @@ pub struct Usage {
     pub completion_tokens: u64,
 }
 
-// === impl Message ===
-
-impl Message {
-    pub fn system(content: impl Into<String>) -> Self {
-        Self { role: Role::System, content: content.into() }
-    }
-
-    pub fn user(content: impl Into<String>) -> Self {
-        Self { role: Role::User, content: content.into() }
-    }
-
-    pub fn assistant(content: impl Into<String>) -> Self {
-        Self { role: Role::Assistant, content: content.into() }
-    }
-}
-
 // === impl Usage ===
 
 impl Usage {
     pub fn total_tokens(&self) -> u64 {
         self.prompt_tokens.saturating_add(self.completion_tokens)
+    }
+
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            prompt_tokens: self.prompt_tokens.saturating_add(other.prompt_tokens),
+            completion_tokens: self.completion_tokens.saturating_add(other.completion_tokens),
+        }
     }
 }

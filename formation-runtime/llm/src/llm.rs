@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 
-use crate::{ChunkStream, CompletionRequest, LlmError, LlmErrorKind, Provider, RetryPolicy};
+use crate::{
+    ChunkStream, CompletionRequest, LlmError, LlmErrorKind, Provider, Recording, RetryPolicy,
+    Transcript,
+};
 
 /// A model at a provider.
 #[derive(Clone, Debug)]
@@ -44,15 +47,33 @@ impl Llm {
         self.primary.to_string()
     }
 
-    /// Resolves when the first text (or the end of an empty answer) is here, so an error of this call
+    /// Resolves when the first piece (or the end of an empty answer) is here, so an error of this call
     /// means that nothing was said yet, and the stream's first item never waits.
     pub async fn stream(
         &self,
         request: &CompletionRequest,
     ) -> Result<(ChunkStream, Served), LlmError> {
+        self.ask(|target| target.open(request)).await
+    }
+
+    /// Writes down what is said in a recording.
+    pub async fn transcribe(
+        &self,
+        recording: &Recording,
+    ) -> Result<(Transcript, Served), LlmError> {
+        self.ask(|target| target.provider.transcribe(&target.model, recording)).await
+    }
+
+    async fn ask<'a, T, F>(
+        &'a self,
+        call: impl Fn(&'a Target) -> F,
+    ) -> Result<(T, Served), LlmError>
+    where
+        F: Future<Output = Result<T, LlmError>>,
+    {
         let mut attempts = 0;
-        let first = match self.attempt(&self.primary, request, &mut attempts).await {
-            Ok(stream) => return Ok((stream, self.primary.served(attempts, false))),
+        let first = match self.attempt(|| call(&self.primary), &mut attempts).await {
+            Ok(answer) => return Ok((answer, self.primary.served(attempts, false))),
             Err(error) => error,
         };
         // A refusal for policy reasons must not be shopped around to another model.
@@ -60,8 +81,8 @@ impl Llm {
             Some(fallback) if first.kind != LlmErrorKind::Refused => fallback,
             Some(_) | None => return Err(first),
         };
-        match self.attempt(fallback, request, &mut attempts).await {
-            Ok(stream) => Ok((stream, fallback.served(attempts, true))),
+        match self.attempt(|| call(fallback), &mut attempts).await {
+            Ok(answer) => Ok((answer, fallback.served(attempts, true))),
             Err(second) => Err(LlmError {
                 message: format!("{}; then the fallback: {second}", first.message),
                 ..first
@@ -69,17 +90,15 @@ impl Llm {
         }
     }
 
-    async fn attempt(
-        &self,
-        target: &Target,
-        request: &CompletionRequest,
-        attempts: &mut u32,
-    ) -> Result<ChunkStream, LlmError> {
+    async fn attempt<T, F>(&self, call: impl Fn() -> F, attempts: &mut u32) -> Result<T, LlmError>
+    where
+        F: Future<Output = Result<T, LlmError>>,
+    {
         let mut failures = 0;
         loop {
             *attempts += 1;
-            let error = match target.open(request).await {
-                Ok(stream) => return Ok(stream),
+            let error = match call().await {
+                Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             failures += 1;

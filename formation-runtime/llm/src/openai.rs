@@ -8,10 +8,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::http::{Connection, Fault, KeyHeader, error_object};
+use crate::transcription::transcribe;
 use crate::wire::{Decoder, Step, chunks, malformed};
 use crate::{
     Chunk, ChunkStream, CompletionRequest, Endpoint, FinishReason, HttpClients, LlmError,
-    LlmErrorKind, Provider, SetupError, Usage, sse,
+    LlmErrorKind, Message, Provider, Recording, SetupError, Transcript, Usage, sse,
 };
 
 #[derive(Debug)]
@@ -54,6 +55,19 @@ impl Provider for OpenAi {
         }
         .boxed()
     }
+
+    fn transcribe<'a>(
+        &'a self,
+        model: &'a str,
+        recording: &'a Recording,
+    ) -> BoxFuture<'a, Result<Transcript, LlmError>> {
+        async move {
+            let blame = self.connection.blame(model);
+            let written = transcribe(&self.connection, model, recording).await;
+            written.map_err(|fault| blame.error(fault))
+        }
+        .boxed()
+    }
 }
 
 impl OpenAi {
@@ -81,7 +95,7 @@ impl OpenAi {
     fn body(&self, model: &str, request: &CompletionRequest) -> Value {
         let mut body = json!({
             "model": model,
-            "messages": request.messages,
+            "messages": request.messages.iter().map(Message::openai).collect::<Vec<_>>(),
             "stream": true,
             "stream_options": { "include_usage": true },
         });
@@ -138,8 +152,11 @@ impl Decoder for Answer {
         }
         let delta = choice.delta.unwrap_or_default();
         // A refusal in words is the model's answer, too.
-        let text = delta.content.filter(|text| !text.is_empty()).or(delta.refusal);
-        Ok(text.filter(|text| !text.is_empty()).map_or(Step::Nothing, Step::Text))
+        let said = |text: &String| !text.is_empty();
+        let text = delta.content.filter(said).or(delta.refusal);
+        let thought = delta.reasoning_content.filter(said).or(delta.reasoning);
+        let thought = || thought.filter(said).map(Step::Thinking);
+        Ok(text.filter(said).map(Step::Text).or_else(thought).unwrap_or(Step::Nothing))
     }
 
     fn at_end(&mut self) -> Option<Chunk> {
@@ -168,6 +185,9 @@ struct Choice {
 struct Delta {
     content: Option<String>,
     refusal: Option<String>,
+    /// What is thought before the answer; servers write it under one of these names.
+    reasoning_content: Option<String>,
+    reasoning: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -9,6 +9,7 @@ use crate::{Chunk, ChunkStream, LlmErrorKind};
 pub(crate) enum Step {
     Nothing,
     Text(String),
+    Thinking(String),
     /// A [`Chunk::Finished`]; nothing after it is read.
     Done(Chunk),
 }
@@ -39,6 +40,9 @@ where
                 Ok(Step::Nothing) => {}
                 Ok(Step::Text(text)) => {
                     return Some((Ok(Chunk::Text(text)), Some((events, decoder))));
+                }
+                Ok(Step::Thinking(text)) => {
+                    return Some((Ok(Chunk::Thinking(text)), Some((events, decoder))));
                 }
                 Ok(Step::Done(finished)) => return Some((Ok(finished), None)),
                 Err(fault) => return Some((Err(fault), None)),

@@ -50,6 +50,7 @@ async fn read(mut stream: ChunkStream) -> (Vec<String>, Result<Chunk, LlmError>)
         let item = stream.next().await.expect("no stream ends without saying so");
         match item {
             Ok(Chunk::Text(text)) => texts.push(text),
+            Ok(Chunk::Thinking(text)) => texts.push(format!("({text})")),
             end @ (Ok(Chunk::Finished { .. }) | Err(_)) => {
                 assert!(stream.next().await.is_none(), "nothing follows the end");
                 return (texts, end);

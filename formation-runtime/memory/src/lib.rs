@@ -59,6 +59,8 @@ pub struct NewTurn {
     pub request_id: RequestId,
     pub agent: String,
     pub text: String,
+    /// What is to be remembered of its files, as JSON that its maker reads again.
+    pub files: Option<String>,
     pub kind: RequestKind,
     pub mode: RequestMode,
     /// The request, if it was written down when it was accepted.
@@ -83,6 +85,8 @@ pub struct TurnId(i64);
 pub struct HistoryMessage {
     pub role: Role,
     pub text: String,
+    /// As its maker wrote it.
+    pub files: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +102,8 @@ pub struct TurnEnd {
     pub text: String,
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
-    /// What its model call used, if a model answered.
-    pub usage: Option<NewUsage>,
+    /// What each of its model calls used, of those that were answered.
+    pub usage: Vec<NewUsage>,
     /// Who is to be told of it.
     pub delivery: Option<NewDelivery>,
     pub at_ms: i64,
@@ -133,6 +137,8 @@ pub struct Message {
     pub agent: String,
     pub request_id: RequestId,
     pub at_ms: i64,
+    /// What came with it, as its maker wrote it.
+    pub files: Option<String>,
     /// The turn's status: `running`, `completed`, `failed`, `cancelled` or `interrupted`.
     pub status: String,
 }

@@ -37,6 +37,7 @@ const STEPS: &[Step] = steps![
     "0007_jobs",
     "0008_memories",
     "0009_credentials",
+    "0010_files",
 ];
 
 #[derive(Debug, thiserror::Error)]

@@ -85,7 +85,7 @@ pub struct NewDelivery {
 }
 
 const COLUMNS: &str = "SELECT seq, id, user_id, session, kind, mode, status, result, error, \
-                       created_ms, ended_ms, work FROM requests";
+                       created_ms, ended_ms FROM requests";
 
 // === impl UserStore ===
 
@@ -221,8 +221,11 @@ impl Store {
                     continue;
                 }
                 let sql = format!("{COLUMNS} WHERE ended_ms IS NULL AND coalesce(owner, '') = ?1");
-                let read = |row: &Row| Ok(Abandoned { request: request(row)?, work: row.get(11)? });
-                found.extend(transaction.all(&sql, values![&owner], read)?);
+                for request in transaction.all(&sql, values![&owner], request)? {
+                    let work = "SELECT work FROM requests WHERE seq = ?1";
+                    let work = transaction.one(work, values![request.seq.0], |row| row.get(0))?;
+                    found.push(Abandoned { request, work });
+                }
                 transaction.execute(
                     "UPDATE requests SET owner = ?2
                      WHERE ended_ms IS NULL AND coalesce(owner, '') = ?1",
@@ -361,7 +364,7 @@ pub(crate) fn end(
 ) -> Result<(), DatabaseError> {
     let ended: Option<(String, String)> = transaction.first(
         "UPDATE requests
-         SET status = ?2, result = ?3, error = ?4, ended_ms = ?5, owner = NULL
+         SET status = ?2, result = ?3, error = ?4, ended_ms = ?5, owner = NULL, work = NULL
          WHERE turn = ?1 AND ended_ms IS NULL RETURNING id, user_id",
         values![turn, status.as_str(), result, error, at_ms],
         |row| Ok((row.get(0)?, row.get(1)?)),

@@ -77,6 +77,7 @@ fn question(session_name: &str, text: &str, at_ms: i64) -> NewTurn {
         request_id: RequestId::generate(),
         agent: "helper".to_owned(),
         text: text.to_owned(),
+        files: None,
         kind: RequestKind::Chat,
         mode: RequestMode::Sync,
         accepted: None,
@@ -90,12 +91,13 @@ fn answer(outcome: Outcome, text: &str, at_ms: i64) -> TurnEnd {
         text: text.to_owned(),
         prompt_tokens: 3,
         completion_tokens: 2,
-        usage: Some(NewUsage {
+        usage: vec![NewUsage {
             model: "fake/model".to_owned(),
             prompt_tokens: 3,
             completion_tokens: 2,
             cost_nano: Some(7),
-        }),
+            is_estimated: false,
+        }],
         delivery: None,
         at_ms,
     }

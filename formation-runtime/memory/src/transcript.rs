@@ -69,12 +69,13 @@ impl UserStore {
                     ],
                     |row| row.get(0).map(TurnId::new),
                 )?;
-                let question = Some(turn.text.as_str());
-                for (role, content) in [(Role::User, question), (Role::Assistant, None)] {
+                let question = (Role::User, Some(turn.text.as_str()), turn.files.as_ref());
+                for (role, content, files) in [question, (Role::Assistant, None, None)] {
+                    let role = role.as_str();
                     transaction.execute(
-                        "INSERT INTO messages (turn, user_id, session, role, content, at_ms)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                        values![id.seq(), user, session, role.as_str(), content, turn.at_ms],
+                        "INSERT INTO messages (turn, user_id, session, role, content, at_ms, files)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                        values![id.seq(), user, session, role, content, turn.at_ms, files],
                     )?;
                 }
                 let request = requests::begin(
@@ -95,6 +96,21 @@ impl UserStore {
                     forget(transaction, user, session, retention)?;
                 }
                 Ok(BegunTurn { id, request, history })
+            })
+            .await
+    }
+
+    /// Puts the words of the question, once they are known, in the place of what stood for them.
+    pub async fn hear_question(&self, turn: TurnId, text: String) -> Result<(), StoreError> {
+        let user = self.user.clone();
+        self.store
+            .write(move |transaction| {
+                transaction.execute(
+                    "UPDATE messages SET content = ?3
+                     WHERE turn = ?1 AND user_id = ?2 AND role = 'user'",
+                    values![turn.seq(), user.as_str(), &text],
+                )?;
+                Ok(())
             })
             .await
     }
@@ -128,7 +144,7 @@ impl UserStore {
                     |row| row.get(0),
                 )?;
                 let Some(session) = ended else { return Ok(()) };
-                if let Some(used) = &end.usage {
+                for used in &end.usage {
                     usage::note(transaction, turn.seq(), used, end.at_ms)?;
                 }
                 // A completed answer may be empty; a broken one without a word is none.
@@ -212,7 +228,8 @@ impl UserStore {
                 };
                 // One more than asked tells whether there is more.
                 let mut messages = transaction.all(
-                    "SELECT m.seq, m.role, m.content, t.agent, t.request_id, m.at_ms, t.status
+                    "SELECT m.seq, m.role, m.content, t.agent, t.request_id, m.at_ms, t.status,
+                         m.files
                      FROM messages m JOIN turns t ON t.seq = m.turn
                      WHERE m.user_id = ?1 AND m.session = ?2 AND m.content IS NOT NULL
                        AND m.seq < ?3 AND m.at_ms < ?4
@@ -275,14 +292,14 @@ fn history(
     messages_max: u32,
 ) -> Result<Vec<HistoryMessage>, DatabaseError> {
     let mut messages = transaction.all(
-        "SELECT m.role, m.content FROM messages m
+        "SELECT m.role, m.content, m.files FROM messages m
          WHERE m.user_id = ?1 AND m.session = ?2 AND m.content IS NOT NULL
            AND NOT EXISTS (
                SELECT 1 FROM turns t JOIN messages a ON a.turn = t.seq AND a.role = 'assistant'
                WHERE t.seq = m.turn AND t.status = 'failed' AND a.content IS NULL)
          ORDER BY m.seq DESC LIMIT ?3",
         values![user, session, messages_max],
-        |row| Ok(HistoryMessage { role: row.parsed(0)?, text: row.get(1)? }),
+        |row| Ok(HistoryMessage { role: row.parsed(0)?, text: row.get(1)?, files: row.get(2)? }),
     )?;
     messages.reverse();
     Ok(messages)
@@ -330,5 +347,6 @@ fn message(row: &Row) -> Result<Message, DatabaseError> {
         request_id: row.parsed(4)?,
         at_ms: row.get(5)?,
         status: row.get(6)?,
+        files: row.get(7)?,
     })
 }

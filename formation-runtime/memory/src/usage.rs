@@ -14,6 +14,8 @@ pub struct NewUsage {
     pub completion_tokens: u64,
     /// In billionths of the currency.
     pub cost_nano: Option<i64>,
+    /// The provider did not tell; the figures are ours.
+    pub is_estimated: bool,
 }
 
 /// A sum over calls.
@@ -25,6 +27,8 @@ pub struct Spent {
     pub cost_nano: i64,
     /// Calls of models without a price, which are not in the cost.
     pub unpriced_calls: u64,
+    /// Calls whose tokens were estimated; they are in the sums.
+    pub estimated_calls: u64,
 }
 
 /// By what sums are told apart.
@@ -51,7 +55,8 @@ const KEPT_MS: i64 = 3 * 366 * 24 * 60 * 60 * 1000;
 
 const SUMS: &str = "count(*), coalesce(CAST(sum(prompt_tokens) AS BIGINT), 0), \
                     coalesce(CAST(sum(completion_tokens) AS BIGINT), 0), \
-                    coalesce(CAST(sum(cost_nano) AS BIGINT), 0), count(*) - count(cost_nano)";
+                    coalesce(CAST(sum(cost_nano) AS BIGINT), 0), count(*) - count(cost_nano), \
+                    coalesce(CAST(sum(estimated) AS BIGINT), 0)";
 const WHICH: &str = "(CAST(?1 AS TEXT) IS NULL OR user_id = ?1) AND at_ms >= ?2 AND at_ms < ?3";
 
 // === impl Store ===
@@ -94,8 +99,8 @@ pub(crate) fn note(
 ) -> Result<(), DatabaseError> {
     transaction.execute(
         "INSERT INTO usage (at_ms, user_id, session, request_id, agent, model, prompt_tokens,
-             completion_tokens, cost_nano)
-         SELECT ?2, user_id, session, request_id, agent, ?3, ?4, ?5, ?6 FROM turns WHERE seq = ?1",
+             completion_tokens, cost_nano, estimated)
+         SELECT ?2, user_id, session, request_id, agent, ?3, ?4, ?5, ?6, ?7 FROM turns WHERE seq = ?1",
         values![
             turn,
             at_ms,
@@ -103,6 +108,7 @@ pub(crate) fn note(
             used.prompt_tokens,
             used.completion_tokens,
             used.cost_nano,
+            used.is_estimated,
         ],
     )?;
     Ok(())
@@ -161,5 +167,6 @@ fn spent(row: &Row, from: usize) -> Result<Spent, DatabaseError> {
         completion_tokens: row.get(from + 2)?,
         cost_nano: row.get(from + 3)?,
         unpriced_calls: row.get(from + 4)?,
+        estimated_calls: row.get(from + 5)?,
     })
 }

@@ -1,7 +1,9 @@
 //! What the model reads: who it is, what was said, what is asked. Pure.
 
-use muxi_llm::Message;
+use muxi_llm::{Attachment, Message};
 use muxi_memory::{HistoryMessage, Role};
+
+use super::files;
 
 /// Soul and agent as one system message, as much of the history as fits, and the question.
 ///
@@ -11,7 +13,7 @@ pub fn compose(
     soul: &str,
     system_message: Option<&str>,
     history: &[HistoryMessage],
-    question: &str,
+    (question, attachments): (String, Vec<Attachment>),
     history_bytes_max: usize,
 ) -> Vec<Message> {
     let parts = [soul, system_message.unwrap_or_default()].map(str::trim);
@@ -20,13 +22,12 @@ pub fn compose(
     if !system.is_empty() {
         messages.push(Message::system(system));
     }
-    let question = HistoryMessage { role: Role::User, text: question.to_owned() };
-    let recent = recent(history, history_bytes_max);
-    let said = recent.iter().filter(|message| !message.text.trim().is_empty());
-    for message in said.chain([&question]) {
-        let message = match message.role {
-            Role::User => Message::user(message.text.as_str()),
-            Role::Assistant => Message::assistant(message.text.as_str()),
+    let said = recent(history, history_bytes_max);
+    let said = said.into_iter().filter(|(_, text)| !text.trim().is_empty());
+    for (role, text) in said.chain([(Role::User, question)]) {
+        let message = match role {
+            Role::User => Message::user(text),
+            Role::Assistant => Message::assistant(text),
         };
         match messages.last_mut() {
             Some(last) if last.role == message.role => {
@@ -36,22 +37,30 @@ pub fn compose(
             _ => messages.push(message),
         }
     }
+    if let Some(question) = messages.last_mut() {
+        question.attachments = attachments;
+    }
     messages
 }
 
-/// The newest messages that fit, from a question on: an answer without its question misleads.
-fn recent(history: &[HistoryMessage], bytes_max: usize) -> &[HistoryMessage] {
+/// The newest messages that fit, from a question on: an answer without its question misleads. Texts of
+/// files give way to their names before a message is left out.
+fn recent(history: &[HistoryMessage], bytes_max: usize) -> Vec<(Role, String)> {
     let mut room = bytes_max;
-    let fits = history.iter().rev().take_while(|message| {
-        let bytes = message.text.len();
-        let fits = bytes <= room;
-        room = room.saturating_sub(bytes);
-        fits
-    });
-    let from = history.len() - fits.count();
-    let recent = &history[from..];
-    let question = recent.iter().position(|message| message.role == Role::User);
-    &recent[question.unwrap_or(recent.len())..]
+    let mut recent: Vec<(Role, String)> = history
+        .iter()
+        .rev()
+        .map_while(|message| {
+            let files = files::remembered(message.files.as_deref());
+            let forms = [true, false].map(|whole| files::recalled(&message.text, &files, whole));
+            let text = forms.into_iter().find(|text| text.len() <= room)?;
+            room -= text.len();
+            Some((message.role, text))
+        })
+        .collect();
+    recent.reverse();
+    let question = recent.iter().position(|(role, _)| *role == Role::User);
+    recent.split_off(question.unwrap_or(recent.len()))
 }
 
 #[cfg(test)]
@@ -61,9 +70,14 @@ mod tests {
     fn check(history: &[(Role, &str)], bytes_max: usize, expected: &[&str]) {
         let history: Vec<_> = history
             .iter()
-            .map(|(role, text)| HistoryMessage { role: *role, text: (*text).to_owned() })
+            .map(|(role, text)| HistoryMessage {
+                role: *role,
+                text: (*text).to_owned(),
+                files: None,
+            })
             .collect();
-        let messages = compose("Soul.\n", Some("Task."), &history, "Q", bytes_max);
+        let question = ("Q".to_owned(), Vec::new());
+        let messages = compose("Soul.\n", Some("Task."), &history, question, bytes_max);
         let shown: Vec<_> = messages
             .iter()
             .map(|message| format!("{:?}: {}", message.role, message.content))
@@ -92,6 +106,27 @@ mod tests {
 
     #[test]
     fn no_words_no_system_message() {
-        assert_eq!(compose(" ", None, &[], "Q", 10), [Message::user("Q")]);
+        let question = ("Q".to_owned(), Vec::new());
+        assert_eq!(compose(" ", None, &[], question, 10), [Message::user("Q")]);
+    }
+
+    #[test]
+    fn texts_of_earlier_files_give_way_before_what_was_said() {
+        let text = "x".repeat(500);
+        let bytes = text.into_bytes().into();
+        let (name, media_type) = ("a.txt".to_owned(), "text/plain".to_owned());
+        let file = files::File { name, media_type, bytes };
+        let history = [HistoryMessage {
+            role: Role::User,
+            text: "see".to_owned(),
+            files: files::remember(&[file], 1_000),
+        }];
+        let read = |bytes_max| {
+            let question = ("Q".to_owned(), Vec::new());
+            compose("", None, &history, question, bytes_max)[0].content.clone()
+        };
+        assert!(read(1_000).contains("xxx"));
+        assert!(read(400).starts_with("see\n\nFile \"a.txt\"") && !read(400).contains("xxx"));
+        assert_eq!(read(10), "Q");
     }
 }

@@ -62,6 +62,7 @@ async fn take_over(app: &App) -> Result<(), StoreError> {
                 request_id: request.id,
                 agent,
                 text: work.text.clone(),
+                files: work.files.clone(),
                 kind: request.kind,
                 mode: RequestMode::Async,
                 // It was checked when the request was accepted.

@@ -1,9 +1,11 @@
 //! Starts turns, at once or for later. [`running`] is what becomes of each.
 
+mod hearing;
 mod running;
+mod spending;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use muxi_contract::{FormationId, RequestId, SessionId, UserId};
 use muxi_formation::manifest::Usage as UsageConfig;
@@ -15,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::running::Running;
 use super::active::{ActiveRequest, ActiveRequests, Entry};
+use super::files::File;
 use super::queue::{Place, QueueFull, SessionQueues};
 use super::structured::Expected;
 use super::turn::Update;
@@ -30,6 +33,8 @@ pub struct Conversations {
     queues: SessionQueues,
     requests: ActiveRequests,
     turns: Arc<Semaphore>,
+    /// In KiB.
+    file_room: Arc<Semaphore>,
     started: AtomicU64,
     turns_max: usize,
 }
@@ -61,6 +66,7 @@ pub struct Question {
     pub request_id: RequestId,
     pub agent: Arc<Agent>,
     pub text: String,
+    pub files: Vec<File>,
     pub kind: RequestKind,
     pub mode: RequestMode,
     /// What the answer must be, if not just words.
@@ -77,6 +83,8 @@ pub struct Question {
 pub(super) struct Work {
     pub(super) agent: String,
     pub(super) text: String,
+    #[serde(default)]
+    pub(super) files: Vec<File>,
     pub(super) webhook_url: Option<String>,
     #[serde(default)]
     pub(super) output_schema: Option<serde_json::Value>,
@@ -96,6 +104,8 @@ pub enum StartError {
     SessionFull(#[from] QueueFull),
     #[error("the formation answers {0} messages already")]
     Full(usize),
+    #[error("the formation has as many files in its messages as it can hold")]
+    FilesFull,
     #[error("the formation is stopping")]
     Stopping,
 }
@@ -104,7 +114,7 @@ pub enum StartError {
 struct Ticket {
     place: Place,
     entry: Entry,
-    permit: OwnedSemaphorePermit,
+    permits: [OwnedSemaphorePermit; 2],
 }
 
 // === impl Conversations ===
@@ -117,6 +127,7 @@ impl Conversations {
             queues: SessionQueues::new(limits.turns_per_session),
             requests: ActiveRequests::default(),
             turns: Arc::new(Semaphore::new(limits.turns)),
+            file_room: Arc::new(Semaphore::new(limits.file_bytes_at_work / KIB)),
             started: AtomicU64::new(0),
             turns_max: limits.turns,
         }
@@ -214,13 +225,17 @@ impl Conversations {
             return Err(StartError::Stopping);
         }
         let permit = Arc::clone(&self.turns).try_acquire_owned();
-        let permit = permit.map_err(|_| StartError::Full(self.turns_max))?;
+        let turn = permit.map_err(|_| StartError::Full(self.turns_max))?;
+        let bytes: usize = question.files.iter().map(|file| file.bytes.len()).sum();
+        let kib = u32::try_from(bytes.div_ceil(KIB)).unwrap_or(u32::MAX);
+        let files = Arc::clone(&self.file_room).try_acquire_many_owned(kib);
+        let files = files.map_err(|_| StartError::FilesFull)?;
         let Question { user, session, request_id, mode, created_ms, .. } = question;
         let place = self.queues.join(user.clone(), session.clone())?;
         self.started.fetch_add(1, Ordering::Relaxed);
         let names = (user.clone(), request_id.clone(), session.clone());
         let entry = self.requests.enter(ActiveRequest::new(names, *mode, *created_ms));
-        Ok(Ticket { place, entry, permit })
+        Ok(Ticket { place, entry, permits: [turn, files] })
     }
 
     /// Turns since the start.
@@ -236,8 +251,10 @@ impl Conversations {
 
 // === private helpers ===
 
+const KIB: usize = 1024;
+
 fn begin(context: &TurnContext, ticket: Ticket, question: Question) -> mpsc::Receiver<Update> {
-    let Ticket { place, entry, permit } = ticket;
+    let Ticket { place, entry, permits } = ticket;
     // The last update has a place of its own, so that a reader that is stuck cannot keep a turn
     // that is over from leaving its session.
     let (updates, receiver) = mpsc::channel(context.limits.updates_queued + 1);
@@ -250,7 +267,8 @@ fn begin(context: &TurnContext, ticket: Ticket, question: Question) -> mpsc::Rec
         place,
         entry,
         served: OnceLock::new(),
-        _permit: permit,
+        heard: Mutex::default(),
+        _permits: permits,
     };
     // A task of its own: it must write its end down even when the connection is gone.
     context.tasks.spawn(TaskKind::Connection, "turn", turn.run(last));
@@ -266,6 +284,7 @@ fn written_down(question: &Question) -> NewRequest {
     let work = Work {
         agent: question.agent.config.id.clone(),
         text: question.text.clone(),
+        files: question.files.clone(),
         webhook_url: question.webhook_url.clone(),
         output_schema: question.expected.as_ref().map(|it| it.schema().clone()),
     };

@@ -7,8 +7,12 @@ use muxi_llm::{FinishReason, Usage};
 /// What the caller learns, in order; the last one is an [`Answer`] or a [`Failure`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Update {
+    /// What was said in the recordings of the question.
+    Heard(String),
     /// The question is on the disk and the model is being asked.
     Asked,
+    /// What the model says to itself; no part of the answer.
+    Thinking(String),
     /// The next piece of the answer.
     Text(String),
     Completed(Answer),
@@ -31,6 +35,8 @@ pub struct Answer {
 pub enum Failure {
     /// The model could not answer, and whether the same request may work later.
     Model { message: String, retryable: bool },
+    /// There are no words in the recordings of the question.
+    NothingHeard,
     /// The memory refused, so the answer would have been lost; one that is gone refuses for ever.
     Memory { is_gone: bool },
     /// Nothing is left of a budget; no model is asked until the seconds are over.
@@ -42,8 +48,10 @@ pub enum Failure {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     Text(String),
+    Thinking(String),
     Finished { reason: FinishReason, usage: Option<Usage>, structured: Option<serde_json::Value> },
     ModelFailed { message: String, retryable: bool },
+    NothingHeard,
     CallerLeft,
     Cancelled,
     Stopping,
@@ -60,15 +68,29 @@ pub enum Effect {
 pub struct End {
     pub outcome: muxi_memory::Outcome,
     pub text: String,
+    /// As far as providers told it.
     pub usage: Usage,
+    pub untold: Untold,
+}
+
+/// Calls that ended before their providers told what they used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Untold {
+    pub calls: u32,
+    /// What was said and thought in them.
+    pub said_bytes: usize,
 }
 
 /// A turn whose model is answering.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
     text: String,
+    thought_bytes: usize,
     /// Of answers that did not fit.
     used_before: Usage,
+    untold: Untold,
+    /// A model is asked, and it did not say yet what that took.
+    is_asking: bool,
     over: bool,
     text_bytes_max: usize,
 }
@@ -79,7 +101,7 @@ impl Update {
     /// Whether nothing follows it.
     pub const fn is_last(&self) -> bool {
         match self {
-            Self::Asked | Self::Text(_) => false,
+            Self::Heard(_) | Self::Asked | Self::Thinking(_) | Self::Text(_) => false,
             Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_) => true,
         }
     }
@@ -91,6 +113,7 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
             Self::Model { message, .. } | Self::Budget { message, .. } => message,
+            Self::NothingHeard => "no words were heard in what was sent",
             Self::Memory { .. } => "the conversation could not be written down",
             Self::Stopping => "the formation is stopping",
         })
@@ -101,17 +124,31 @@ impl std::fmt::Display for Failure {
 
 impl Turn {
     pub fn new(text_bytes_max: usize) -> Self {
-        Self { text: String::new(), used_before: Usage::default(), over: false, text_bytes_max }
+        Self {
+            text: String::new(),
+            thought_bytes: 0,
+            used_before: Usage::default(),
+            untold: Untold::default(),
+            is_asking: false,
+            over: false,
+            text_bytes_max,
+        }
     }
 
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The answer so far is thrown away, and another begins; what it used counts.
+    /// A call of the model begins.
+    pub fn asks(&mut self) {
+        self.is_asking = true;
+    }
+
+    /// The answer so far is thrown away, since another is needed; what it used counts.
     pub fn begin_again(&mut self, used: Option<Usage>) {
+        self.count(used);
         self.text.clear();
-        self.used_before = sum(self.used_before, used.unwrap_or_default());
+        self.thought_bytes = 0;
     }
 
     pub fn is_over(&self) -> bool {
@@ -126,7 +163,9 @@ impl Turn {
             return Vec::new();
         }
         match event {
-            Event::Text(text) if self.text.len() + text.len() > self.text_bytes_max => {
+            Event::Text(text) | Event::Thinking(text)
+                if self.said_bytes() + text.len() > self.text_bytes_max =>
+            {
                 let message = format!("the answer has more than {} bytes", self.text_bytes_max);
                 self.step(Event::ModelFailed { message, retryable: false })
             }
@@ -134,53 +173,72 @@ impl Turn {
                 self.text.push_str(&text);
                 vec![Effect::Tell(Update::Text(text))]
             }
+            Event::Thinking(text) => {
+                self.thought_bytes += text.len();
+                vec![Effect::Tell(Update::Thinking(text))]
+            }
             Event::Finished { reason, usage, structured } => {
-                let usage = sum(self.used_before, usage.unwrap_or_default());
                 let text = self.text.clone();
                 let finish_reason = word(reason);
+                self.count(usage);
+                let usage = self.used_before;
                 let answer = Answer { text, structured, usage, finish_reason };
-                self.end(Outcome::Completed, usage, Some(Update::Completed(answer)))
+                self.end(Outcome::Completed, Some(Update::Completed(answer)))
             }
             Event::ModelFailed { message, retryable } => {
-                let outcome = Outcome::Failed { error: message.clone() };
-                let failure = Failure::Model { message, retryable };
-                self.end(outcome, self.used_before, Some(Update::Failed(failure)))
+                self.fail(Failure::Model { message, retryable })
             }
-            Event::CallerLeft => self.end(Outcome::Cancelled, self.used_before, None),
+            Event::NothingHeard => self.fail(Failure::NothingHeard),
+            Event::CallerLeft => {
+                self.count(None);
+                self.end(Outcome::Cancelled, None)
+            }
             Event::Cancelled => {
+                self.count(None);
                 let told = Update::Cancelled(self.text.clone());
-                self.end(Outcome::Cancelled, self.used_before, Some(told))
+                self.end(Outcome::Cancelled, Some(told))
             }
-            Event::Stopping => self.end(
-                Outcome::Interrupted,
-                self.used_before,
-                Some(Update::Failed(Failure::Stopping)),
-            ),
+            Event::Stopping => {
+                self.count(None);
+                self.end(Outcome::Interrupted, Some(Update::Failed(Failure::Stopping)))
+            }
         }
     }
 
-    fn end(
-        &mut self,
-        outcome: muxi_memory::Outcome,
-        usage: Usage,
-        told: Option<Update>,
-    ) -> Vec<Effect> {
+    fn fail(&mut self, failure: Failure) -> Vec<Effect> {
+        self.count(None);
+        let outcome = muxi_memory::Outcome::Failed { error: failure.to_string() };
+        self.end(outcome, Some(Update::Failed(failure)))
+    }
+
+    /// A call is over; `None` if its provider did not tell what it used.
+    fn count(&mut self, used: Option<Usage>) {
+        if !std::mem::take(&mut self.is_asking) {
+            return;
+        }
+        if let Some(used) = used {
+            self.used_before = self.used_before.plus(used);
+        } else {
+            self.untold.calls += 1;
+            self.untold.said_bytes += self.said_bytes();
+        }
+    }
+
+    fn said_bytes(&self) -> usize {
+        self.text.len() + self.thought_bytes
+    }
+
+    fn end(&mut self, outcome: muxi_memory::Outcome, told: Option<Update>) -> Vec<Effect> {
         self.over = true;
         let text = std::mem::take(&mut self.text);
-        let mut effects = vec![Effect::Save(End { outcome, text, usage })];
+        let (usage, untold) = (self.used_before, self.untold);
+        let mut effects = vec![Effect::Save(End { outcome, text, usage, untold })];
         effects.extend(told.map(Effect::Tell));
         effects
     }
 }
 
 // === private helpers ===
-
-fn sum(one: Usage, other: Usage) -> Usage {
-    Usage {
-        prompt_tokens: one.prompt_tokens.saturating_add(other.prompt_tokens),
-        completion_tokens: one.completion_tokens.saturating_add(other.completion_tokens),
-    }
-}
 
 fn word(reason: FinishReason) -> String {
     match reason {
@@ -206,6 +264,7 @@ mod tests {
 
     fn after_two_words() -> Turn {
         let mut turn = Turn::new(100);
+        turn.asks();
         for word in ["Once ", "upon"] {
             let told = Effect::Tell(Update::Text(word.to_owned()));
             assert_eq!(turn.step(Event::Text(word.to_owned())), [told]);
@@ -280,5 +339,22 @@ mod tests {
             finish_reason: "length".to_owned(),
         };
         assert_eq!(effects[1], Effect::Tell(Update::Completed(answer)));
+    }
+
+    #[test]
+    fn what_is_thought_is_told_and_is_no_part_of_the_answer() {
+        let mut turn = after_two_words();
+        let thought = || "Hm. ".to_owned();
+        let told = turn.step(Event::Thinking(thought()));
+        assert_eq!(told, [Effect::Tell(Update::Thinking(thought()))]);
+        let effects = turn.step(Event::Cancelled);
+        let Effect::Save(end) = &effects[0] else { panic!("{effects:?}") };
+        assert_eq!(
+            (end.text.as_str(), end.untold),
+            ("Once upon", Untold { calls: 1, said_bytes: 13 })
+        );
+        let mut turn = after_two_words();
+        let effects = turn.step(Event::Thinking("x".repeat(92)));
+        assert!(matches!(saved(&effects), (Outcome::Failed { .. }, "Once upon")));
     }
 }

@@ -12,7 +12,7 @@ use muxi_contract::chat::{
     AssistantMessage, ChatData, ChatMode, ChatRequest, ContentPart, StreamFormat, Usage,
 };
 use muxi_contract::envelope::ValidationError;
-use muxi_contract::{RequestId, SessionId, UserId};
+use muxi_contract::{ErrorCode, RequestId, SessionId, UserId};
 use muxi_memory::{RequestKind, RequestMode};
 use muxi_service::sse;
 use serde::Serialize;
@@ -21,10 +21,12 @@ use tokio::sync::mpsc;
 
 use super::answer::Answer as Enveloped;
 use super::auth::{Client, HeaderUser, User};
-use super::chat_request::{self, Fault, Parsed};
+use super::body::Room;
+use super::chat_request::files::{FileRules, Takes};
+use super::chat_request::{self, Parsed, Rules};
 use super::error::Problem;
 use super::{body, stream};
-use crate::agents::Agent;
+use crate::agents::{Agent, Model};
 use crate::app::{App, Parts};
 use crate::conversation::structured::Expected;
 use crate::conversation::{Answer, Failure, Question, Update};
@@ -38,6 +40,8 @@ pub(crate) struct Exchange {
     pub(crate) session: SessionId,
     pub(crate) request: RequestId,
     pub(crate) agent: Arc<Agent>,
+    /// `provider/model` that the agent answers with.
+    pub(crate) model: String,
     pub(crate) warnings: Vec<String>,
     pub(crate) began: Timestamp,
 }
@@ -53,20 +57,42 @@ enum Delivery {
 
 pub(crate) async fn chat(
     _: Client,
-    header_user: HeaderUser,
+    user: HeaderUser,
     State(app): State<App>,
     Extension(id): Extension<RequestId>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let fields = match body::object(body, &app).await {
+    respond(app, Takes::Files, (user, id), &headers, body).await
+}
+
+/// `POST /v1/audiochat`: the same for what was said.
+pub(crate) async fn audio_chat(
+    _: Client,
+    user: HeaderUser,
+    State(app): State<App>,
+    Extension(id): Extension<RequestId>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    respond(app, Takes::Recordings, (user, id), &headers, body).await
+}
+
+async fn respond(
+    app: App,
+    takes: Takes,
+    (user, id): (HeaderUser, RequestId),
+    headers: &HeaderMap,
+    body: Body,
+) -> Response {
+    let fields = match body::object_of(body, Room::Files, &app).await {
         Ok(fields) => fields,
         Err(problem) => return problem.into_response(),
     };
     // The body's id is the one by which the caller will ask for the request, whatever comes of it.
     let id = chat_request::request_id(&fields).unwrap_or(id);
-    let asks_for_stream = sse::is_asked_for(&headers);
-    let mut response = match answer(app, header_user, id.clone(), &fields, asks_for_stream).await {
+    let asks_for_stream = sse::is_asked_for(headers);
+    let mut response = match answer(app, takes, user, id.clone(), fields, asks_for_stream).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
@@ -76,20 +102,30 @@ pub(crate) async fn chat(
 
 async fn answer(
     app: App,
+    takes: Takes,
     HeaderUser(header_user): HeaderUser,
     id: RequestId,
-    fields: &Map<String, Value>,
+    fields: Map<String, Value>,
     asks_for_stream: bool,
 ) -> Result<Response, Problem> {
-    let chars_max = app.manifest.input_limits.max_message_length;
-    let Parsed { request, warnings } = chat_request::parse(fields, chars_max)?;
+    let agent = agent(&app, chat_request::agent_id(&fields));
+    let Parsed { request, files, warnings } = parse(&app, takes, agent.as_deref().ok(), &fields)?;
+    // What was read of it is all that is needed; with files it is long.
+    drop(fields);
+    let agent = agent?;
+    if takes == Takes::Recordings && agent.audio.is_none() {
+        let message = "this formation hears nothing: name a model that transcribes as `audio` in \
+                       `llm.models`";
+        return Err(Problem::new(ErrorCode::ServiceUnavailable, message));
+    }
     let delivery = Delivery::choose(&request, asks_for_stream);
     let user = match (header_user, request.user_id) {
         (Some(user), _) => user,
         (None, named) => User::of(named.unwrap_or_else(UserId::anonymous), &app).await?,
     };
     let exchange = Exchange {
-        agent: agent(&app, request.agent_id.as_deref())?,
+        model: agent.model_for(&files).name.clone(),
+        agent,
         user,
         session: request.session_id.unwrap_or_else(SessionId::generate),
         request: id,
@@ -111,6 +147,7 @@ async fn answer(
         request_id: exchange.request.clone(),
         agent: Arc::clone(&exchange.agent),
         text: request.message,
+        files,
         kind: RequestKind::Chat,
         mode: delivery.mode(),
         expected: expected.map(Arc::new),
@@ -146,21 +183,80 @@ async fn answer(
     }
 }
 
-async fn whole(exchange: &Exchange, updates: mpsc::Receiver<Update>) -> Result<Enveloped, Problem> {
-    Ok(exchange.envelope(finished(updates).await?))
+async fn whole(
+    exchange: &Exchange,
+    mut updates: mpsc::Receiver<Update>,
+) -> Result<Enveloped, Problem> {
+    let mut transcript = None;
+    let end = loop {
+        match updates.recv().await {
+            Some(Update::Heard(text)) => transcript = Some(text),
+            Some(Update::Asked | Update::Thinking(_) | Update::Text(_)) => {}
+            end => break end,
+        }
+    };
+    Ok(exchange.envelope(ended(end)?, transcript))
 }
 
 /// Waits for the end of a turn.
 pub(super) async fn finished(mut updates: mpsc::Receiver<Update>) -> Result<Answer, Problem> {
     loop {
         match updates.recv().await {
-            Some(Update::Asked | Update::Text(_)) => {}
-            Some(Update::Completed(answer)) => return Ok(answer),
-            Some(Update::Failed(failure)) => return Err(failure.into()),
-            Some(Update::Cancelled(text)) => return Err(Problem::cancelled(&text)),
-            None => return Err(Failure::Stopping.into()),
+            Some(update) if !update.is_last() => {}
+            end => return ended(end),
         }
     }
+}
+
+fn ended(update: Option<Update>) -> Result<Answer, Problem> {
+    match update {
+        Some(Update::Completed(answer)) => Ok(answer),
+        Some(Update::Failed(failure)) => Err(failure.into()),
+        Some(Update::Cancelled(text)) => Err(Problem::cancelled(&text)),
+        None | Some(Update::Heard(_) | Update::Asked | Update::Thinking(_) | Update::Text(_)) => {
+            Err(Failure::Stopping.into())
+        }
+    }
+}
+
+fn parse(
+    app: &Parts,
+    takes: Takes,
+    agent: Option<&Agent>,
+    fields: &Map<String, Value>,
+) -> Result<Parsed, Problem> {
+    // An agent that is not there takes what the usual one takes, until the caller is told.
+    let usual = app.agents.default_agent();
+    let Some(agent) = agent.or(usual.as_deref()) else { return Err(Problem::agent_not_found("")) };
+    let only_reads = |model: Option<&Model>| {
+        let model = model.unwrap_or(&agent.text);
+        model.is_local.then(|| model.name.clone())
+    };
+    let (blind, unlettered) =
+        (only_reads(agent.vision.as_ref()), only_reads(agent.documents.as_ref()));
+    let limits = &app.manifest.input_limits;
+    let rules = Rules {
+        message_chars_max: limits.max_message_length,
+        files: FileRules {
+            takes,
+            count_max: app.limits.files,
+            bytes_max: limits.max_file_size_bytes,
+            limits: agent.file_limits,
+            blind: blind.as_deref(),
+            unlettered: unlettered.as_deref(),
+        },
+    };
+    chat_request::parse(fields, &rules).map_err(|faults| invalid(&faults))
+}
+
+/// Clients of the original look for the name of a field that is about files beside the faults.
+fn invalid(faults: &[ValidationError]) -> Problem {
+    let mut problem = Problem::invalid(faults);
+    let is_of_files = |fault: &ValidationError| fault.field.split('.').next() == Some("files");
+    if let Some(data) = problem.data.as_mut().filter(|_| faults.iter().any(is_of_files)) {
+        data["field"] = json!("files");
+    }
+    problem
 }
 
 fn usual_webhook(app: &Parts) -> Option<String> {
@@ -168,7 +264,7 @@ fn usual_webhook(app: &Parts) -> Option<String> {
 }
 
 fn agent(app: &Parts, id: Option<&str>) -> Result<Arc<Agent>, Problem> {
-    match id.filter(|id| !id.is_empty()) {
+    match id {
         Some(id) => app.agents.find(id).ok_or_else(|| Problem::agent_not_found(id)),
         None => app.agents.default_agent().ok_or_else(|| Problem::agent_not_found("")),
     }
@@ -243,7 +339,7 @@ impl Exchange {
             .into_response()
     }
 
-    fn envelope(&self, answer: Answer) -> Enveloped {
+    fn envelope(&self, answer: Answer, transcript: Option<String>) -> Enveloped {
         #[derive(Serialize)]
         struct Data {
             #[serde(flatten)]
@@ -252,13 +348,16 @@ impl Exchange {
             warnings: Vec<String>,
         }
         let usage = usage(&answer);
-        let metadata = json!({
+        let mut metadata = json!({
             "session_id": self.session,
             "agent_id": self.agent.config.id,
-            "model": self.agent.model,
+            "model": self.model,
             "finish_reason": answer.finish_reason,
             "processing_time_ms": self.processing_time_ms(),
         });
+        if let Some(transcript) = transcript {
+            metadata["transcript"] = json!(transcript);
+        }
         let chat = ChatData {
             message: AssistantMessage {
                 role: "assistant".to_owned(),
@@ -285,15 +384,6 @@ pub(crate) fn usage(answer: &Answer) -> Usage {
         prompt_tokens: answer.usage.prompt_tokens,
         completion_tokens: answer.usage.completion_tokens,
         total_tokens: answer.usage.total_tokens(),
-    }
-}
-
-impl From<Fault> for Problem {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Invalid(faults) => Self::invalid(&faults),
-            Fault::NotBuilt(what) => Self::not_built(&what),
-        }
     }
 }
 

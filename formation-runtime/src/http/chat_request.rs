@@ -1,5 +1,8 @@
 //! From a JSON object to a chat request, or to everything that is wrong with it. Pure.
 
+pub(crate) mod files;
+mod names;
+
 use std::str::FromStr;
 
 use muxi_contract::RequestId;
@@ -7,23 +10,20 @@ use muxi_contract::chat::{ChatMode, ChatRequest, StreamFormat};
 use muxi_contract::envelope::ValidationError;
 use serde_json::{Map, Value};
 
+use self::files::{FileRules, Takes};
+use super::fields::{Fields, NAME_CHARS_MAX};
+use crate::conversation::files::File;
 use crate::webhooks;
 
 /// A request, and remarks on fields that look like typing errors.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Parsed {
     pub(crate) request: ChatRequest,
+    pub(crate) files: Vec<File>,
     pub(crate) warnings: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Fault {
-    Invalid(Vec<ValidationError>),
-    /// The request is right but asks for what is not built.
-    NotBuilt(String),
-}
-
-const READ: [&str; 10] = [
+const KNOWN: &[&str] = &[
     "message",
     "user_id",
     "session_id",
@@ -34,19 +34,27 @@ const READ: [&str; 10] = [
     "mode",
     "webhook_url",
     "output_schema",
+    "files",
+    "ui_response",
+    // Their shapes are checked, and they are without effect.
+    "group_id",
+    "source_channel",
 ];
-/// Documented; refused by name when they ask for something.
-const NOT_BUILT: [&str; 3] = ["files", "ui_response", "threshold_seconds"];
-/// Documented as without effect.
-const IGNORED: [&str; 2] = ["group_id", "source_channel"];
+
+/// What the formation takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules<'a> {
+    pub(crate) message_chars_max: usize,
+    pub(crate) files: FileRules<'a>,
+}
 
 pub(crate) fn parse(
     fields: &Map<String, Value>,
-    message_chars_max: usize,
-) -> Result<Parsed, Fault> {
+    rules: &Rules<'_>,
+) -> Result<Parsed, Vec<ValidationError>> {
     let mut reader = Reader { fields, faults: Vec::new() };
     let request = ChatRequest {
-        message: reader.message(message_chars_max),
+        message: reader.message(rules),
         user_id: reader.id("user_id"),
         session_id: reader.id("session_id"),
         request_id: reader.id("request_id"),
@@ -70,13 +78,19 @@ pub(crate) fn parse(
     if request.webhook_url.is_some() && request.mode != Some(ChatMode::Async) {
         reader.fault("webhook_url", "needs `mode: \"async\"`", "invalid");
     }
+    reader.label("group_id");
+    reader.label("source_channel");
+    reader.ui_response();
+    let files = files::parse(fields.get("files"), &rules.files, &mut reader.faults);
     if !reader.faults.is_empty() {
-        return Err(Fault::Invalid(reader.faults));
+        return Err(reader.faults);
     }
-    if let Some(name) = NOT_BUILT.into_iter().find(|name| asks_for_something(fields, name)) {
-        return Err(Fault::NotBuilt(format!("`{name}` of a chat message")));
-    }
-    Ok(Parsed { request, warnings: warnings(fields) })
+    Ok(Parsed { request, files, warnings: names::warnings(fields, KNOWN) })
+}
+
+/// The agent that the body names, if any.
+pub(crate) fn agent_id(fields: &Map<String, Value>) -> Option<&str> {
+    fields.get("agent_id")?.as_str().filter(|id| !id.is_empty())
 }
 
 /// The id that the body names, if it can be one; whatever else is wrong with the body.
@@ -92,21 +106,49 @@ struct Reader<'a> {
 // === impl Reader ===
 
 impl<'a> Reader<'a> {
-    fn message(&mut self, chars_max: usize) -> String {
+    fn message(&mut self, rules: &Rules<'_>) -> String {
+        let is_optional = rules.files.takes == Takes::Recordings;
         if matches!(self.fields.get("message"), None | Some(Value::Null)) {
-            self.fault("message", "is required", "missing");
+            if !is_optional {
+                self.fault("message", "is required", "missing");
+            }
             return String::new();
         }
         let Some(message) = self.text("message") else { return String::new() };
-        if message.trim().is_empty() {
+        if message.trim().is_empty() && !is_optional {
             self.fault("message", "must not be empty", "too_short");
         }
-        let chars = message.chars().count();
+        let (chars, chars_max) = (message.chars().count(), rules.message_chars_max);
         if chars > chars_max {
             let text = format!("has {chars} characters; this formation takes {chars_max}");
             self.fault("message", &text, "too_long");
         }
         message.to_owned()
+    }
+
+    /// A short text without effect.
+    fn label(&mut self, name: &str) {
+        let Some(text) = self.text(name) else { return };
+        let chars = text.chars().count();
+        if chars > NAME_CHARS_MAX {
+            let message = format!("has {chars} characters; {NAME_CHARS_MAX} are taken");
+            self.fault(name, &message, "too_long");
+        }
+    }
+
+    /// No answer of this version has widgets, so that there is none to reply to.
+    fn ui_response(&mut self) {
+        let Some(given) = self.fields.get("ui_response").filter(|it| !it.is_null()) else { return };
+        let Value::Object(reply) = given else {
+            self.fault("ui_response", "must be an object", "wrong_type");
+            return;
+        };
+        let mut fields = Fields::at("ui_response.".to_owned(), reply);
+        fields.require("value");
+        if let Some(id) = fields.required_text("id", NAME_CHARS_MAX) {
+            fields.fault("id", &format!("`{id}` is no open widget of this session"), "invalid");
+        }
+        self.faults.append(&mut fields.faults);
     }
 
     fn id<T: FromStr<Err: std::fmt::Display>>(&mut self, name: &str) -> Option<T> {
@@ -187,73 +229,19 @@ impl<'a> Reader<'a> {
     }
 }
 
-// === private helpers ===
-
-/// Null and an empty list ask for nothing.
-fn asks_for_something(fields: &Map<String, Value>, name: &str) -> bool {
-    match fields.get(name) {
-        None | Some(Value::Null) => false,
-        Some(Value::Array(items)) => !items.is_empty(),
-        Some(Value::String(_) | Value::Bool(_) | Value::Number(_) | Value::Object(_)) => true,
-    }
-}
-
-fn warnings(fields: &Map<String, Value>) -> Vec<String> {
-    let known = || READ.into_iter().chain(NOT_BUILT).chain(IGNORED);
-    let unknown = fields.keys().filter(|name| !known().any(|it| it == name.as_str()));
-    // A body has room for a hundred thousand names, and comparing them takes time.
-    unknown
-        .take(UNKNOWN_MAX)
-        .filter_map(|name| {
-            let near =
-                known().filter(|it| edits(name, it) <= 2).min_by_key(|it| edits(name, it))?;
-            Some(format!("the field `{name}` is not known and was ignored; did you mean `{near}`?"))
-        })
-        .take(WARNINGS_MAX)
-        .collect()
-}
-
-const WARNINGS_MAX: usize = 10;
-const UNKNOWN_MAX: usize = 100;
-/// No known field is longer, so a longer name is not one of them mistyped.
-const NAME_CHARS_MAX: usize = 24;
-
-/// How many insertions, deletions and replacements lead from one name to the other.
-fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    if from.chars().count() > NAME_CHARS_MAX {
-        return usize::MAX;
-    }
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (index, character) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(character != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[to.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
 
-    fn parsed(body: &Value) -> Result<Parsed, Fault> {
-        parse(body.as_object().unwrap(), 10)
+    fn parsed(body: &Value) -> Result<Parsed, Vec<ValidationError>> {
+        let rules = Rules { message_chars_max: 10, files: files::tests::RULES };
+        parse(body.as_object().unwrap(), &rules)
     }
 
     fn faults(body: &Value) -> Vec<(String, String)> {
-        match parsed(body) {
-            Err(Fault::Invalid(faults)) => {
-                faults.into_iter().map(|it| (it.field, it.kind)).collect()
-            }
-            other => panic!("{other:?}"),
-        }
+        parsed(body).unwrap_err().into_iter().map(|it| (it.field, it.kind)).collect()
     }
 
     fn fault(field: &str, kind: &str) -> (String, String) {
@@ -283,21 +271,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_is_refused_by_name_and_only_when_asked_for() {
-        for (name, value) in [
-            ("files", json!([{"filename": "a"}])),
-            ("ui_response", json!({"id": "ui_1"})),
-            ("threshold_seconds", json!(0)),
-        ] {
-            match parsed(&json!({"message": "hi", name: value})) {
-                Err(Fault::NotBuilt(what)) => assert!(what.contains(name), "{what}"),
-                other => panic!("{other:?}"),
-            }
-        }
+    fn what_is_without_effect_has_its_shape() {
         let idle = json!({
             "message": "hi", "mode": "sync", "files": [], "webhook_url": null, "group_id": "g",
+            "source_channel": "mail", "ui_response": null,
         });
         assert_eq!(parsed(&idle).unwrap().warnings, Vec::<String>::new());
+        let long = "x".repeat(300);
+        let body = json!({"message": "hi", "group_id": 5, "source_channel": long});
+        let expected = [fault("group_id", "wrong_type"), fault("source_channel", "too_long")];
+        assert_eq!(faults(&body), expected);
+    }
+
+    #[test]
+    fn nobody_replies_to_a_widget_that_is_not_there() {
+        let reply = |reply: Value| faults(&json!({"message": "hi", "ui_response": reply}));
+        assert_eq!(reply(json!("ui_1")), [fault("ui_response", "wrong_type")]);
+        assert_eq!(
+            reply(json!({"id": 5})),
+            [fault("ui_response.value", "missing"), fault("ui_response.id", "wrong_type")]
+        );
+        assert_eq!(
+            reply(json!({"id": "ui_1", "value": "yes"})),
+            [fault("ui_response.id", "invalid")]
+        );
     }
 
     #[test]

@@ -101,6 +101,11 @@ impl Problem {
         Self::unauthorized(KeyClass::Client, message.to_owned())
     }
 
+    /// The formation is full, for a moment.
+    pub(crate) fn busy(message: &str) -> Self {
+        Self::new(ErrorCode::ServiceUnavailable, message).come_back(2)
+    }
+
     fn unauthorized(class: KeyClass, message: String) -> Self {
         Self { hint: Hint::Challenge(class), ..Self::new(ErrorCode::Unauthorized, message) }
     }
@@ -187,7 +192,7 @@ impl From<ReloadError> for Problem {
 impl From<StartError> for Problem {
     fn from(error: StartError) -> Self {
         let seconds = match &error {
-            StartError::SessionFull(_) | StartError::Full(_) => 2,
+            StartError::SessionFull(_) | StartError::Full(_) | StartError::FilesFull => 2,
             StartError::Stopping => 1,
         };
         Self::new(ErrorCode::ServiceUnavailable, error.to_string()).come_back(seconds)
@@ -204,6 +209,7 @@ impl From<Failure> for Problem {
             Failure::Budget { message, seconds } => {
                 Self::new(ErrorCode::BudgetExceeded, message).come_back(seconds)
             }
+            Failure::NothingHeard => Self::new(ErrorCode::UnprocessableEntity, failure.to_string()),
             Failure::Memory { is_gone: true } => StoreError::Gone.into(),
             Failure::Memory { is_gone: false } => {
                 Self::new(ErrorCode::InternalError, "the conversation could not be written down")

@@ -216,7 +216,11 @@ impl Names {
 
     fn update(&self, update: &Update) -> Value {
         match update {
+            Update::Heard(text) => self.turn(TurnEventKind::Progress, text, "audio_transcription"),
             Update::Asked => self.turn(TurnEventKind::Progress, "answering", "init"),
+            Update::Thinking(text) => {
+                self.turn(TurnEventKind::Thinking, text, "response_generation")
+            }
             Update::Text(text) => self.turn(TurnEventKind::Content, text, "response_generation"),
             Update::Completed(answer) => {
                 self.turn(TurnEventKind::Completed, &answer.text, "final_response")

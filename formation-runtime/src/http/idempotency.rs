@@ -71,7 +71,7 @@ pub(crate) async fn layer(State(app): State<App>, request: Request, next: Next) 
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let bytes = match body::bytes(body, &app).await {
+    let bytes = match body::bytes(body, route.room(), &app).await {
         Ok(bytes) => bytes.freeze(),
         Err(problem) => return problem.into_response(),
     };
@@ -164,9 +164,16 @@ impl Route {
         let is_trigger = path.strip_prefix("/v1/triggers/").is_some_and(|name| !name.contains('/'));
         match path {
             _ if *method != Method::POST => None,
-            "/v1/chat" => Some(Self::Chat),
+            "/v1/chat" | "/v1/audiochat" => Some(Self::Chat),
             "/v1/scheduler/jobs" => Some(Self::Jobs),
             _ => is_trigger.then_some(Self::Trigger),
+        }
+    }
+
+    const fn room(self) -> body::Room {
+        match self {
+            Self::Chat => body::Room::Files,
+            Self::Trigger | Self::Jobs => body::Room::Message,
         }
     }
 

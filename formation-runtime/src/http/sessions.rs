@@ -5,7 +5,8 @@ use axum::extract::State;
 use axum::http::Uri;
 use jiff::Timestamp;
 use muxi_contract::formation::sessions::{
-    Message, MessageList, MessageMetadata, Session, SessionDeleted, SessionList, SessionRestored,
+    Message, MessageFile, MessageList, MessageMetadata, Session, SessionDeleted, SessionList,
+    SessionRestored,
 };
 use muxi_contract::{ErrorCode, SessionId, UserId};
 use muxi_memory::Before;
@@ -17,6 +18,7 @@ use super::path::Id;
 use super::query::Parameters;
 use super::{body, restored};
 use crate::app::{App, Parts};
+use crate::conversation::files::{self, Remembered};
 use crate::events::{Event, EventKind};
 
 /// A session that nobody wrote in for so long counts as over.
@@ -187,11 +189,17 @@ fn message(
             request_id: message.request_id.clone(),
             formation_id: app.manifest.id.clone(),
             status: message.status.clone(),
+            files: files::remembered(message.files.as_deref()).into_iter().map(file).collect(),
         },
         timestamp: seconds(message.at_ms),
         namespace: "buffer".to_owned(),
         embedding: None,
     }
+}
+
+fn file(file: Remembered) -> MessageFile {
+    let Remembered { name, media_type, size_bytes, .. } = file;
+    MessageFile { filename: name, content_type: media_type, size: size_bytes }
 }
 
 fn before(text: &str) -> Option<Before> {

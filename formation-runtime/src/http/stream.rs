@@ -39,7 +39,9 @@ async fn early(
             match updates.recv().await {
                 Some(Update::Failed(failure)) => return Err(failure.into()),
                 None => return Err(Failure::Stopping.into()),
-                Some(update @ Update::Asked) => early.push_back(update),
+                Some(update @ (Update::Heard(_) | Update::Asked | Update::Thinking(_))) => {
+                    early.push_back(update);
+                }
                 Some(update @ (Update::Text(_) | Update::Completed(_) | Update::Cancelled(_))) => {
                     early.push_back(update);
                     return Ok(());
@@ -99,6 +101,7 @@ fn frames(
 impl Writer {
     /// No bytes where the dialect has no words for the update.
     fn write(&self, update: Update) -> Bytes {
+        let shown = self.exchange.app.manifest.overlord.response;
         match (self.format, update) {
             (_, Update::Failed(failure)) => error_frame(failure.into()),
             (StreamFormat::Events, Update::Cancelled(text)) => {
@@ -109,9 +112,18 @@ impl Writer {
                 bytes.extend_from_slice(&done());
                 bytes.freeze()
             }
-            (StreamFormat::Tokens, Update::Asked) => Bytes::new(),
-            (StreamFormat::Tokens, Update::Text(text)) => frame(None, &Token { token: text }),
-            (StreamFormat::Tokens, Update::Completed(_) | Update::Cancelled(_)) => done(),
+            (StreamFormat::Tokens, update) => self.token(update),
+            // Who wants the answer alone is told nothing of how it comes about.
+            (_, Update::Heard(_) | Update::Asked | Update::Thinking(_)) if !shown.progress => {
+                Bytes::new()
+            }
+            (_, Update::Text(_)) if !shown.stream_tokens => Bytes::new(),
+            (StreamFormat::Events, Update::Heard(text)) => {
+                self.event(TurnEventKind::Progress, "audio_transcription", text, Map::new())
+            }
+            (StreamFormat::Events, Update::Thinking(text)) => {
+                self.event(TurnEventKind::Thinking, "response_generation", text, Map::new())
+            }
             (StreamFormat::Events, Update::Asked) => {
                 let agent = &self.exchange.agent.config;
                 let name = agent.name.as_ref().unwrap_or(&agent.id);
@@ -128,6 +140,25 @@ impl Writer {
                 let mut bytes = BytesMut::from(self.completed(answer).as_ref());
                 bytes.extend_from_slice(&done());
                 bytes.freeze()
+            }
+        }
+    }
+
+    /// The words of the answer and nothing else: all at once where the formation shows no pieces.
+    fn token(&self, update: Update) -> Bytes {
+        let in_pieces = self.exchange.app.manifest.overlord.response.stream_tokens;
+        let token = |text: String| frame(None, &Token { token: text });
+        match update {
+            Update::Text(text) if in_pieces => token(text),
+            Update::Completed(Answer { text, .. }) | Update::Cancelled(text)
+                if !in_pieces && !text.is_empty() =>
+            {
+                [token(text), done()].concat().into()
+            }
+            Update::Completed(_) | Update::Cancelled(_) => done(),
+            Update::Failed(failure) => error_frame(failure.into()),
+            Update::Heard(_) | Update::Asked | Update::Thinking(_) | Update::Text(_) => {
+                Bytes::new()
             }
         }
     }

@@ -87,6 +87,7 @@ pub(crate) async fn fire(
         request_id: id.clone(),
         agent,
         text,
+        files: Vec::new(),
         kind: RequestKind::Trigger,
         mode: if waits { RequestMode::Sync } else { RequestMode::Async },
         expected: None,

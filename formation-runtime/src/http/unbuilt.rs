@@ -15,7 +15,6 @@ const DELETE: MethodFilter = MethodFilter::DELETE;
 
 #[rustfmt::skip]
 const UNBUILT: &[(MethodFilter, &str)] = &[
-    (POST, "/v1/audiochat"),
     (GET, "/v1/sops"), (GET, "/v1/sops/{name}"),
     (GET, "/v1/skills"), (GET, "/v1/skills/{name}"), (GET, "/v1/agents/{id}/skills"),
     (POST, "/v1/memories/distilled"), (GET, "/v1/memories/distilled/{id}"),

@@ -102,5 +102,6 @@ fn shown(spent: &Spent) -> Value {
         "total_tokens": spent.prompt_tokens + spent.completion_tokens,
         "cost": money(spent.cost_nano),
         "unpriced_calls": spent.unpriced_calls,
+        "estimated_calls": spent.estimated_calls,
     })
 }

@@ -9,6 +9,7 @@ mod chat;
 mod credentials;
 mod document;
 mod events;
+mod files;
 mod harness;
 mod isolation;
 mod lifecycle;

@@ -110,10 +110,13 @@ fn wanted_models(formations: &Path) -> Vec<String> {
         let Some(Ok(loaded)) = newest.map(|path| muxi_formation::load(&path, Resolve::Keep)) else {
             continue;
         };
-        let text = loaded.manifest.llm.text;
+        let models = &loaded.manifest.llm.models;
         wanted.extend(
-            text.map(|text| text.model)
-                .filter(muxi_formation::ModelName::is_local)
+            [&models.text, &models.vision, &models.documents]
+                .into_iter()
+                .flatten()
+                .map(|entry| &entry.model)
+                .filter(|model| model.is_local())
                 .map(|model| model.as_str().to_owned()),
         );
     }

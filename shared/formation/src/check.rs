@@ -9,7 +9,7 @@ use serde_yaml::{Mapping, Number, Value};
 
 use crate::diagnostic::{Diagnostic, Place};
 use crate::manifest::{Database, ModelName, database};
-use crate::schema::{CAPABILITIES, MODEL, PERSISTENT, Shape, State, Table, closest, size};
+use crate::schema::{CAPABILITIES, PERSISTENT, Shape, State, Table, closest, model_table, size};
 use crate::yaml::{Content, Entry, Node, Text};
 
 /// A formation that gets less memory or disk than this could not even begin.
@@ -81,7 +81,7 @@ impl Checker<'_> {
             Shape::Each(shape) => self.each(node, path, *shape),
             Shape::EachModel(shape) => self.each_model(node, path, *shape),
             Shape::Texts => self.texts(node, path),
-            Shape::Models => self.models(node, path),
+            Shape::Models => Some(self.models(node, path)),
             Shape::Persistent => self.persistent(node, path),
             Shape::Bool => self.bool(node, path).map(Value::Bool),
             Shape::Off => {
@@ -186,37 +186,44 @@ impl Checker<'_> {
         Some(Value::Sequence(texts.collect()))
     }
 
-    /// Both notations, a list of one-capability maps and a plain map, become the text model's map.
-    fn models(&mut self, node: &Node, path: &str) -> Option<Value> {
+    /// Both notations, a list of one-capability maps and a plain map, become a map by capability.
+    fn models(&mut self, node: &Node, path: &str) -> Value {
+        let mut chosen = Mapping::new();
         let Content::List(entries) = &node.content else {
-            let fitting = self.table(node, path, &MODEL);
-            let is_unnamed = CAPABILITIES.iter().all(|name| node.get(name).is_none());
-            if is_unnamed && matches!(&node.content, Content::Map(entries) if !entries.is_empty()) {
+            let named = capabilities(node);
+            let fitting = self.table(node, path, model_table(&named));
+            if named.is_empty()
+                && matches!(&node.content, Content::Map(entries) if !entries.is_empty())
+            {
                 let message = format!("`{path}` must name a capability");
                 self.fault(node.place, message, "write `text: provider/model`");
             }
-            return Some(Value::Mapping(fitting)).filter(|value| value.get("text").is_some());
+            for name in named {
+                choose(&mut chosen, name, &fitting);
+            }
+            return Value::Mapping(chosen);
         };
-        let mut first_text: Option<Value> = None;
         for (i, entry) in entries.iter().enumerate() {
             let path = format!("{path}[{i}]");
-            let fitting = self.table(entry, &path, &MODEL);
-            let named = CAPABILITIES.iter().filter(|name| entry.get(name).is_some()).count();
-            if named != 1 && matches!(entry.content, Content::Map(_)) {
-                let message = format!("`{path}` must name one capability, not {named}");
-                self.fault(entry.place, message, "write one entry for each, such as `text: …`");
-            } else if entry.get("text").is_some() && first_text.is_some() {
-                let message = format!("`{path}` is a second `text` model");
-                self.fault(
-                    entry.place,
-                    message,
-                    "keep one; `fallback_model` names a second choice",
-                );
-            } else if entry.get("text").is_some() {
-                first_text = Some(Value::Mapping(fitting));
+            let named = capabilities(entry);
+            let fitting = self.table(entry, &path, model_table(&named));
+            let [name] = named[..] else {
+                if matches!(entry.content, Content::Map(_)) {
+                    let count = named.len();
+                    let message = format!("`{path}` must name one capability, not {count}");
+                    self.fault(entry.place, message, "write one entry for each, such as `text: …`");
+                }
+                continue;
+            };
+            if chosen.contains_key(name) {
+                let message = format!("`{path}` is a second `{name}` model");
+                let mend = "keep one; `fallback_model` names a second choice";
+                self.fault(entry.place, message, mend);
+            } else {
+                choose(&mut chosen, name, &fitting);
             }
         }
-        first_text
+        Value::Mapping(chosen)
     }
 
     fn persistent(&mut self, node: &Node, path: &str) -> Option<Value> {
@@ -410,6 +417,23 @@ impl Checker<'_> {
 
 fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+/// What a model's entry says that it is for.
+fn capabilities(entry: &Node) -> Vec<&'static str> {
+    CAPABILITIES.into_iter().filter(|name| entry.get(name).is_some()).collect()
+}
+
+/// The entry as the types take it, under its capability; nothing if its model is at fault.
+fn choose(chosen: &mut Mapping, capability: &str, entry: &Mapping) {
+    let Some(model) = entry.get(capability) else { return };
+    let mut choice = Mapping::from_iter([(Value::from("model"), model.clone())]);
+    for name in ["api_key", "settings"] {
+        if let Some(value) = entry.get(name) {
+            choice.insert(Value::from(name), value.clone());
+        }
+    }
+    chosen.insert(Value::from(capability), Value::Mapping(choice));
 }
 
 fn plain(node: &Node) -> Value {

@@ -19,7 +19,7 @@ mod yaml;
 pub use diagnostic::{Diagnostic, Severity};
 pub use interpolate::{Reference, Resolve, Source};
 pub use load::{DEFAULT_SOUL, Loaded, limits, load};
-pub use manifest::{Agent, Limits, Manifest, ModelName, Persistent, TextModel};
+pub use manifest::{Agent, Limits, Manifest, ModelName, Persistent};
 pub use pack::{PackError, PackOptions, Packed, pack};
 pub use trigger::{FillError, Template, Trigger};
 pub use unpack::{UnpackError, UnpackLimits, Unpacked, unpack, unpack_tree};

@@ -105,7 +105,7 @@ impl Reading<'_> {
         let fitting =
             Checker { file, aliases: &aliases, found: &mut self.found }.table(&root, "", &ROOT);
         let models = root.get("llm").and_then(|llm| llm.get("models"));
-        let common = Common { aliases: &aliases, has_model: has_entries(models) };
+        let common = Common { aliases: &aliases, has_model: names_text(models) };
         let agents = self.agents(file, &root, &common);
         let soul = self.soul(&fitting);
         let triggers = self.triggers();
@@ -200,11 +200,11 @@ struct Common<'a> {
     has_model: bool,
 }
 
-/// Whether a list of models says anything; what is wrong with it is told elsewhere.
-fn has_entries(models: Option<&Node>) -> bool {
+/// Whether a model for text is named; what is wrong with it is told elsewhere.
+fn names_text(models: Option<&Node>) -> bool {
     match models.map(|node| &node.content) {
-        Some(Content::List(entries)) => !entries.is_empty(),
-        Some(Content::Map(entries)) => !entries.is_empty(),
+        Some(Content::List(entries)) => entries.iter().any(|entry| entry.get("text").is_some()),
+        Some(Content::Map(_)) => models.is_some_and(|models| models.get("text").is_some()),
         Some(Content::Null) | None => false,
         Some(Content::Bool(_) | Content::Number(_) | Content::Text(_)) => true,
     }

@@ -36,6 +36,8 @@ pub struct Manifest {
     #[serde(default)]
     pub scheduler: Scheduler,
     #[serde(default)]
+    pub overlord: Overlord,
+    #[serde(default)]
     pub input_limits: InputLimits,
     /// How those who do not wait are told.
     #[serde(default, rename = "async")]
@@ -77,14 +79,33 @@ pub struct Llm {
     pub settings: ModelSettings,
     /// Already followed wherever a model is named.
     pub aliases: BTreeMap<String, ModelName>,
-    /// The `text` entry of `llm.models`.
-    #[serde(rename = "models")]
-    pub text: Option<TextModel>,
+    pub models: Models,
+}
+
+/// By what they are for.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Models {
+    pub text: Option<Box<Model>>,
+    /// Answers messages with images, in the place of `text`.
+    pub vision: Option<Box<Model>>,
+    /// Answers messages with PDF files, in the place of `text`.
+    pub documents: Option<Box<Model>>,
+    /// Writes down what is said.
+    pub audio: Option<Box<Model>>,
+}
+
+/// What a model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capability {
+    Text,
+    Vision,
+    Documents,
+    Audio,
 }
 
 #[derive(Debug, Clone, Deserialize)]
-pub struct TextModel {
-    #[serde(rename = "text")]
+pub struct Model {
     pub model: ModelName,
     #[serde(default, deserialize_with = "secret")]
     pub api_key: Option<SecretString>,
@@ -101,6 +122,18 @@ pub struct ModelSettings {
     pub timeout_seconds: Option<u32>,
     pub max_retries: Option<u32>,
     pub fallback_model: Option<ModelName>,
+    /// Of a file for this model, as of documents and audio.
+    pub max_size_mb: Option<usize>,
+    /// Of vision.
+    pub image: ImageSettings,
+    /// Of what is said; found out where it is absent or `auto`.
+    pub language: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct ImageSettings {
+    pub max_size_mb: Option<usize>,
 }
 
 /// `provider/model`. In a manifest whose placeholders were kept it may be one of them.
@@ -111,7 +144,7 @@ pub struct ModelName(String);
 #[error("a model is named `provider/model`")]
 pub struct InvalidModelName;
 
-/// The text model of an agent with every setting decided.
+/// A model of an agent with every setting decided.
 #[derive(Debug, Clone)]
 pub struct ChosenModel {
     pub model: ModelName,
@@ -122,6 +155,7 @@ pub struct ChosenModel {
     pub timeout_seconds: u32,
     pub max_retries: u32,
     pub fallback_model: Option<ModelName>,
+    pub language: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -152,6 +186,23 @@ pub enum Persistent {
     Postgres {
         url: SecretString,
     },
+}
+
+/// What speaks for the formation; its soul is read with SOUL.md.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Overlord {
+    pub response: Response,
+}
+
+/// What a stream of events tells besides its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Response {
+    /// The pieces of the answer.
+    pub stream_tokens: bool,
+    /// What is being done, and what the model thinks.
+    pub progress: bool,
 }
 
 /// Jobs: what is asked at times that were set before. A manifest that has the block wants them, unless
@@ -193,6 +244,8 @@ pub struct InputLimits {
     /// In characters.
     pub max_memory_entry_size: usize,
     pub max_batch_items: usize,
+    /// Of one file, and of all files of one message together.
+    pub max_file_size_bytes: usize,
 }
 
 /// What model calls cost, and what they may cost.
@@ -237,9 +290,13 @@ pub enum Period {
 }
 
 /// `async`: what becomes of requests whose callers do not wait.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Asynchronous {
+    /// A message whose answer is expected to take at least so long is answered later.
+    pub threshold_seconds: f64,
+    /// Whether times are estimated at all.
+    pub enable_estimation: bool,
     /// Told of every asynchronous request that names no address of its own.
     pub webhook_url: Option<String>,
     /// Further attempts after the first.
@@ -283,9 +340,8 @@ pub struct Agent {
     pub license: Option<String>,
     #[serde(default)]
     pub metadata: serde_json::Value,
-    /// The `text` entry of `llm_models`.
-    #[serde(rename = "llm_models")]
-    pub text: Option<TextModel>,
+    #[serde(default, rename = "llm_models")]
+    pub models: Models,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -314,8 +370,8 @@ impl Default for Server {
 
 impl Llm {
     /// The agent's model, else the formation's; `None` when there is neither.
-    pub fn choose(&self, agent: &Agent) -> Option<ChosenModel> {
-        let entry = agent.text.as_ref().or(self.text.as_ref())?;
+    pub fn choose(&self, agent: &Agent, capability: Capability) -> Option<ChosenModel> {
+        let entry = self.entry(agent, capability)?;
         let provider_key = || self.api_keys.get(entry.model.provider()).cloned();
         let (own, common) = (&entry.settings, &self.settings);
         Some(ChosenModel {
@@ -325,8 +381,65 @@ impl Llm {
             max_tokens: own.max_tokens.or(common.max_tokens).unwrap_or(entry.model.max_tokens()),
             timeout_seconds: own.timeout_seconds.or(common.timeout_seconds).unwrap_or(30),
             max_retries: own.max_retries.or(common.max_retries).unwrap_or(3),
-            fallback_model: own.fallback_model.clone().or_else(|| common.fallback_model.clone()),
+            fallback_model: own.fallback_model.clone().or_else(|| {
+                // What is second best for text may not hear.
+                common.fallback_model.clone().filter(|_| capability != Capability::Audio)
+            }),
+            language: own.language.clone().filter(|language| language != "auto"),
         })
+    }
+
+    /// How large a file for such a model may be.
+    pub fn file_bytes_max(&self, agent: &Agent, capability: Capability) -> usize {
+        let settings = self.entry(agent, capability).map(|entry| &entry.settings);
+        let (set, usual_mb) = match capability {
+            Capability::Text => return usize::MAX,
+            Capability::Vision => (settings.and_then(|it| it.image.max_size_mb), 5),
+            Capability::Documents => (settings.and_then(|it| it.max_size_mb), 20),
+            Capability::Audio => (settings.and_then(|it| it.max_size_mb), 10),
+        };
+        set.unwrap_or(usual_mb) * MIB
+    }
+
+    fn entry<'a>(&'a self, agent: &'a Agent, capability: Capability) -> Option<&'a Model> {
+        agent.models.of(capability).or(self.models.of(capability))
+    }
+}
+
+// === impl Models ===
+
+impl Models {
+    pub fn of(&self, capability: Capability) -> Option<&Model> {
+        match capability {
+            Capability::Text => self.text.as_deref(),
+            Capability::Vision => self.vision.as_deref(),
+            Capability::Documents => self.documents.as_deref(),
+            Capability::Audio => self.audio.as_deref(),
+        }
+    }
+}
+
+// === impl Capability ===
+
+impl Capability {
+    pub const ALL: [Self; 4] = [Self::Text, Self::Vision, Self::Documents, Self::Audio];
+
+    /// As the manifest writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Vision => "vision",
+            Self::Documents => "documents",
+            Self::Audio => "audio",
+        }
+    }
+}
+
+// === impl Response ===
+
+impl Default for Response {
+    fn default() -> Self {
+        Self { stream_tokens: true, progress: true }
     }
 }
 
@@ -429,7 +542,13 @@ impl Period {
 
 impl Default for Asynchronous {
     fn default() -> Self {
-        Self { webhook_url: None, webhook_retries: 3, webhook_timeout: 10 }
+        Self {
+            threshold_seconds: 30.0,
+            enable_estimation: true,
+            webhook_url: None,
+            webhook_retries: 3,
+            webhook_timeout: 10,
+        }
     }
 }
 
@@ -465,7 +584,12 @@ impl MissedRuns {
 
 impl Default for InputLimits {
     fn default() -> Self {
-        Self { max_message_length: 100_000, max_memory_entry_size: 10_000, max_batch_items: 100 }
+        Self {
+            max_message_length: 100_000,
+            max_memory_entry_size: 10_000,
+            max_batch_items: 100,
+            max_file_size_bytes: 50 * MIB,
+        }
     }
 }
 
@@ -518,6 +642,8 @@ pub(crate) fn database(connection: &str) -> Result<Database, DatabaseFault> {
     }
     if is_inside { Ok(Database::File(path.to_owned())) } else { Err(DatabaseFault::Outside) }
 }
+
+const MIB: usize = 1024 * 1024;
 
 const fn yes() -> bool {
     true

@@ -3,8 +3,11 @@
 //! To build a documented key: change its state here, add its field to `manifest.rs`, read it in the
 //! runtime. Nothing else decides what is accepted.
 
+mod models;
 mod values;
 
+use models::MODEL_SETTINGS;
+pub(crate) use models::{CAPABILITIES, model_table};
 use values::{
     agent_id, currency, formation_id, missed_runs, period, schema_version, time_of_day, timezone,
     version,
@@ -162,44 +165,13 @@ static LLM: Table = Table {
     ],
 };
 
-static MODEL_SETTINGS: Table = Table {
-    required: &[],
-    keys: &[
-        ("temperature", Built(Real { min: 0.0, max: 2.0 })),
-        ("max_tokens", Built(Whole { min: 1, max: 1_000_000 })),
-        ("timeout_seconds", Built(Whole { min: 1, max: 3_600 })),
-        ("max_retries", Built(Whole { min: 0, max: 10 })),
-        ("fallback_model", Built(Model)),
-        ("caching", Planned),
-    ],
-};
-
-/// One entry of `llm.models`. The capabilities come first; see [`CAPABILITIES`].
-pub(crate) static MODEL: Table = Table {
-    required: &[],
-    keys: &[
-        ("text", Built(Model)),
-        ("vision", Planned),
-        ("embedding", Planned),
-        ("audio", Planned),
-        ("video", Planned),
-        ("documents", Planned),
-        ("streaming", Planned),
-        ("api_key", Built(Text)),
-        ("settings", Built(Map(&MODEL_SETTINGS))),
-    ],
-};
-
-pub(crate) const CAPABILITIES: [&str; 7] =
-    ["text", "vision", "embedding", "audio", "video", "documents", "streaming"];
-
 static OVERLORD: Table = Table {
     required: &[],
     keys: &[
         ("soul", Built(Text)),
         ("llm", Planned),
         ("caching", Planned),
-        ("response", Planned),
+        ("response", Built(Map(&RESPONSE))),
         ("workflow", Planned),
         ("clarification", Planned),
         ("persona", Removed("its name is `soul`")),
@@ -207,6 +179,18 @@ static OVERLORD: Table = Table {
         ("agent_selection", Removed("it is no longer part of the schema")),
         ("complexity_threshold", Removed("its place is `overlord.workflow`")),
         ("auto_decomposition", Removed("its place is `overlord.workflow`")),
+    ],
+};
+
+static RESPONSE: Table = Table {
+    required: &[],
+    keys: &[
+        ("stream_tokens", Built(Bool)),
+        ("progress", Built(Bool)),
+        ("format", Planned),
+        ("streaming", Planned),
+        ("widgets", Planned),
+        ("retry_async", Planned),
     ],
 };
 
@@ -261,8 +245,8 @@ static ASYNC: Table = Table {
         ("webhook_url", Built(Url)),
         ("webhook_retries", Built(Whole { min: 0, max: 20 })),
         ("webhook_timeout", Built(Whole { min: 1, max: 300 })),
-        ("threshold_seconds", Planned),
-        ("enable_estimation", Planned),
+        ("threshold_seconds", Built(Real { min: 0.0, max: 86_400.0 })),
+        ("enable_estimation", Built(Bool)),
         ("mode", Removed("a request says `mode` itself")),
         ("enabled", Removed("a request says `mode: async` itself")),
         ("max_workers", Removed("it is no longer part of the schema")),
@@ -322,7 +306,7 @@ static INPUT_LIMITS: Table = Table {
     required: &[],
     keys: &[
         ("max_message_length", Built(Whole { min: 1, max: 1_000_000 })),
-        ("max_file_size_bytes", Planned),
+        ("max_file_size_bytes", Built(Whole { min: 1, max: 1_073_741_824 })),
         ("max_memory_entry_size", Built(Whole { min: 1, max: 1_000_000 })),
         ("max_tool_output_size", Planned),
         ("max_batch_items", Built(Whole { min: 1, max: 1_000 })),
@@ -410,8 +394,8 @@ static SPECIALIZATION: Table = Table {
 };
 
 use Shape::{
-    Anything, Bool, Count, Each, EachModel, FullModel, Literal, Map, Model, Models, Off,
-    Persistent, Real, Size, Text, Texts, Url, Whole,
+    Anything, Bool, Count, Each, EachModel, FullModel, Literal, Map, Models, Off, Persistent, Real,
+    Size, Text, Texts, Url, Whole,
 };
 use State::{Built, Inert, Planned, Removed};
 

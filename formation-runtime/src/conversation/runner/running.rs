@@ -1,27 +1,28 @@
 //! One turn from its place in the queue to its end on the disk.
 
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use futures_util::{StreamExt as _, stream};
-use muxi_formation::manifest::Usage as UsageConfig;
 use muxi_llm::{Chunk, ChunkStream, CompletionRequest, LlmError, Message, Usage};
 use muxi_memory::{
-    NewTurn, NewUsage, Outcome, RequestStatus, StoreError, TurnEnd, TurnId, UsageFilter, UserStore,
+    BegunTurn, HistoryMessage, NewTurn, NewUsage, Outcome, RequestStatus, StoreError, TurnEnd,
+    TurnId, UserStore,
 };
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Question, TurnContext};
+use crate::agents::Model;
 use crate::conversation::active::Entry;
+use crate::conversation::files;
 use crate::conversation::prompt;
 use crate::conversation::queue::Place;
 use crate::conversation::report::{self, Reported};
 use crate::conversation::structured::Expected;
 use crate::conversation::turn::{Effect, End, Event, Failure, Turn, Update};
 use crate::events::{Event as Happening, EventKind};
-use crate::usage;
 
 /// One turn from its place in the queue to its end on the disk.
 pub(super) struct Running {
@@ -33,7 +34,9 @@ pub(super) struct Running {
     pub(super) entry: Entry,
     /// The model that answers, which may be the fallback.
     pub(super) served: OnceLock<String>,
-    pub(super) _permit: OwnedSemaphorePermit,
+    /// What writing down the recordings used.
+    pub(super) heard: Mutex<Vec<NewUsage>>,
+    pub(super) _permits: [OwnedSemaphorePermit; 2],
 }
 
 // === impl Running ===
@@ -62,7 +65,7 @@ impl Running {
             return;
         }
         match self.begin().await {
-            Ok((id, request)) => self.answer(id, request, last).await,
+            Ok(begun) => self.answer(begun.id, &begun.history, last).await,
             Err(error) => {
                 tracing::error!(error = %chain(&error), "a question could not be written down");
                 last.tell(Update::Failed(memory_failed(&error)));
@@ -107,33 +110,6 @@ impl Running {
         }
     }
 
-    /// Turns that run at the same moment may go beyond a budget together; the next one may not.
-    async fn over_budget(&self) -> Option<Failure> {
-        let UsageConfig { budgets, currency, .. } = &*self.context.usage;
-        let user = Some(self.question.user.clone());
-        let held = [("formation's", budgets.formation, None), ("user's", budgets.user, user)];
-        for (whose, budget, user) in held {
-            let Some(budget) = budget else { continue };
-            let now = self.context.clock.now();
-            let (begin, end) = usage::period(budget.per, now);
-            let from_ms = Some(begin.as_millisecond());
-            let filter = UsageFilter { user, from_ms, to_ms: None };
-            let spent = match self.context.store.spent(filter).await {
-                Ok(spent) => spent,
-                Err(error) => {
-                    tracing::error!(error = %chain(&error), "a budget could not be looked at");
-                    return Some(memory_failed(&error));
-                }
-            };
-            if let Err(exceeded) = usage::check(whose, &budget, currency, &spent, end) {
-                let seconds = end.duration_since(now).as_secs().max(1);
-                let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
-                return Some(Failure::Budget { message: exceeded.to_string(), seconds });
-            }
-        }
-        None
-    }
-
     fn reported(&self) -> Option<Reported<'_>> {
         let Question { user, request_id, webhook_url, created_ms, .. } = &self.question;
         webhook_url.as_deref().map(|url| Reported {
@@ -145,14 +121,15 @@ impl Running {
         })
     }
 
-    async fn begin(&self) -> Result<(TurnId, CompletionRequest), StoreError> {
-        let Question { session, request_id, agent, text, kind, mode, expected, accepted, .. } =
+    async fn begin(&self) -> Result<BegunTurn, StoreError> {
+        let Question { session, request_id, agent, text, kind, mode, accepted, files, .. } =
             &self.question;
         let turn = NewTurn {
             session: session.clone(),
             request_id: request_id.clone(),
             agent: agent.config.id.clone(),
             text: text.clone(),
+            files: files::remember(files, self.context.limits.file_text_kept_bytes),
             kind: *kind,
             mode: *mode,
             accepted: *accepted,
@@ -160,32 +137,51 @@ impl Running {
         };
         let begun = self.store.begin_turn(turn, self.context.history_messages).await?;
         self.entry.is_stored_as(begun.request);
-        let limits = &self.context.limits;
+        Ok(begun)
+    }
+
+    /// What the model is asked.
+    fn request(&self, history: &[HistoryMessage], text: &str) -> CompletionRequest {
+        let Question { agent, expected, files, .. } = &self.question;
+        let (limits, model) = (&self.context.limits, self.model());
         let history_bytes =
-            if agent.is_local { limits.history_bytes_local } else { limits.history_bytes };
+            if model.is_local { limits.history_bytes_local } else { limits.history_bytes };
         let wanted = expected.as_ref().map(|it| it.instruction());
         let tasks = [agent.config.system_message.as_deref(), wanted.as_deref()];
         let task = tasks.into_iter().flatten().collect::<Vec<_>>().join("\n\n");
+        let question = files::attached(text, files);
         let messages =
-            prompt::compose(&self.context.soul, Some(&task), &begun.history, text, history_bytes);
+            prompt::compose(&self.context.soul, Some(&task), history, question, history_bytes);
         #[expect(clippy::cast_possible_truncation, reason = "a value from 0 to 2")]
-        let temperature = agent.temperature as f32;
-        let request = CompletionRequest {
+        let temperature = model.temperature as f32;
+        CompletionRequest {
             messages,
             temperature: Some(temperature),
-            max_tokens: Some(agent.max_tokens),
-        };
-        Ok((begun.id, request))
+            max_tokens: Some(model.max_tokens),
+        }
     }
 
-    async fn answer(&self, id: TurnId, mut request: CompletionRequest, last: Last<'_>) {
+    pub(super) fn model(&self) -> &Model {
+        self.question.agent.model_for(&self.question.files)
+    }
+
+    async fn answer(&self, id: TurnId, history: &[HistoryMessage], last: Last<'_>) {
         let limits = &self.context.limits;
-        let time_max = limits.turn.max(self.question.agent.silence_max);
+        let time_max = limits.turn.max(self.model().silence_max);
         let mut turn = Turn::new(limits.answer_bytes);
         let mut deadline = std::pin::pin!(sleep_until(Instant::now() + time_max));
-        let mut chunks = self.chunks(request.clone());
+        let mut request = CompletionRequest::default();
+        let mut chunks: Pin<Box<Chunks<'_>>> = Box::pin(stream::pending());
+        let mut pending = match self.words(id, deadline.as_mut()).await {
+            Ok(text) => {
+                request = self.request(history, &text);
+                chunks = self.chunks(request.clone());
+                turn.asks();
+                self.tell(Update::Asked, deadline.as_mut()).await
+            }
+            Err(event) => Some(event),
+        };
         let mut corrections_left = CORRECTIONS_MAX;
-        let mut pending = self.tell(Update::Asked, deadline.as_mut()).await;
         while !turn.is_over() {
             if matches!(pending, Some(Event::CallerLeft)) {
                 let left = "the caller left before the answer was whole".to_owned();
@@ -203,6 +199,7 @@ impl Running {
                     request.messages.push(Message::user(Expected::correction(&faults)));
                     turn.begin_again(used);
                     chunks = self.chunks(request.clone());
+                    turn.asks();
                     continue;
                 }
                 Err((faults, used)) => {
@@ -214,7 +211,7 @@ impl Running {
             for effect in turn.step(event) {
                 match effect {
                     Effect::Save(end) => {
-                        if let Err(error) = self.save(id, end).await {
+                        if let Err(error) = self.save(id, end, &request).await {
                             tracing::error!(error = %chain(&error), "an answer could not be written down");
                             last.tell(Update::Failed(memory_failed(&error)));
                             return;
@@ -235,16 +232,25 @@ impl Running {
     }
 
     async fn next(&self, mut chunks: Pin<&mut Chunks<'_>>, deadline: Pin<&mut Sleep>) -> Event {
+        self.until(deadline, chunks.next()).await.map_or_else(|end| end, event)
+    }
+
+    /// What the work comes to, unless the turn has to end before.
+    pub(super) async fn until<T>(
+        &self,
+        deadline: Pin<&mut Sleep>,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Event> {
         tokio::select! {
             biased;
             // The stop first, so that a fast model cannot delay it. All arms are cancel-safe.
-            () = self.context.shutdown.closing.cancelled() => Event::Stopping,
+            () = self.context.shutdown.closing.cancelled() => Err(Event::Stopping),
             // The caller next: tokens that nobody reads cost money.
-            () = self.updates.closed() => Event::CallerLeft,
-            () = self.entry.cancelled() => Event::Cancelled,
+            () = self.updates.closed() => Err(Event::CallerLeft),
+            () = self.entry.cancelled() => Err(Event::Cancelled),
             // Before the model, which may send a little for ever.
-            () = deadline => out_of_time(),
-            chunk = chunks.next() => event(chunk),
+            () = deadline => Err(out_of_time()),
+            done = work => Ok(done),
         }
     }
 
@@ -268,7 +274,7 @@ impl Running {
     /// The model's answer; dropping it ends the call, whether it has begun to answer or not.
     fn chunks(&self, request: CompletionRequest) -> Pin<Box<Chunks<'_>>> {
         let opening = async move {
-            match self.question.agent.llm.stream(&request).await {
+            match self.model().llm.stream(&request).await {
                 Ok((chunks, served)) => {
                     tracing::debug!(model = %served.model, attempts = served.attempts, "answering");
                     // The first of a turn's calls; a correction is asked of the same agent.
@@ -281,33 +287,26 @@ impl Running {
         Box::pin(stream::once(opening).flatten())
     }
 
-    async fn save(&self, id: TurnId, end: End) -> Result<(), StoreError> {
-        let End { outcome, text, usage } = end;
+    async fn save(
+        &self,
+        id: TurnId,
+        end: End,
+        asked: &CompletionRequest,
+    ) -> Result<(), StoreError> {
+        let usage = self.used(&end, asked);
+        let End { outcome, text, usage: told, .. } = end;
         let now_ms = self.context.clock.now_ms();
         let delivery = self.reported().map(|it| report::of_end(it, &outcome, &text, now_ms));
         let end = TurnEnd {
             outcome,
             text,
-            prompt_tokens: usage.prompt_tokens,
-            completion_tokens: usage.completion_tokens,
-            usage: self.used(&usage),
+            prompt_tokens: told.prompt_tokens,
+            completion_tokens: told.completion_tokens,
+            usage,
             delivery,
             at_ms: now_ms,
         };
         self.store.end_turn(id, end).await
-    }
-
-    /// What the model's answer used; nothing if none answered.
-    fn used(&self, usage: &Usage) -> Option<NewUsage> {
-        let model = self.served.get()?;
-        let Usage { prompt_tokens, completion_tokens } = *usage;
-        let prices = &self.context.usage;
-        Some(NewUsage {
-            cost_nano: usage::cost_nano(prices, model, prompt_tokens, completion_tokens),
-            model: model.clone(),
-            prompt_tokens,
-            completion_tokens,
-        })
     }
 
     /// For those who follow the request or the formation.
@@ -316,7 +315,11 @@ impl Running {
         let agent = &self.question.agent.config.id;
         let (kind, message) = match update {
             Update::Asked => (EventKind::ChatStarted, format!("{agent} is answering")),
-            Update::Text(_) => return,
+            Update::Text(_) | Update::Thinking(_) => return,
+            Update::Heard(_) => (
+                EventKind::ChatTranscribed,
+                "what was said in a recording was written down".to_owned(),
+            ),
             Update::Completed(_) => (EventKind::ChatCompleted, format!("{agent} has answered")),
             Update::Cancelled(_) => {
                 (EventKind::ChatCancelled, "the request was cancelled".to_owned())
@@ -333,7 +336,7 @@ impl Running {
         self.context.events.tell(event);
     }
 
-    fn event(&self, kind: EventKind, message: String) -> Happening {
+    pub(super) fn event(&self, kind: EventKind, message: String) -> Happening {
         let Question { user, session, request_id, agent, .. } = &self.question;
         Happening {
             user: Some(user.clone()),
@@ -345,7 +348,7 @@ impl Running {
     }
 
     /// Waits while the reader is slow; what came in between is the next event.
-    async fn tell(&self, update: Update, deadline: Pin<&mut Sleep>) -> Option<Event> {
+    pub(super) async fn tell(&self, update: Update, deadline: Pin<&mut Sleep>) -> Option<Event> {
         self.note(&update);
         tokio::select! {
             biased;
@@ -384,6 +387,7 @@ impl Last<'_> {
 fn event(chunk: Option<Result<Chunk, LlmError>>) -> Event {
     match chunk {
         Some(Ok(Chunk::Text(text))) => Event::Text(text),
+        Some(Ok(Chunk::Thinking(text))) => Event::Thinking(text),
         Some(Ok(Chunk::Finished { reason, usage })) => {
             Event::Finished { reason, usage, structured: None }
         }
@@ -405,12 +409,12 @@ fn out_of_time() -> Event {
     }
 }
 
-fn memory_failed(error: &StoreError) -> Failure {
+pub(super) fn memory_failed(error: &StoreError) -> Failure {
     Failure::Memory { is_gone: matches!(error, StoreError::Gone) }
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::agents::{FileLimits, Model};
 use crate::conversation::Failure;
 
 /// Answers with one script after the other, and then says nothing.
@@ -58,13 +59,20 @@ impl Fixture {
         let agent = Agent {
             written: config.clone(),
             config,
-            llm: Llm::new(target, None, RetryPolicy::default()),
-            model: "scripted/model".to_owned(),
-            temperature: 0.0,
-            max_tokens: 10,
-            silence_max: Duration::ZERO,
-            needs_model_host: false,
-            is_local: false,
+            text: Model {
+                llm: Llm::new(target, None, RetryPolicy::default()),
+                name: "scripted/model".to_owned(),
+                temperature: 0.0,
+                max_tokens: 10,
+                silence_max: Duration::ZERO,
+                needs_model_host: false,
+                is_local: false,
+                language: None,
+            },
+            vision: None,
+            documents: None,
+            audio: None,
+            file_limits: FileLimits { image_bytes: 1, document_bytes: 1, audio_bytes: 1 },
         };
         let retention = Retention { messages_per_session: 100, sessions: 100, memories: 100 };
         let store = Store::open(&Location::Process(retention)).unwrap();
@@ -93,6 +101,7 @@ impl Fixture {
             request_id: RequestId::generate(),
             agent: Arc::clone(&self.agent),
             text: text.to_owned(),
+            files: Vec::new(),
             kind: RequestKind::Chat,
             mode: RequestMode::Sync,
             expected: None,

@@ -58,6 +58,19 @@ pub struct MessageMetadata {
     pub formation_id: FormationId,
     /// Of the turn: `running`, `completed`, `failed`, `cancelled` or `interrupted`.
     pub status: String,
+    /// What came with the message.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<MessageFile>,
+}
+
+/// A file that came with a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MessageFile {
+    pub filename: String,
+    #[schema(example = "text/markdown")]
+    pub content_type: String,
+    /// In bytes.
+    pub size: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -6,7 +6,7 @@ use crate::manifest::Agent;
 use crate::schema::{AGENT_FILE, AGENT_INLINE, Table};
 use crate::yaml::{Content, Node};
 
-use super::{Common, Reading, has_entries};
+use super::{Common, Reading, names_text};
 
 const EXTENSIONS: [&str; 3] = [".afs", ".yaml", ".yml"];
 /// The other notation for a file, of older bundles.
@@ -129,7 +129,7 @@ impl Reading<'_> {
         let fitting = Checker { file, aliases: common.aliases, found: &mut self.found }
             .table(node, path, table);
         let id = fitting.get("id")?.as_str()?.to_owned();
-        if !common.has_model && !has_entries(node.get("llm_models")) {
+        if !common.has_model && !names_text(node.get("llm_models")) {
             self.found.push(Diagnostic::error(
                 file,
                 node.place,

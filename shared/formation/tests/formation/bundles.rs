@@ -1,6 +1,7 @@
 use std::fs;
 use std::path::Path;
 
+use muxi_formation::manifest::Capability;
 use muxi_formation::{
     DEFAULT_SOUL, Diagnostic, Limits, Loaded, Persistent, Resolve, Severity, Source, load,
 };
@@ -41,7 +42,7 @@ fn the_example_in_the_repository_loads() {
     let loaded = load(&folder, Resolve::Keep).unwrap();
     assert_eq!(loaded.manifest.id.as_str(), "hello");
     assert_eq!(loaded.agents[0].id, "greeter");
-    let model = loaded.manifest.llm.choose(&loaded.agents[0]).unwrap();
+    let model = loaded.manifest.llm.choose(&loaded.agents[0], Capability::Text).unwrap();
     assert_eq!(model.model.as_str(), "local/smollm2-135m-instruct");
     assert_eq!(model.max_tokens, 128);
     assert!(loaded.soul.starts_with("You are Hello"));
@@ -75,7 +76,7 @@ fn defaults_are_the_documented_ones() {
     assert_eq!(place(&manifest.memory.persistent), "memory.db");
     assert_eq!(manifest.input_limits.max_message_length, 100_000);
     assert_eq!(loaded.soul, DEFAULT_SOUL);
-    let model = manifest.llm.choose(&loaded.agents[0]).unwrap();
+    let model = manifest.llm.choose(&loaded.agents[0], Capability::Text).unwrap();
     assert_eq!((model.temperature.to_string().as_str(), model.max_tokens), ("0.7", 4096));
     assert_eq!((model.timeout_seconds, model.max_retries), (30, 3));
 }
@@ -126,7 +127,7 @@ fn a_local_model_answers_briefly_unless_told_otherwise() {
     ] {
         let manifest = MINIMAL.replace("a/b", model);
         let loaded = loaded(&[("formation.yaml", &manifest)]);
-        let chosen = loaded.manifest.llm.choose(&loaded.agents[0]).unwrap();
+        let chosen = loaded.manifest.llm.choose(&loaded.agents[0], Capability::Text).unwrap();
         assert_eq!(chosen.max_tokens, max_tokens, "{model}");
     }
 }
@@ -191,7 +192,7 @@ fn an_agent_decides_over_the_formation_and_aliases_are_followed() {
         agents:\n- id: helper\n  description: d\n  \
         llm_models: [{text: fast, settings: {temperature: 0}}]\n";
     let loaded = loaded(&[("formation.afs", manifest)]);
-    let model = loaded.manifest.llm.choose(&loaded.agents[0]).unwrap();
+    let model = loaded.manifest.llm.choose(&loaded.agents[0], Capability::Text).unwrap();
     assert_eq!((model.model.provider(), model.model.model()), ("openai", "mini"));
     assert_eq!((model.temperature.to_string().as_str(), model.max_retries), ("0", 0));
     assert_eq!(model.fallback_model.unwrap().as_str(), "anthropic/big");

@@ -1,7 +1,8 @@
 //! A scripted stand-in for a model provider. It is no model: it says what a script tells it to, when the
 //! script tells it to, and keeps a journal of what it was asked.
 //!
-//! It speaks `OpenAI`'s chat completions (`/v1/chat/completions`, `/v1/models`) and Anthropic's messages
+//! It speaks `OpenAI`'s chat completions (`/v1/chat/completions`, `/v1/models`), its transcriptions
+//! (`/v1/audio/transcriptions`: the reply's text is what it heard), and Anthropic's messages
 //! (`/v1/messages`), and refuses requests that the real ones would refuse. Tests drive it by method
 //! ([`FakeLlm`]) or, from another process, over HTTP:
 //!
@@ -14,6 +15,7 @@
 //! | `DELETE /__journal` | forgets all entries |
 
 mod journal;
+mod recording;
 mod script;
 mod server;
 mod wire;

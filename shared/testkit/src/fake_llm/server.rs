@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::journal::{Journal, Outcome};
+use super::recording;
 use super::script::{Act, Prompter, Reply, Script, Tokens};
 use super::wire::Wire;
 
@@ -34,6 +35,7 @@ pub(super) fn router(state: Arc<State>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(openai))
         .route("/v1/messages", post(anthropic))
+        .route("/v1/audio/transcriptions", post(transcribe))
         .route("/v1/models", get(models))
         .route("/__script", put(put_script))
         .route("/__gate/{name}", post(open_gate))
@@ -70,6 +72,43 @@ async fn openai(state: Shared<Arc<State>>, headers: HeaderMap, body: Bytes) -> R
 
 async fn anthropic(state: Shared<Arc<State>>, headers: HeaderMap, body: Bytes) -> Response {
     answer(state.0, Wire::Anthropic, "/v1/messages", headers, &body).await
+}
+
+/// A rule that names no words fits any recording; without one the reply names the file.
+async fn transcribe(state: Shared<Arc<State>>, headers: HeaderMap, body: Bytes) -> Response {
+    let (state, wire) = (state.0, Wire::OpenAi);
+    let form = recording::read(&headers, &body);
+    let path = "/v1/audio/transcriptions".to_owned();
+    let id = state.journal.open(path, presentable(&headers), form.clone().unwrap_or_default());
+    let mut record = Record { state: state.clone(), id, ended: false };
+    if let Some(message) =
+        recording::objection(form.as_ref()).or(form.is_none().then_some("no form"))
+    {
+        record.end(Outcome::Refused);
+        return refusal(400, &wire.error(400, message));
+    }
+    let form = form.unwrap_or_default();
+    let name = form["file"]["filename"].as_str().unwrap_or_default();
+    let reply = lock(&state.prompter).reply(form["model"].as_str().unwrap_or_default(), name);
+    pause(Duration::from_millis(reply.head_delay_ms)).await;
+    if let Some(name) = &reply.gate {
+        state.pass_gate(name).await;
+    }
+    if let Some(status) = reply.status.filter(|status| *status != 200) {
+        record.end(Outcome::Refused);
+        let error = reply.error_body.clone().unwrap_or_else(|| wire.error(status, "scripted"));
+        return with_headers(refusal(status, &error), &reply);
+    }
+    record.end(Outcome::Finished);
+    let mut answer = json!({ "text": reply.chunks().concat() });
+    if let Some(tokens) = reply.usage {
+        answer["usage"] = json!({
+            "type": "tokens",
+            "input_tokens": tokens.prompt_tokens,
+            "output_tokens": tokens.completion_tokens,
+        });
+    }
+    with_headers(Json(answer).into_response(), &reply)
 }
 
 async fn models(Shared(state): Shared<Arc<State>>) -> Json<Value> {
