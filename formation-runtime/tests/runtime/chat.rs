@@ -238,7 +238,9 @@ async fn messages_of_one_session_are_answered_in_a_row() {
 #[tokio::test]
 async fn faults_of_a_request_are_told_by_name() {
     let llm = FakeLlm::start().await;
-    let bundle = Bundle::new(&manifest("input_limits: {max_message_length: 20}\n"));
+    let bundle = Bundle::new(&manifest(
+        "input_limits: {max_message_length: 20, max_file_size_bytes: 1000}\n",
+    ));
     let runtime = bundle.start(&llm);
     let post = async |body: &'static str| {
         let request = runtime.post("/v1/chat").header("X-Muxi-Client-Key", CLIENT_KEY);
@@ -253,8 +255,8 @@ async fn faults_of_a_request_are_told_by_name() {
         ("", 422, "VALIDATION_ERROR"),
         ("[]", 422, "VALIDATION_ERROR"),
         (r#"{"message": "this is longer than allowed"}"#, 422, "VALIDATION_ERROR"),
-        (r#"{"message": "hi", "ui_response": {"id": "ui_1"}}"#, 501, "NOT_IMPLEMENTED"),
-        (r#"{"message": "hi", "files": [{}]}"#, 501, "NOT_IMPLEMENTED"),
+        (r#"{"message": "hi", "ui_response": {"id": "ui_1"}}"#, 422, "VALIDATION_ERROR"),
+        (r#"{"message": "hi", "files": [{}]}"#, 422, "VALIDATION_ERROR"),
         (r#"{"message": "hi", "agent_id": "nobody"}"#, 404, "AGENT_NOT_FOUND"),
     ] {
         let answer = post(body).await;
@@ -268,7 +270,7 @@ async fn faults_of_a_request_are_told_by_name() {
     assert_eq!(error["message"], "Validation failed: 2 error(s)");
     assert_eq!(error["data"]["validation_errors"][1]["field"], "stream");
     let huge = runtime.post("/v1/chat").header("X-Muxi-Client-Key", CLIENT_KEY);
-    let huge = huge.body(" ".repeat(1024 * 1024 + 1)).send().await.unwrap();
+    let huge = huge.body(" ".repeat(2 * 1024 * 1024)).send().await.unwrap();
     assert_eq!(huge.status(), 413);
     assert!(llm.journal().is_empty());
 }

@@ -132,7 +132,7 @@ async fn what_cannot_be_taken_is_refused_by_name_all_at_once() {
     let llm = FakeLlm::start().await;
     let bundle = Bundle::new(
         &manifest("input_limits: {max_file_size_bytes: 30}\n")
-            .replace("fake/model-1", "local/owner/repo"),
+            .replace("fake/model-1", "local/smollm2-135m-instruct"),
     );
     let runtime = bundle.start(&llm);
     let files = json!([
@@ -167,15 +167,13 @@ async fn what_cannot_be_taken_is_refused_by_name_all_at_once() {
 #[tokio::test]
 async fn a_body_may_be_as_long_as_its_files() {
     let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest("")));
+    llm.script(json!([{"reply": {"text": "Dull."}}]));
     let runtime = bundle.start(&llm);
     let long = "All work and no play. ".repeat(200_000);
     let body = json!({"message": "hi", "files": [file("long.txt", "text/plain", long.as_bytes())]});
     let (status, answer) = ask(&runtime, &body).await;
     assert_eq!(status, 200, "{answer}");
     assert!(last_content(&llm.journal()[0]).as_str().unwrap().contains(&long));
-    // Elsewhere the same body is too long.
-    let request = runtime.post("/v1/triggers/x").header("X-Muxi-Client-Key", CLIENT_KEY);
-    assert!([404, 413].contains(&request.json(&body).send().await.unwrap().status().as_u16()));
 }
 
 #[tokio::test]

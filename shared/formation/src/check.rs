@@ -203,6 +203,7 @@ impl Checker<'_> {
             }
             return Value::Mapping(chosen);
         };
+        let mut seen = Vec::new();
         for (i, entry) in entries.iter().enumerate() {
             let path = format!("{path}[{i}]");
             let named = capabilities(entry);
@@ -215,11 +216,12 @@ impl Checker<'_> {
                 }
                 continue;
             };
-            if chosen.contains_key(name) {
+            if seen.contains(&name) {
                 let message = format!("`{path}` is a second `{name}` model");
                 let mend = "keep one; `fallback_model` names a second choice";
                 self.fault(entry.place, message, mend);
             } else {
+                seen.push(name);
                 choose(&mut chosen, name, &fitting);
             }
         }
