@@ -19,7 +19,8 @@ use crate::keys::KeyClass;
 const FIRST_WAIT_MS: i64 = 1_000;
 const LONGEST_WAIT_MS: i64 = 60_000;
 const AT_ONCE: u32 = 8;
-/// A delivery that a process took and never ended is tried by another after this.
+/// A delivery that a living process took and never ended is tried by another after this; those of a dead
+/// one are free at once.
 const CLAIM_MS: i64 = 330_000;
 /// How soon a delivery of another process is seen; this one's own are seen at once.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -96,9 +97,11 @@ async fn deliver_due(
     let attempts = stream::iter(due)
         .map(|delivery| async move {
             let came_of_it = attempt(app, client, &delivery).await;
-            app.events.tell(event(app, &delivery, &came_of_it));
+            let event = event(app, &delivery, &came_of_it);
             let now_ms = app.clock.now_ms();
-            app.store.note_attempt(delivery.seq, came_of_it, now_ms).await
+            app.store.note_attempt(delivery.seq, came_of_it, now_ms).await?;
+            app.events.tell(event);
+            Ok(())
         })
         .buffer_unordered(AT_ONCE as usize);
     let noted: Vec<Result<(), StoreError>> = attempts.collect().await;

@@ -1,5 +1,6 @@
 //! Webhooks on their way: written down with what they tell of, tried until they are taken or given up.
 
+use crate::owner;
 use crate::sql::values;
 use crate::store::{Store, StoreError};
 
@@ -31,13 +32,15 @@ pub enum Attempted {
 // === impl Store ===
 
 impl Store {
-    /// Claims webhooks that are due: until `claimed_until_ms` no other process tries them.
+    /// Claims webhooks that are due: no other process tries them before `claimed_until_ms`, unless
+    /// this one dies.
     pub async fn claim_deliveries(
         &self,
         now_ms: i64,
         claimed_until_ms: i64,
         limit: u32,
     ) -> Result<Vec<DueDelivery>, StoreError> {
+        let own = self.context().owner.clone();
         self.write(move |transaction| {
             let due = transaction.all(
                 "SELECT seq, id, url, body, attempts FROM deliveries
@@ -55,13 +58,43 @@ impl Store {
             )?;
             for delivery in &due {
                 transaction.execute(
-                    "UPDATE deliveries SET next_ms = ?2 WHERE seq = ?1",
-                    values![delivery.seq, claimed_until_ms],
+                    "UPDATE deliveries SET next_ms = ?2, owner = ?3 WHERE seq = ?1",
+                    values![delivery.seq, claimed_until_ms, &own],
                 )?;
             }
             Ok(due)
         })
         .await
+    }
+
+    /// What dead processes were trying is due again.
+    pub async fn free_deliveries(&self, now_ms: i64) -> Result<(), StoreError> {
+        let own = self.context().owner.clone();
+        let freed = self
+            .write(move |transaction| {
+                let owners: Vec<String> = transaction.all(
+                    "SELECT DISTINCT owner FROM deliveries
+                     WHERE state = 'due' AND owner IS NOT NULL AND owner <> ?1",
+                    values![&own],
+                    |row| row.get(0),
+                )?;
+                let mut freed = 0;
+                for owner in owners {
+                    if !owner::lives(transaction, &owner)? {
+                        freed += transaction.execute(
+                            "UPDATE deliveries SET next_ms = ?2, owner = NULL
+                             WHERE state = 'due' AND owner = ?1",
+                            values![&owner, now_ms],
+                        )?;
+                    }
+                }
+                Ok(freed)
+            })
+            .await?;
+        if freed > 0 {
+            self.delivery_made.notify_one();
+        }
+        Ok(())
     }
 
     /// When the next webhook is due.
@@ -93,7 +126,7 @@ impl Store {
             };
             transaction.execute(
                 "UPDATE deliveries SET state = ?2, attempts = attempts + 1, next_ms = ?3,
-                     last_error = ?4, ended_ms = ?5
+                     last_error = ?4, ended_ms = ?5, owner = NULL
                  WHERE seq = ?1 AND state = 'due'",
                 values![seq, state, next_ms, error, ended_ms],
             )?;

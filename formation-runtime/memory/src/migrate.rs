@@ -38,6 +38,7 @@ const STEPS: &[Step] = steps![
     "0008_memories",
     "0009_credentials",
     "0010_files",
+    "0011_delivery_owners",
 ];
 
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,5 @@
-//! What dead processes left: requests that were accepted and not begun are worked on, and those that
-//! were cut off end with a reason. Nothing stays open for ever.
+//! What dead processes left: requests that were accepted and not begun are worked on, those that were
+//! cut off end with a reason, and webhooks they were trying are tried again. Nothing stays open for ever.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,7 @@ pub async fn run(app: App, stop: CancellationToken) {
 }
 
 async fn take_over(app: &App) -> Result<(), StoreError> {
+    app.store.free_deliveries(app.clock.now_ms()).await?;
     for Abandoned { request, work } in app.store.take_abandoned().await? {
         let work: Option<Work> = work.and_then(|work| serde_json::from_str(&work).ok());
         tracing::warn!(request = %request.id, status = request.status.as_str(), "its process is gone");

@@ -1,79 +1,17 @@
 //! Requests outlive their callers and their processes: asynchronous ones, cancelled ones, repeated ones.
 
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
 use muxi_testkit::fake_llm::{FakeLlm, Outcome};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
-use crate::harness::{ADMIN_KEY, Bundle, CLIENT_KEY, Frames, Runtime, manifest};
-
-/// Answers a client's question about requests, and what it says.
-async fn ask(runtime: &Runtime, method: Method, path: &str, user: &str) -> (u16, Value) {
-    let request = runtime
-        .request(method, path)
-        .header("X-Muxi-Client-Key", CLIENT_KEY)
-        .header("X-Muxi-User-ID", user);
-    let response = request.send().await.unwrap();
-    (response.status().as_u16(), response.json().await.unwrap())
-}
-
-/// The request's state, once it has ended.
-async fn ended(runtime: &Runtime, id: &str) -> Value {
-    let path = format!("/v1/requests/{id}");
-    loop {
-        let (status, body) = ask(runtime, Method::GET, &path, "alice").await;
-        assert_eq!(status, 200, "{body}");
-        if !matches!(body["data"]["status"].as_str().unwrap(), "pending" | "processing") {
-            return body["data"].clone();
-        }
-        tokio::task::yield_now().await;
-    }
-}
-
-/// A receiver of webhooks that answers with these statuses, the last one for ever.
-struct Receiver {
-    url: String,
-    got: mpsc::Receiver<(HeaderMap, String)>,
-}
-
-impl Receiver {
-    async fn start(statuses: Vec<u16>) -> Self {
-        let (told, got) = mpsc::channel(16);
-        let statuses = std::sync::Arc::new(std::sync::Mutex::new(statuses));
-        let take = move |State(told): State<mpsc::Sender<(HeaderMap, String)>>,
-                         headers: HeaderMap,
-                         body: String| {
-            let statuses = std::sync::Arc::clone(&statuses);
-            async move {
-                told.send((headers, body)).await.unwrap();
-                let mut statuses = statuses.lock().unwrap();
-                let status = if statuses.len() > 1 { statuses.remove(0) } else { statuses[0] };
-                StatusCode::from_u16(status).unwrap()
-            }
-        };
-        let app = axum::Router::new().route("/hook", post(take)).with_state(told);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        #[expect(clippy::disallowed_methods, reason = "it ends with the test")]
-        tokio::spawn(async move { axum::serve(listener, app).await });
-        Self { url, got }
-    }
-
-    async fn next(&mut self) -> (HeaderMap, Value) {
-        let got = tokio::time::timeout(std::time::Duration::from_secs(20), self.got.recv()).await;
-        let (headers, body) = got.expect("a webhook").unwrap();
-        (headers, serde_json::from_str(&body).unwrap())
-    }
-}
+use crate::harness::{ADMIN_KEY, Bundle, CLIENT_KEY, Frames, manifest};
+use crate::later::{Receiver, Reply, ask, ended};
 
 #[tokio::test]
 async fn an_asynchronous_chat_is_answered_later_and_its_webhook_is_signed() {
     let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest("")));
     let runtime = bundle.start(&llm);
-    let mut receiver = Receiver::start(vec![500, 200]).await;
+    let mut receiver = Receiver::start(vec![Reply::Status(500), Reply::Status(200)]).await;
     let body = json!({
         "message": "hi", "mode": "async", "request_id": "r-1", "webhook_url": receiver.url,
     });
@@ -105,7 +43,7 @@ async fn what_was_accepted_is_done_by_the_next_process_and_what_was_cut_off_ends
     llm.script(
         json!([{"reply": {"chunks": ["one ", "two"], "gate": "never", "gate_after_chunks": 1}}]),
     );
-    let mut receiver = Receiver::start(vec![200]).await;
+    let mut receiver = Receiver::start(vec![Reply::Status(200)]).await;
     let runtime = bundle.start(&llm);
     for (id, webhook) in [("cut", Some(&receiver.url)), ("waits", None)] {
         let body = json!({
