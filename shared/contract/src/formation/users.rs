@@ -47,7 +47,8 @@ pub struct LinkIdentifiers {
 #[serde(untagged)]
 pub enum WrittenIdentifier {
     Plain(UserId),
-    Pair(UserId, Option<String>),
+    /// Identifier and type.
+    Pair(Vec<String>),
     Named {
         identifier: UserId,
         #[serde(rename = "type")]
