@@ -15,6 +15,7 @@ use crate::credentials::Safe;
 use crate::events::{Event, EventKind, EventLog};
 use crate::keys::Keys;
 use crate::limits::Limits;
+use crate::redact::Redactor;
 use crate::scheduler::Scheduler;
 use crate::secrets::Secrets;
 
@@ -35,6 +36,7 @@ pub struct Parts {
     pub store: Store,
     pub scheduler: Scheduler,
     pub events: EventLog,
+    pub redactor: Redactor,
     pub open_requests: OpenRequests,
     /// The right to read a body that is longer than any message.
     pub large_bodies: Semaphore,

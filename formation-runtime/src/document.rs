@@ -69,7 +69,8 @@ fn mask(value: &mut Value, is_secret: bool) {
     }
 }
 
-fn holds_secrets(name: &str) -> bool {
+/// Whether what has this name is probably a secret.
+pub(crate) fn holds_secrets(name: &str) -> bool {
     let name = name.to_lowercase();
     let last_word = name.rsplit(['_', '-']).next().unwrap_or_default();
     // Not `tokens`, which are counted.

@@ -2,16 +2,21 @@
 //! from which a reader that comes back goes on.
 
 mod log;
+mod record;
 
 use jiff::Timestamp;
+use muxi_contract::ids::nanoid;
 use muxi_contract::{RequestId, SessionId, UserId};
 use serde_json::{Map, Value};
 
 pub use self::log::{EventLog, Next, Reader};
+pub use self::record::Record;
 
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
+    /// `evt_` and what is in no other event.
+    pub id: String,
     pub kind: EventKind,
     pub at: Timestamp,
     pub message: String,
@@ -124,6 +129,7 @@ kinds! {
 impl Event {
     pub fn new(kind: EventKind, at: Timestamp, message: impl Into<String>) -> Self {
         Self {
+            id: format!("evt_{}", nanoid()),
             kind,
             at,
             message: message.into(),

@@ -19,6 +19,7 @@ pub mod limits;
 pub mod load;
 pub mod models;
 pub mod process;
+pub mod redact;
 pub mod report;
 pub mod scheduler;
 pub mod secrets;

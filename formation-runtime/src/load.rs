@@ -1,5 +1,7 @@
 //! From a bundle on the disk to a formation that can serve, or to everything that is in the way.
 
+mod known;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use serde_json::Value;
 
 use crate::agents::{Agent, Agents, FileLimits, Model};
 use crate::document;
+use crate::redact::Redactor;
 use crate::scheduler::Scheduler;
 use crate::secrets::{Opened, Secrets, Uses};
 use crate::{usage, webhooks};
@@ -40,6 +43,8 @@ pub struct Surroundings {
     pub model_host: PathBuf,
     /// Where secrets that were set through the API lie; they win over the bundle's.
     pub data_dir: PathBuf,
+    /// Is told every secret that is read.
+    pub redactor: Redactor,
 }
 
 /// Why a bundle was refused, one line a fault: `file:line:column: what; mend`.
@@ -91,6 +96,7 @@ pub fn load(folder: &Path, around: &Surroundings) -> Result<Formation, Refusal> 
     if !refused.is_empty() {
         return Err(Refusal::of(refused));
     }
+    around.redactor.learn(&known::secrets(&loaded, &opened, around.environment));
     let agents = connect(&loaded, &written.agents, around)
         .map_err(|faults| Refusal::of(faults.into_iter().map(at_manifest).collect()))?;
     let scheduler = Scheduler::new(loaded.manifest.scheduler.clone())

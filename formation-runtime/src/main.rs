@@ -8,10 +8,11 @@ use clap::Parser as _;
 use formation_runtime::cli::{Cli, Command, Serve};
 use formation_runtime::load::{self, Formation, Surroundings};
 use formation_runtime::models::{self, PrivateSocket};
+use formation_runtime::redact::Redactor;
 use formation_runtime::{report, serve};
 use muxi_contract::launch::MODEL_HOST_SOCKET_VAR;
 use muxi_service::listen;
-use muxi_service::telemetry::{self, LogFormat};
+use muxi_service::telemetry::{self, LevelHandle, LogFormat};
 
 fn main() -> ExitCode {
     let Cli { serve, command } = Cli::parse();
@@ -31,13 +32,19 @@ fn main() -> ExitCode {
 }
 
 fn run_formation(arguments: Serve) -> anyhow::Result<bool> {
-    telemetry::start(LogFormat::Text, &variable("MUXI_LOG").unwrap_or_else(|| "info".into()))?;
+    let redactor = Redactor::default();
+    start_log(&redactor)?;
     let shared_host = variable(MODEL_HOST_SOCKET_VAR).map(PathBuf::from);
     let own_host = PrivateSocket::choose();
     let model_host = shared_host.clone().unwrap_or_else(|| own_host.path());
     let loaded = load::locate(&arguments.path).and_then(|folder| {
         let data_dir = arguments.data_dir.clone().unwrap_or_else(|| folder.clone());
-        let around = Surroundings { environment: variable, model_host, data_dir };
+        let around = Surroundings {
+            environment: variable,
+            model_host,
+            data_dir,
+            redactor: redactor.clone(),
+        };
         load::load(&folder, &around)
     });
     let formation: Formation = match loaded {
@@ -66,7 +73,7 @@ fn run_formation(arguments: Serve) -> anyhow::Result<bool> {
 }
 
 fn run_command(command: &Command) -> anyhow::Result<bool> {
-    telemetry::start(LogFormat::Text, &variable("MUXI_LOG").unwrap_or_else(|| "info".into()))?;
+    start_log(&Redactor::default())?;
     let models_dir = models::models_dir(&variable);
     match command {
         Command::Models(command) => models::run(command, &models_dir)?,
@@ -76,6 +83,14 @@ fn run_command(command: &Command) -> anyhow::Result<bool> {
         }
     }
     Ok(true)
+}
+
+/// No line of the process's own log shows a secret either.
+fn start_log(redactor: &Redactor) -> anyhow::Result<LevelHandle> {
+    let level = variable("MUXI_LOG").unwrap_or_else(|| "info".into());
+    let redactor = redactor.clone();
+    let filter = move |line: &str| redactor.text(line).into_owned();
+    Ok(telemetry::start_filtered(LogFormat::Text, &level, filter)?)
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -12,6 +12,7 @@ use muxi_vault::{Vault, VaultError};
 use secrecy::SecretString;
 
 use crate::load::Surroundings;
+use crate::redact::Redactor;
 
 pub use self::mask::mask;
 pub use self::reload::{Effect, ReloadError, Reloaded, after_change, reload};
@@ -64,6 +65,11 @@ impl Secrets {
         Self { bundle, around, uses, in_use, reloading }
     }
 
+    /// Knows them all.
+    pub fn redactor(&self) -> &Redactor {
+        &self.around.redactor
+    }
+
     /// Where what was set through the API lies.
     pub fn data_dir(&self) -> &Path {
         &self.around.data_dir
@@ -80,6 +86,7 @@ impl Secrets {
         value: SecretString,
         now_unix_s: u64,
     ) -> Result<(), SecretError> {
+        self.redactor().learn([&value]);
         self.change(now_unix_s, |vault, bundles| {
             if vault.get(name).or(bundles.get(name)).is_some() {
                 return Err(SecretError::Exists(name.to_owned()));
@@ -95,6 +102,7 @@ impl Secrets {
         value: SecretString,
         now_unix_s: u64,
     ) -> Result<(), SecretError> {
+        self.redactor().learn([&value]);
         self.change(now_unix_s, |vault, bundles| {
             if vault.get(name).or(bundles.get(name)).is_none() {
                 return Err(SecretError::NotFound(name.to_owned()));

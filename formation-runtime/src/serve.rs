@@ -196,6 +196,8 @@ fn app(
     let manifest = loaded.manifest;
     let store = open_store(&manifest.id, &manifest.memory, data_dir, limits)?;
     let keys = Keys::settle(&manifest.server.api_keys, data_dir)?;
+    let redactor = secrets.redactor().clone();
+    redactor.learn([KeyClass::Client, KeyClass::Admin].map(|class| keys.get(class)));
     let clock = Clock::system();
     let events = EventLog::new(limits.events_kept, clock.now_ms());
     let conversations = Conversations::new(TurnContext {
@@ -224,6 +226,7 @@ fn app(
         store,
         scheduler,
         events,
+        redactor,
         open_requests,
         large_bodies: Semaphore::new(limits.large_bodies),
         keys,

@@ -3,6 +3,8 @@
 //! Each frame has a number with which a reader that lost its connection goes on. A stream ends when its
 //! reader is too slow, when the process stops, and when another instance takes over.
 
+use std::sync::Arc;
+
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
@@ -18,9 +20,10 @@ use super::auth::{Admin, Caller, NamedUser, User};
 use super::error::Problem;
 use super::query::Parameters;
 use super::sessions::seconds;
-use crate::app::App;
+use crate::app::{App, Parts};
 use crate::conversation::Update;
-use crate::events::{Event, Level, Next, Reader};
+use crate::events::{Event, Level, Next, Reader, Record};
+use crate::redact::Depth;
 
 /// Which events a reader wants. What is not named does not matter.
 #[derive(Debug, Clone, Default)]
@@ -240,12 +243,13 @@ fn follow(app: App, filter: Filter, headers: &HeaderMap, shape: Shape) -> Respon
     let after = sse::last_event_id(headers).and_then(|id| id.parse().ok());
     let keepalive = app.limits.events_keepalive;
     let reader = app.events.read(after);
-    let frames = stream::unfold(Some((reader, filter, after)), move |state| async move {
-        let (mut reader, filter, mut after) = state?;
+    let start = Some((Arc::clone(&app), reader, filter, after));
+    let frames = stream::unfold(start, move |state| async move {
+        let (app, mut reader, filter, mut after) = state?;
         match next(&mut reader, &filter).await {
             Next::Event(number, event) => Some((
-                written(number, &event, shape, filter.user.as_ref()),
-                Some((reader, filter, None)),
+                written(&app, number, &event, shape, filter.user.as_ref()),
+                Some((app, reader, filter, None)),
             )),
             // Who comes back is told what it missed and goes on; who is too slow must come back.
             Next::Lost(before) => {
@@ -257,7 +261,7 @@ fn follow(app: App, filter: Filter, headers: &HeaderMap, shape: Shape) -> Respon
                 };
                 let data = json!({"error": text, "type": "EVENTS_LOST", "before": before});
                 let frame = numbered_frame(before.saturating_sub(1), name, &data);
-                Some((frame, comes_back.then_some((reader, filter, None))))
+                Some((frame, comes_back.then_some((app, reader, filter, None))))
             }
         }
     });
@@ -288,36 +292,43 @@ fn ending_with(
     frames.take_until(Box::pin(end))
 }
 
-fn written(number: u64, event: &Event, shape: Shape, reader: Option<&User>) -> Bytes {
-    let user = reader.map(|it| &it.named).or(event.user.as_ref());
+/// A user's own stream hides the formation's secrets alone; an operator's hides people's data, too.
+fn written(app: &Parts, number: u64, event: &Event, shape: Shape, reader: Option<&User>) -> Bytes {
+    let depth = match (shape, reader) {
+        (Shape::Event, Some(_)) => Depth::Secrets,
+        (Shape::Event, None) | (Shape::Log, _) => Depth::Everything,
+    };
+    let named = reader.map(|it| &it.named).or(event.user.as_ref());
+    let Record { kind, at, message, user, session, request, agent, data, .. } =
+        Record::of(event, named, app.redactor.scope(depth));
     let (name, data) = match shape {
         Shape::Event => {
-            let mut data = json!({
-                "type": event.kind.name(),
-                "timestamp": seconds(event.at.as_millisecond()),
-                "message": event.message,
-                "session_id": event.session,
-                "request_id": event.request,
+            let mut value = json!({
+                "type": kind.name(),
+                "timestamp": seconds(at.as_millisecond()),
+                "message": message,
+                "session_id": session,
+                "request_id": request,
                 "user_id": user,
-                "agent_id": event.agent,
+                "agent_id": agent,
             });
-            if !event.data.is_empty() {
-                data["data"] = Value::Object(event.data.clone());
+            if !data.is_empty() {
+                value["data"] = Value::Object(data);
             }
-            ("message", data)
+            ("message", value)
         }
         Shape::Log => (
             "log",
             json!({
-                "timestamp": event.at.as_millisecond(),
-                "level": event.kind.level().name(),
-                "event_type": event.kind.name(),
+                "timestamp": at.as_millisecond(),
+                "level": kind.level().name(),
+                "event_type": kind.name(),
                 "user_id": user,
-                "session_id": event.session,
-                "request_id": event.request,
-                "agent_id": event.agent,
-                "message": event.message,
-                "data": event.data,
+                "session_id": session,
+                "request_id": request,
+                "agent_id": agent,
+                "message": message,
+                "data": data,
             }),
         ),
     };

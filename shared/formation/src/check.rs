@@ -1,5 +1,7 @@
 //! Walks a document along its table: tells every fault and gives back a value that fits the types.
 
+mod logging;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -83,6 +85,8 @@ impl Checker<'_> {
             Shape::Texts => self.texts(node, path),
             Shape::Models => Some(self.models(node, path)),
             Shape::Persistent => self.persistent(node, path),
+            Shape::LogTarget => self.log_target(node, path),
+            Shape::LogStreams => self.log_streams(node, path),
             Shape::Bool => self.bool(node, path).map(Value::Bool),
             Shape::Off => {
                 if self.bool(node, path)? {

@@ -102,8 +102,9 @@ impl Reading<'_> {
     fn formation(&mut self, file: &str) -> Option<Parts> {
         let root = self.document(file)?;
         let aliases = check::aliases(&root);
-        let fitting =
-            Checker { file, aliases: &aliases, found: &mut self.found }.table(&root, "", &ROOT);
+        let mut checker = Checker { file, aliases: &aliases, found: &mut self.found };
+        let fitting = checker.table(&root, "", &ROOT);
+        checker.logging(&root);
         let models = root.get("llm").and_then(|llm| llm.get("models"));
         let common = Common { aliases: &aliases, has_model: names_text(models) };
         let agents = self.agents(file, &root, &common);

@@ -2,6 +2,8 @@
 //!
 //! Invariant: keys are [`SecretString`]s, so that no log and no `Debug` shows them.
 
+pub mod logging;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +12,8 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use muxi_contract::FormationId;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
+
+use logging::Logging;
 
 /// `formation.afs` without its agents and its soul.
 #[derive(Debug, Clone, Deserialize)]
@@ -44,6 +48,8 @@ pub struct Manifest {
     pub asynchronous: Asynchronous,
     #[serde(default)]
     pub usage: Usage,
+    #[serde(default)]
+    pub logging: Logging,
     #[serde(default)]
     pub limits: Limits,
 }

@@ -3,9 +3,12 @@
 //! To build a documented key: change its state here, add its field to `manifest.rs`, read it in the
 //! runtime. Nothing else decides what is accepted.
 
+mod logging;
 mod models;
 mod values;
 
+use logging::LOGGING;
+pub(crate) use logging::STREAM;
 use models::MODEL_SETTINGS;
 pub(crate) use models::{CAPABILITIES, model_table};
 use values::{
@@ -71,6 +74,9 @@ pub(crate) enum Shape {
     EachModel(&'static Shape),
     Models,
     Persistent,
+    /// `stdout`, or a file below the data folder.
+    LogTarget,
+    LogStreams,
     Anything,
 }
 
@@ -118,7 +124,7 @@ pub(crate) static ROOT: Table = Table {
         ("executor", Planned),
         ("init", Planned),
         ("links", Planned),
-        ("logging", Planned),
+        ("logging", Built(Map(&LOGGING))),
         ("mcp", Planned),
         ("mcps", Planned),
         ("middleware", Planned),

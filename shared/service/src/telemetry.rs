@@ -1,9 +1,11 @@
 //! Logs, to standard error, as text or as one JSON object a line.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
@@ -35,9 +37,26 @@ pub fn is_level(level: &str) -> bool {
 
 /// Starts logging for the whole process.
 pub fn start(format: LogFormat, level: &str) -> Result<LevelHandle, InvalidLevel> {
+    start_with(format, level, io::stderr)
+}
+
+/// The same with something that every line goes through, for what must not stand in a log.
+pub fn start_filtered(
+    format: LogFormat,
+    level: &str,
+    change: impl Fn(&str) -> String + Send + Sync + 'static,
+) -> Result<LevelHandle, InvalidLevel> {
+    let change = Arc::new(change);
+    start_with(format, level, move || Changed(Arc::clone(&change)))
+}
+
+fn start_with<W>(format: LogFormat, level: &str, writer: W) -> Result<LevelHandle, InvalidLevel>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let (filter, handle) = reload::Layer::new(filter(level)?);
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         // Reporting that standard error is gone, on standard error, would panic.
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
@@ -48,6 +67,22 @@ pub fn start(format: LogFormat, level: &str) -> Result<LevelHandle, InvalidLevel
     // A second start, as in tests, keeps the first logger.
     let _first_wins = tracing_subscriber::registry().with(filter).with(lines).try_init();
     Ok(LevelHandle(handle))
+}
+
+/// Standard error behind a change of its lines. A logger writes each line at once.
+struct Changed<F>(Arc<F>);
+
+// === impl Changed ===
+
+impl<F: Fn(&str) -> String> Write for Changed<F> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        io::stderr().lock().write_all(self.0(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 // === impl LevelHandle ===

@@ -133,6 +133,25 @@ pub(crate) fn missed_runs(text: &str) -> Result<(), Refusal> {
     })
 }
 
+/// A word of a closed list. `planned` are those that are documented, too.
+pub(crate) fn one_of(
+    text: &str,
+    what: &str,
+    built: &[&str],
+    planned: &[&str],
+    mend: &'static str,
+) -> Result<(), Refusal> {
+    if built.contains(&text) {
+        return Ok(());
+    }
+    let message = if planned.contains(&text) {
+        format!("the {what} `{text}` is documented but not built in this version")
+    } else {
+        format!("`{text}` is no {what}")
+    };
+    Err(Refusal { message, mend })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
