@@ -15,6 +15,7 @@ use crate::credentials::Safe;
 use crate::events::{Event, EventKind, EventLog};
 use crate::keys::Keys;
 use crate::limits::Limits;
+use crate::logging::Logging;
 use crate::redact::Redactor;
 use crate::scheduler::Scheduler;
 use crate::secrets::Secrets;
@@ -37,6 +38,7 @@ pub struct Parts {
     pub scheduler: Scheduler,
     pub events: EventLog,
     pub redactor: Redactor,
+    pub logging: Logging,
     pub open_requests: OpenRequests,
     /// The right to read a body that is longer than any message.
     pub large_bodies: Semaphore,

@@ -7,6 +7,7 @@ mod record;
 use jiff::Timestamp;
 use muxi_contract::ids::nanoid;
 use muxi_contract::{RequestId, SessionId, UserId};
+use muxi_formation::manifest::logging::LogLevel;
 use serde_json::{Map, Value};
 
 pub use self::log::{EventLog, Next, Reader};
@@ -68,6 +69,8 @@ kinds! {
     FormationStarted = "formation.started" Info,
     /// The formation ends what it has and stops.
     FormationStopping = "formation.stopping" Info,
+    /// A destination of logs takes events more slowly than they come; those that have no room are counted.
+    LoggingDropped = "logging.dropped" Warning,
     /// A request was written down to be worked on later.
     RequestAccepted = "request.accepted" Info,
     /// A request of a process that is gone is worked on here.
@@ -124,6 +127,23 @@ kinds! {
     WebhookGivenUp = "webhook.given_up" Error,
 }
 
+// === impl EventKind ===
+
+impl EventKind {
+    /// Whether it is about the formation itself and nobody's conversation.
+    pub const fn is_system(self) -> bool {
+        matches!(
+            self,
+            Self::FormationStarted
+                | Self::FormationStopping
+                | Self::LoggingDropped
+                | Self::WebhookDelivered
+                | Self::WebhookFailed
+                | Self::WebhookGivenUp
+        )
+    }
+}
+
 // === impl Event ===
 
 impl Event {
@@ -151,6 +171,15 @@ impl Event {
 // === impl Level ===
 
 impl Level {
+    pub const fn of(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Info => Self::Info,
+            LogLevel::Warning => Self::Warning,
+            LogLevel::Error => Self::Error,
+        }
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Debug => "DEBUG",

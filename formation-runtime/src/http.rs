@@ -20,6 +20,7 @@ mod history;
 mod idempotency;
 mod instance;
 mod job_request;
+mod logging;
 mod memories;
 mod memory_entry;
 mod openapi;
@@ -131,8 +132,8 @@ fn routes(app: &App) -> Router {
         .route("/v1/async", get(config::asynchronous))
         .route("/v1/a2a", get(config::a2a))
         .route("/v1/memory", get(config::memory))
-        .route("/v1/logging", get(config::logging))
-        .route("/v1/logging/destinations", get(config::logging_destinations))
+        .route("/v1/logging", get(logging::logging))
+        .route("/v1/logging/destinations", get(logging::destinations))
         .route("/v1/mcp", get(config::mcp))
         .route("/v1/mcp/servers", get(config::mcp_servers))
         .route("/v1/mcp/servers/{id}", get(config::mcp_server))

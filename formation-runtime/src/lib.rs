@@ -17,6 +17,7 @@ pub mod instance;
 pub mod keys;
 pub mod limits;
 pub mod load;
+pub mod logging;
 pub mod models;
 pub mod process;
 pub mod redact;

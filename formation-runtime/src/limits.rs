@@ -51,6 +51,20 @@ pub struct Limits {
     pub events_kept: usize,
     /// Silence of a stream of events before a comment.
     pub events_keepalive: Duration,
+    /// Events that wait for one destination of logs; what comes then is dropped and counted.
+    pub log_events_queued: usize,
+    /// Of one call to a receiver of logs, and of one write.
+    pub log_batch_events: usize,
+    /// How long an event waits for others that go with it in one call.
+    pub log_linger: Duration,
+    pub log_call: Duration,
+    /// Waits between calls double from the first one to the longest; after `log_retry_for` the events
+    /// are dropped.
+    pub log_retry_first: Duration,
+    pub log_retry_longest: Duration,
+    pub log_retry_for: Duration,
+    /// For what is queued when the process stops; shorter than `settle`.
+    pub log_flush: Duration,
     /// Between two looks at what another process does.
     pub store_look: Duration,
     /// Acts of operators that are remembered; the oldest are forgotten first.
@@ -101,6 +115,14 @@ impl Default for Limits {
             memories_in_process: 10_000,
             events_kept: 10_000,
             events_keepalive: Duration::from_secs(15),
+            log_events_queued: 4_096,
+            log_batch_events: 256,
+            log_linger: Duration::from_millis(500),
+            log_call: Duration::from_secs(10),
+            log_retry_first: Duration::from_secs(1),
+            log_retry_longest: Duration::from_secs(30),
+            log_retry_for: Duration::from_mins(5),
+            log_flush: Duration::from_secs(2),
             store_look: Duration::from_secs(1),
             audit_entries: 100_000,
             requests_kept: Duration::from_hours(24),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muxi_formation::interpolate::placeholders;
+use muxi_formation::manifest::logging::{LogStream, LogTransport};
 use muxi_formation::manifest::{Capability, ChosenModel, ModelName};
 use muxi_formation::{
     Agent as Config, Diagnostic, Loaded, MANIFEST_NAMES, Resolve, Source, Trigger,
@@ -97,6 +98,10 @@ pub fn load(folder: &Path, around: &Surroundings) -> Result<Formation, Refusal> 
         return Err(Refusal::of(refused));
     }
     around.redactor.learn(&known::secrets(&loaded, &opened, around.environment));
+    let refused = refused_streams(&loaded);
+    if !refused.is_empty() {
+        return Err(Refusal::of(refused.into_iter().map(at_manifest).collect()));
+    }
     let agents = connect(&loaded, &written.agents, around)
         .map_err(|faults| Refusal::of(faults.into_iter().map(at_manifest).collect()))?;
     let scheduler = Scheduler::new(loaded.manifest.scheduler.clone())
@@ -176,6 +181,16 @@ fn refused_webhooks(triggers: &[Trigger]) -> Vec<String> {
         Some(format!("triggers/{}.md:1:1: `webhook` {why}; correct it", trigger.name))
     };
     triggers.iter().filter_map(check).collect()
+}
+
+/// The same of the receivers of logs.
+fn refused_streams(loaded: &Loaded) -> Vec<String> {
+    let check = |stream: &LogStream| {
+        let LogTransport::Http { url, .. } = &stream.transport else { return None };
+        let why = webhooks::check_url(url).err()?;
+        Some(format!("the destination of a stream of logs {why}; correct it"))
+    };
+    loaded.manifest.logging.streams.iter().filter_map(check).collect()
 }
 
 fn secret(opened: &Opened, around: &Surroundings, name: &str) -> Option<String> {

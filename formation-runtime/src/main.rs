@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Parser as _;
 use formation_runtime::cli::{Cli, Command, Serve};
+use formation_runtime::limits::Limits;
 use formation_runtime::load::{self, Formation, Surroundings};
+use formation_runtime::logging;
 use formation_runtime::models::{self, PrivateSocket};
 use formation_runtime::redact::Redactor;
 use formation_runtime::{report, serve};
@@ -33,7 +35,7 @@ fn main() -> ExitCode {
 
 fn run_formation(arguments: Serve) -> anyhow::Result<bool> {
     let redactor = Redactor::default();
-    start_log(&redactor)?;
+    let log = start_log(&redactor)?;
     let shared_host = variable(MODEL_HOST_SOCKET_VAR).map(PathBuf::from);
     let own_host = PrivateSocket::choose();
     let model_host = shared_host.clone().unwrap_or_else(|| own_host.path());
@@ -56,6 +58,10 @@ fn run_formation(arguments: Serve) -> anyhow::Result<bool> {
             return Ok(false);
         }
     };
+    let level = formation.loaded.manifest.logging.system.level;
+    if let Some(level) = level.filter(|_| variable("MUXI_LOG").is_none()) {
+        log.set(logging::process_level(level))?;
+    }
     let needs_host = shared_host.is_none()
         && formation
             .agents
@@ -69,7 +75,11 @@ fn run_formation(arguments: Serve) -> anyhow::Result<bool> {
     let inherited = listen::inherited().context("failed to take the manager's sockets")?;
     let model_host = needs_host.then(|| (own_host, models::models_dir(&variable)));
     let place = serve::Place { arguments, inherited, model_host };
-    runtime()?.block_on(serve::run(formation, place))
+    let runtime = runtime()?;
+    let ended = runtime.block_on(serve::run(formation, place));
+    // A write to a reader that does not read would never end.
+    runtime.shutdown_timeout(Limits::default().settle);
+    ended
 }
 
 fn run_command(command: &Command) -> anyhow::Result<bool> {

@@ -11,25 +11,28 @@ use axum::Router;
 use axum::serve::ListenerExt as _;
 use muxi_contract::FormationId;
 use muxi_contract::launch::DRAFT_VAR;
-use muxi_formation::Persistent;
+use muxi_formation::{Manifest, Persistent};
 use muxi_memory::{DATABASE_FILE, Location, Retention, Store};
 use muxi_service::listen::{self, Inherited};
 use muxi_service::{Clock, Shutdown, Signals, TaskGroup, TaskKind, accept, handoff};
 use secrecy::ExposeSecret as _;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::activity::OpenRequests;
 use crate::app::{App, Parts};
 use crate::cli::Serve;
 use crate::conversation::{Conversations, TurnContext, recovery};
 use crate::credentials::Safe;
-use crate::events::EventLog;
+use crate::events::{Event, EventKind, EventLog};
 use crate::http;
 use crate::instance::{SharedPort, send_at_once};
 use crate::keys::{KEYS_FILE, KeyClass, Keys};
 use crate::limits::Limits;
 use crate::load::Formation;
+use crate::logging::{Entities, Logging, Means, Worker};
 use crate::models::{self, BoundSocket, PrivateSocket};
+use crate::redact::Redactor;
 use crate::report;
 use crate::scheduler;
 use crate::webhooks;
@@ -53,6 +56,12 @@ struct Running {
     limits: Limits,
 }
 
+/// What carries logs away; it outlives everything that has something to say.
+struct Logs {
+    tasks: TaskGroup,
+    stop: CancellationToken,
+}
+
 /// Serves until a signal; the answer is whether it ended in good order.
 pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
     let Place { arguments, inherited, model_host } = place;
@@ -66,9 +75,10 @@ pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
     };
     let own_address = own_address(&formation, &arguments);
     let requests = OpenRequests::default();
-    let app = app(formation, &data_dir, &running, &requests)?;
+    let (app, log_workers) = app(formation, &data_dir, &running, &requests)?;
     // Not earlier: this waits for a database, and until somebody is served a signal may simply kill.
     let signals = Signals::listen().context("failed to listen for signals")?;
+    let logs = Logs::begin(log_workers, &running.shutdown);
     running.look_after_requests(&app);
 
     // Kept until the end: dropping it removes the socket.
@@ -85,17 +95,24 @@ pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
         None => running.serve_own(public, own_address?)?,
     };
     announce(&app, &data_dir, address, is_managed);
+    let (events, clock) = (app.events.clone(), app.clock.clone());
+    let told = format!("{} {} serves", app.manifest.id, app.manifest.version);
+    events.tell(Event::new(EventKind::FormationStarted, clock.now(), told));
     drop(app);
 
     let Running { tasks, helpers, shutdown, limits } = running;
     let grace = Duration::from_millis(arguments.grace_ms);
     let drained = async {
+        let told = "the formation ends what is open and stops";
+        events.tell(Event::new(EventKind::FormationStopping, clock.now(), told));
         // Its end is the news; who did not finish is asked below, after they were told to.
         drop(tasks.drain(grace).await);
     };
     shutdown.clone().run(signals, grace, drained).await;
     let unfinished =
         [tasks.drain(limits.settle).await, helpers.drain(limits.settle).await].concat();
+    // Last, so that what the others said at their ends gets out.
+    let unfinished = [unfinished, logs.end(limits.settle).await].concat();
     if !unfinished.is_empty() {
         tracing::warn!(tasks = ?unfinished, "did not finish in time");
     }
@@ -176,6 +193,23 @@ impl Running {
     }
 }
 
+// === impl Logs ===
+
+impl Logs {
+    fn begin(workers: Vec<Worker>, shutdown: &Shutdown) -> Self {
+        let (tasks, stop) = (TaskGroup::new(shutdown.stopping.clone()), CancellationToken::new());
+        for worker in workers {
+            tasks.spawn(TaskKind::PerFormation, worker.name(), worker.run(stop.clone()));
+        }
+        Self { tasks, stop }
+    }
+
+    async fn end(self, deadline: Duration) -> Vec<String> {
+        self.stop.cancel();
+        self.tasks.drain(deadline).await
+    }
+}
+
 // === private helpers ===
 
 const DEFAULT_HOST: &str = "127.0.0.1";
@@ -185,7 +219,7 @@ fn app(
     data_dir: &Path,
     running: &Running,
     open_requests: &OpenRequests,
-) -> anyhow::Result<App> {
+) -> anyhow::Result<(App, Vec<Worker>)> {
     let Formation { loaded, agents, scheduler, document, soul_written, secrets } = formation;
     let Running { tasks, shutdown, limits, .. } = running;
     std::fs::create_dir_all(data_dir)
@@ -199,7 +233,9 @@ fn app(
     let redactor = secrets.redactor().clone();
     redactor.learn([KeyClass::Client, KeyClass::Admin].map(|class| keys.get(class)));
     let clock = Clock::system();
-    let events = EventLog::new(limits.events_kept, clock.now_ms());
+    let (logging, log_workers) = logging(&manifest, data_dir, &redactor, &clock, limits);
+    let destinations = logging.all().cloned().collect();
+    let events = EventLog::feeding(destinations, limits.events_kept, clock.now_ms());
     let conversations = Conversations::new(TurnContext {
         formation: manifest.id.clone(),
         store: store.clone(),
@@ -215,7 +251,7 @@ fn app(
     });
     let open_requests = open_requests.clone();
     let (started, limits) = (clock.now(), *limits);
-    Ok(Arc::new(Parts {
+    let app = Parts {
         manifest,
         document,
         soul_written,
@@ -227,6 +263,7 @@ fn app(
         scheduler,
         events,
         redactor,
+        logging,
         open_requests,
         large_bodies: Semaphore::new(limits.large_bodies),
         keys,
@@ -234,7 +271,33 @@ fn app(
         clock,
         started,
         limits,
-    }))
+    };
+    Ok((Arc::new(app), log_workers))
+}
+
+/// The destinations of logs, and a word on what they cannot do.
+fn logging(
+    manifest: &Manifest,
+    data_dir: &Path,
+    redactor: &Redactor,
+    clock: &Clock,
+    limits: &Limits,
+) -> (Logging, Vec<Worker>) {
+    let means = Means { formation: &manifest.id, data_dir, redactor, clock, limits };
+    let (logging, workers) = Logging::new(&manifest.logging, &means);
+    for destination in logging.all() {
+        for pattern in destination.takes().pointless() {
+            let name = &destination.shown.name;
+            report::warn(&format!("logging: `{pattern}` of {name} fits no event; see EVENTS.md"));
+        }
+    }
+    if logging.entities == (Entities::Unavailable { is_asked_for: true }) {
+        report::warn(
+            "logging.redaction.entities: names of people are not hidden, it takes a model that this \
+             version does not have; secrets, keys, addresses and numbers are",
+        );
+    }
+    (logging, workers)
 }
 
 /// The part of a shared server that is this formation's; a draft has its own.

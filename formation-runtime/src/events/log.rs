@@ -4,9 +4,11 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::Event;
+use super::{Event, EventKind};
+use crate::logging::{Destination, Offered};
 
 /// A handle to the log; clones share it.
 #[derive(Debug, Clone)]
@@ -18,6 +20,8 @@ struct Inner {
     /// The number of the last event.
     news: watch::Sender<u64>,
     kept_max: usize,
+    /// Who is offered every event.
+    destinations: Vec<Arc<Destination>>,
 }
 
 #[derive(Debug)]
@@ -47,24 +51,57 @@ pub struct Reader {
 
 impl EventLog {
     pub fn new(kept_max: usize, now_ms: i64) -> Self {
+        Self::feeding(Vec::new(), kept_max, now_ms)
+    }
+
+    /// One that also offers everything to these.
+    pub fn feeding(destinations: Vec<Arc<Destination>>, kept_max: usize, now_ms: i64) -> Self {
         let known_from = number_at(now_ms);
         let newest = Newest { events: VecDeque::new(), known_from };
         let news = watch::Sender::new(known_from.saturating_sub(1));
-        Self(Arc::new(Inner { events: Mutex::new(newest), news, kept_max }))
+        Self(Arc::new(Inner { events: Mutex::new(newest), news, kept_max, destinations }))
+    }
+
+    /// Waits for nobody.
+    pub fn tell(&self, event: Event) {
+        let at = event.at;
+        let event = self.keep(event);
+        for destination in &self.0.destinations {
+            if destination.offer(&event) == Offered::FirstDropped {
+                self.tell_dropping(destination, at);
+            }
+        }
+    }
+
+    /// To everyone but the one that has no room.
+    fn tell_dropping(&self, full: &Arc<Destination>, at: Timestamp) {
+        let name = full.shown.name.as_str();
+        tracing::warn!(destination = name, "a destination of logs is full; events are dropped");
+        let message = format!("the destination {name} takes no more events; some are dropped");
+        let event = Event::new(EventKind::LoggingDropped, at, message)
+            .with("destination", name)
+            .with("dropped", full.state().dropped);
+        let event = self.keep(event);
+        for destination in self.0.destinations.iter().filter(|it| !Arc::ptr_eq(it, full)) {
+            // One that is full, too, has said so or says so with the next event.
+            let _counted = destination.offer(&event);
+        }
     }
 
     /// Numbers rise with time, over restarts too.
-    pub fn tell(&self, event: Event) {
+    fn keep(&self, event: Event) -> Arc<Event> {
+        let event = Arc::new(event);
         let mut newest = self.lock();
         let last = newest.events.back().map_or(newest.known_from.saturating_sub(1), |it| it.0);
         let number = number_at(event.at.as_millisecond()).max(last + 1);
-        newest.events.push_back((number, Arc::new(event)));
+        newest.events.push_back((number, Arc::clone(&event)));
         if newest.events.len() > self.0.kept_max
             && let Some((dropped, _)) = newest.events.pop_front()
         {
             newest.known_from = dropped + 1;
         }
         self.0.news.send_replace(number);
+        event
     }
 
     /// Reads what comes, or what came after the event of the given number.
@@ -118,7 +155,6 @@ mod tests {
     use futures_util::FutureExt as _;
     use jiff::Timestamp;
 
-    use super::super::EventKind;
     use super::*;
 
     fn event(text: &str) -> Event {

@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 use super::{Event, EventKind};
 use crate::redact::Scope;
 
+/// A provider may say anything in its errors.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     pub id: String,
@@ -30,7 +33,7 @@ impl Record {
             id: event.id.clone(),
             kind: event.kind,
             at: event.at,
-            message: text(&event.message),
+            message: limited(text(&event.message)),
             user: user.map(|it| text(it.as_str())),
             session: event.session.as_ref().map(|it| text(it.as_str())),
             request: event.request.as_ref().map(|it| text(it.as_str())),
@@ -42,4 +45,15 @@ impl Record {
                 .collect(),
         }
     }
+}
+
+// === private helpers ===
+
+/// After redaction: half a secret is none that would be found.
+fn limited(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push('…');
+    }
+    message
 }

@@ -3,7 +3,6 @@
 use axum::extract::State;
 use muxi_contract::ErrorCode;
 use serde_json::{Value, json};
-use tracing::level_filters::LevelFilter;
 
 use super::answer::Answer;
 use super::auth::Admin;
@@ -67,20 +66,6 @@ pub(crate) async fn a2a(_: Admin, State(app): State<App>) -> Answer {
 
 pub(crate) async fn memory(_: Admin, State(app): State<App>) -> Answer {
     Answer::new("memory_config", "memory.config.retrieved", &section(&app, "/memory"))
-}
-
-pub(crate) async fn logging(_: Admin, State(app): State<App>) -> Answer {
-    Answer::new("logging", "logging.retrieved", &section(&app, "/logging"))
-}
-
-/// The process's own log; conversations are not logged anywhere in this version.
-pub(crate) async fn logging_destinations(_: Admin) -> Answer {
-    let level = LevelFilter::current().to_string();
-    let data = json!({
-        "system": {"level": level, "destination": "stderr"},
-        "conversation": {"destinations": [], "count": 0},
-    });
-    Answer::new("logging_destination_list", "logging.destinations.list", &data)
 }
 
 pub(crate) async fn mcp(_: Admin) -> Answer {

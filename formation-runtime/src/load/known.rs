@@ -1,5 +1,6 @@
 //! The secrets that a bundle brings or refers to, so that no log ever shows one.
 
+use muxi_formation::manifest::Capability;
 use muxi_formation::manifest::logging::LogTransport;
 use muxi_formation::{Loaded, Persistent, Source};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -19,7 +20,10 @@ pub(super) fn secrets(
     secrets.extend([&keys.admin_key, &keys.client_key].into_iter().flatten().cloned());
     secrets.extend(manifest.llm.api_keys.values().cloned());
     let agents = loaded.agents.iter();
-    let chosen: Vec<_> = agents.filter_map(|agent| manifest.llm.choose(agent)).collect();
+    let chosen: Vec<_> = agents
+        .flat_map(|agent| Capability::ALL.map(|capability| manifest.llm.choose(agent, capability)))
+        .flatten()
+        .collect();
     secrets.extend(chosen.iter().filter_map(|it| it.api_key.clone()));
     secrets.extend(loaded.triggers.iter().filter_map(|it| it.webhook.clone()));
     if let Persistent::Postgres { url } = &manifest.memory.persistent {

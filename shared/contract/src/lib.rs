@@ -14,6 +14,7 @@ pub mod formation;
 pub mod ids;
 pub mod keys;
 pub mod launch;
+pub mod logging;
 pub mod logs;
 pub mod management;
 pub mod proxy;
