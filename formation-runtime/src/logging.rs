@@ -136,3 +136,6 @@ pub fn process_level(level: manifest::LogLevel) -> &'static str {
         manifest::LogLevel::Error => "error",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,15 +67,11 @@ async fn each_section_shows_what_its_author_wrote_and_nothing_else() {
         ("/v1/memory", "memory_config", "memory.config.retrieved", json!({"buffer": {"size": 7}})),
         ("/v1/async", "async", "async.retrieved", json!({})),
         ("/v1/a2a", "a2a", "a2a.retrieved", json!({})),
-        ("/v1/logging", "logging", "logging.retrieved", json!({})),
         (
-            "/v1/logging/destinations",
-            "logging_destination_list",
-            "logging.destinations.list",
-            json!({
-                "system": {"level": "info", "destination": "stderr"},
-                "conversation": {"destinations": [], "count": 0},
-            }),
+            "/v1/logging",
+            "logging",
+            "logging.retrieved",
+            json!({"redaction": {"patterns": "active", "entities": "unavailable"}}),
         ),
         ("/v1/mcp", "mcp_defaults", "mcp.defaults.retrieved", calls_none),
         (

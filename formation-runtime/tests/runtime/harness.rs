@@ -91,13 +91,36 @@ impl Bundle {
 
 impl Runtime {
     /// Resolves when the address was printed.
-    pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
+    pub(crate) fn start(command: Command) -> Self {
+        Self::start_with(command, Stdio::inherit())
+    }
+
+    pub(crate) fn start_with(mut command: Command, stderr: Stdio) -> Self {
+        let mut child = command.stderr(stderr).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ok_line = lines
             .map_while(Result::ok)
             .find(|line| line.starts_with("[  OK  ]"))
             .expect("the runtime ended before it served");
+        Self::of(child, ok_line)
+    }
+
+    /// The same with its standard output in a file.
+    pub(crate) async fn start_writing(mut command: Command, stdout: &Path) -> Self {
+        let file = std::fs::File::create(stdout).unwrap();
+        let child = command.stdout(file).stderr(Stdio::inherit()).spawn().unwrap();
+        let ok_line = loop {
+            let text = std::fs::read_to_string(stdout).unwrap();
+            let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            if let Some(line) = whole.map(str::trim).find(|line| line.starts_with("[  OK  ]")) {
+                break line.to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        Self::of(child, ok_line)
+    }
+
+    fn of(child: Child, ok_line: String) -> Self {
         let url = ok_line.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
         let url = url.trim_end_matches(',').to_owned();
         let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().unwrap();

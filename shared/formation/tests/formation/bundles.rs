@@ -2,6 +2,7 @@ use std::fs;
 use std::path::Path;
 
 use muxi_formation::manifest::Capability;
+use muxi_formation::manifest::logging::{LineTarget, LogFormat, LogLevel, LogTransport};
 use muxi_formation::{
     DEFAULT_SOUL, Diagnostic, Limits, Loaded, Persistent, Resolve, Severity, Source, load,
 };
@@ -63,7 +64,7 @@ fn each_faulty_bundle_is_told_everything_at_once() {
         insta::assert_snapshot!(fixture.file_name().to_str().unwrap(), told);
         seen += 1;
     }
-    assert_eq!(seen, 9);
+    assert_eq!(seen, 10);
 }
 
 #[test]
@@ -101,6 +102,43 @@ fn a_manifest_that_has_the_block_wants_jobs_unless_it_says_otherwise() {
         assert_eq!((scheduler.check_interval_minutes, scheduler.max_concurrent_jobs), (1, 10));
         assert_eq!((scheduler.max_failures_before_pause, scheduler.max_jobs_per_user), (3, 100));
     }
+}
+
+#[test]
+fn logs_have_an_older_form_and_defaults() {
+    let logging = |block: &str| {
+        loaded(&[("formation.yaml", &format!("{MINIMAL}logging: {block}\n"))]).manifest.logging
+    };
+    let nothing = loaded(&[("formation.yaml", MINIMAL)]).manifest.logging;
+    assert!(nothing.streams.is_empty() && nothing.system.target == LineTarget::Stdout);
+    assert_eq!((nothing.system.level, nothing.entities), (None, None));
+    let file =
+        "{transport: file, destination: logs/a.log, format: text, level: error, max_files: 2}";
+    for block in [
+        format!("{{enabled: true, streams: [{file}]}}"),
+        format!("{{conversation: {{streams: [{file}]}}}}"),
+    ] {
+        let streams = logging(&block).streams;
+        let [stream] = &streams[..] else { panic!("{streams:?}") };
+        let LogTransport::Lines(LineTarget::File(file)) = &stream.transport else { panic!() };
+        assert_eq!((file.path.as_str(), file.files_max), ("logs/a.log", 2));
+        assert_eq!(file.size_max_bytes, 10 << 20);
+        assert_eq!((stream.level, stream.format), (LogLevel::Error, LogFormat::Text));
+    }
+    for block in ["{conversation: {enabled: false, streams: [{transport: stdout}]}}", "{}"] {
+        assert!(logging(block).streams.is_empty(), "{block}");
+    }
+    let stream = &logging("{conversation: {enabled: true}}").streams[0];
+    assert!(matches!(stream.transport, LogTransport::Lines(LineTarget::Stdout)));
+    let auth = "{type: basic, username: u, password: '${{ secrets.LOGS }}'}";
+    let http = format!("{{transport: stream, destination: 'https://h/x', auth: {auth}}}");
+    let stream = &logging(&format!("{{streams: [{http}]}}")).streams[0];
+    let LogTransport::Http { url, auth } = &stream.transport else { panic!("{stream:?}") };
+    assert_eq!((url.as_str(), auth.name()), ("https://h/x", "basic"));
+    let system = logging("{system: {level: warning, destination: s.log, max_size: 1MiB}}").system;
+    assert_eq!(system.level, Some(LogLevel::Warning));
+    let LineTarget::File(file) = system.target else { panic!("{:?}", system.target) };
+    assert_eq!((file.path.as_str(), file.size_max_bytes), ("s.log", 1 << 20));
 }
 
 #[test]
