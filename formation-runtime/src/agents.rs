@@ -3,9 +3,9 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use muxi_contract::formation::agents::{Agent as Shown, AgentSettings, AgentSpecialization};
 use muxi_formation::Agent as Config;
 use muxi_llm::Llm;
-use serde_json::{Value, json};
 
 use crate::conversation::files::{File, Kind};
 use crate::document;
@@ -107,36 +107,36 @@ impl Agent {
     }
 
     /// As the formation API shows it: no secret is in it.
-    pub fn to_json(&self) -> Value {
+    pub fn shown(&self) -> Shown {
         let config = &self.written;
+        let own = &config.specialization;
         let mut metadata = config.metadata.clone();
         document::mask_keys(&mut metadata);
-        json!({
-            "id": config.id,
-            "name": config.name,
-            "description": config.description,
-            "system_message": config.system_message,
-            "role": config.role,
-            "specialties": config.specialties,
-            "specialization": {
-                "domain": config.specialization.domain.as_ref()
-                    .or(config.specialization_domain.as_ref()),
-                "subdomain": config.specialization.subdomain,
-                "expertise_level": config.specialization.expertise_level,
-                "keywords": config.specialization.keywords.iter()
-                    .chain(&config.specialization_keywords).collect::<Vec<_>>(),
+        let keywords = own.keywords.iter().chain(&config.specialization_keywords);
+        Shown {
+            id: config.id.clone(),
+            name: config.name.clone(),
+            description: config.description.clone(),
+            system_message: config.system_message.clone(),
+            role: config.role.clone(),
+            specialties: config.specialties.clone(),
+            specialization: AgentSpecialization {
+                domain: own.domain.clone().or_else(|| config.specialization_domain.clone()),
+                subdomain: own.subdomain.clone(),
+                expertise_level: own.expertise_level.clone(),
+                keywords: keywords.cloned().collect(),
             },
-            "model": self.text.name,
-            "settings": {
-                "temperature": self.text.temperature,
-                "max_tokens": self.text.max_tokens,
+            model: self.text.name.clone(),
+            settings: AgentSettings {
+                temperature: self.text.temperature,
+                max_tokens: self.text.max_tokens,
             },
-            "version": config.version,
-            "author": config.author,
-            "url": config.url,
-            "license": config.license,
-            "metadata": metadata,
-            "source": "formation",
-        })
+            version: config.version.clone(),
+            author: config.author.clone(),
+            url: config.url.clone(),
+            license: config.license.clone(),
+            metadata,
+            source: "formation".to_owned(),
+        }
     }
 }

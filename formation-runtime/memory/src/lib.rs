@@ -45,7 +45,7 @@ pub use crate::sessions::{Busy, Cleared, Kept, RestoredMessage};
 pub use crate::sql::DatabaseError;
 pub use crate::store::{Counts, Location, OpenError, Retention, Store, StoreError};
 pub use crate::transcript::UserStore;
-pub use crate::usage::{GroupBy, NewUsage, Spent, UsageFilter};
+pub use crate::usage::{NewUsage, Spent, UsageFilter};
 
 /// The file of a formation's memory within its data folder.
 pub const DATABASE_FILE: &str = "memory.db";

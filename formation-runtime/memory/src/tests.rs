@@ -1,3 +1,4 @@
+use muxi_contract::formation::usage::GroupBy;
 use muxi_contract::{RequestId, SessionId, UserId};
 use rusqlite::Connection;
 

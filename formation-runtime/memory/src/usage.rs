@@ -1,6 +1,7 @@
 //! What calls of models used and cost, written down with the turns that they belong to.
 
 use muxi_contract::UserId;
+use muxi_contract::formation::usage::GroupBy;
 
 use crate::sql::{DatabaseError, Row, Transaction, values};
 use crate::store::{Store, StoreError};
@@ -29,16 +30,6 @@ pub struct Spent {
     pub unpriced_calls: u64,
     /// Calls whose tokens were estimated; they are in the sums.
     pub estimated_calls: u64,
-}
-
-/// By what sums are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GroupBy {
-    Request,
-    User,
-    Session,
-    Agent,
-    Model,
 }
 
 /// Which calls are summed up.
@@ -78,7 +69,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<(String, Spent)>, StoreError> {
         self.read(move |transaction| {
-            let column = group.column();
+            let column = column(group);
             let sql = format!(
                 "SELECT {column}, {SUMS} FROM usage WHERE {WHICH} GROUP BY {column}
                  ORDER BY sum(prompt_tokens + completion_tokens) DESC, {column} LIMIT ?4"
@@ -132,33 +123,17 @@ impl UsageFilter {
     }
 }
 
-// === impl GroupBy ===
+// === private helpers ===
 
-impl GroupBy {
-    pub const ALL: [Self; 5] = [Self::Request, Self::User, Self::Session, Self::Agent, Self::Model];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Request => "request",
-            Self::User => "user",
-            Self::Session => "session",
-            Self::Agent => "agent",
-            Self::Model => "model",
-        }
-    }
-
-    const fn column(self) -> &'static str {
-        match self {
-            Self::Request => "request_id",
-            Self::User => "user_id",
-            Self::Session => "session",
-            Self::Agent => "agent",
-            Self::Model => "model",
-        }
+const fn column(group: GroupBy) -> &'static str {
+    match group {
+        GroupBy::Request => "request_id",
+        GroupBy::User => "user_id",
+        GroupBy::Session => "session",
+        GroupBy::Agent => "agent",
+        GroupBy::Model => "model",
     }
 }
-
-// === private helpers ===
 
 fn spent(row: &Row, from: usize) -> Result<Spent, DatabaseError> {
     Ok(Spent {

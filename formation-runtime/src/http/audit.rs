@@ -6,9 +6,9 @@ use axum::http::request::Parts;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use muxi_contract::formation::audit::{AuditCleared, AuditEntry as EntryView, AuditLog};
 use muxi_contract::{ErrorCode, RequestId};
 use muxi_memory::{AuditEntry, AuditFilter, NewAuditEntry};
-use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::auth::Admin;
@@ -41,6 +41,7 @@ macro_rules! resources {
     ($($kind:ident = $name:literal),* $(,)?) => {
         /// The kinds of things that operators change.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[cfg_attr(test, derive(utoipa::ToSchema), schema(rename_all = "snake_case"))]
         #[expect(dead_code, reason = "kinds that clients may ask for, also those nothing changes yet")]
         pub(crate) enum Resource { $($kind),* }
 
@@ -77,13 +78,8 @@ pub(crate) async fn list(_: Admin, State(app): State<App>, uri: Uri) -> Result<A
     }
     query.finish()?;
     let page = app.store.audit(AuditFilter { action, resource_type, since_ms }, limit).await?;
-    let entries: Vec<Value> = page.entries.iter().map(to_json).collect();
-    let data = json!({
-        "entries": entries,
-        "count": entries.len(),
-        "total_entries": page.total,
-        "limit": limit,
-    });
+    let entries: Vec<EntryView> = page.entries.into_iter().map(shown).collect();
+    let data = AuditLog { count: entries.len(), entries, total_entries: page.total, limit };
     Ok(Answer::new("audit_log", "audit.retrieved", &data))
 }
 
@@ -99,11 +95,11 @@ pub(crate) async fn clear(
     }
     let act = Act { action: "audit.cleared", resource: Resource::AuditLog, id: None };
     let cleared = app.store.clear_audit(trail.entry(act)).await?;
-    let data = json!({
-        "message": "The audit log was cleared.",
-        "previous_entries_count": cleared,
-        "cleared_by": OPERATOR,
-    });
+    let data = AuditCleared {
+        message: "The audit log was cleared.".to_owned(),
+        previous_entries_count: cleared,
+        cleared_by: OPERATOR.to_owned(),
+    };
     Ok(Answer::new("audit_log", "audit.cleared", &data))
 }
 
@@ -157,21 +153,20 @@ impl FromRequestParts<App> for Trail {
 
 // === private helpers ===
 
-fn to_json(entry: &AuditEntry) -> Value {
-    let kind = &entry.resource_type;
-    let resource = entry.resource_id.as_ref().map_or(kind.clone(), |id| format!("{kind}/{id}"));
-    json!({
-        "id": entry.seq,
-        "timestamp": Timestamp::from_millisecond(entry.at_ms).unwrap_or_default().to_string(),
-        "action": entry.action,
-        "resource": resource,
-        "resource_type": kind,
-        "resource_id": entry.resource_id,
-        "user": OPERATOR,
-        "request_id": entry.request_id,
-        "outcome": entry.outcome,
-        "error": entry.error,
-    })
+fn shown(entry: AuditEntry) -> EntryView {
+    let kind = entry.resource_type;
+    EntryView {
+        id: entry.seq,
+        timestamp: Timestamp::from_millisecond(entry.at_ms).unwrap_or_default().to_string(),
+        action: entry.action,
+        resource: entry.resource_id.as_ref().map_or(kind.clone(), |id| format!("{kind}/{id}")),
+        resource_type: kind,
+        resource_id: entry.resource_id,
+        user: OPERATOR.to_owned(),
+        request_id: entry.request_id,
+        outcome: entry.outcome,
+        error: entry.error,
+    }
 }
 
 /// A time, or a day, which begins at midnight; without a zone it is UTC.

@@ -7,10 +7,14 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use muxi_contract::ErrorCode;
+use muxi_contract::formation::scheduler::{
+    Job as JobView, JobDeleted, JobList, JobPaused, JobResumed, JobRun as RunView, JobWithHistory,
+    SchedulerSettings,
+};
 use muxi_contract::ids::nanoid;
 use muxi_formation::Persistent;
 use muxi_memory::{Job, JobChange, JobRun, JobStatus, JobTimes, NewJob};
-use serde_json::{Value, json};
+use serde_json::Map;
 
 use super::answer::Answer;
 use super::audit::{Act, Resource, Trail};
@@ -30,16 +34,16 @@ const ID_CHARS: usize = 16;
 
 pub(crate) async fn settings(_: Admin, State(app): State<App>) -> Answer {
     let config = &app.scheduler.config;
-    let data = json!({
-        "enabled": config.enabled,
-        "timezone": config.timezone,
-        "check_interval_minutes": config.check_interval_minutes,
-        "max_concurrent_jobs": config.max_concurrent_jobs,
-        "max_failures_before_pause": config.max_failures_before_pause,
-        "max_jobs_per_user": config.max_jobs_per_user,
-        "missed_runs": config.missed_runs.as_str(),
-        "default_time": config.default_time,
-    });
+    let data = SchedulerSettings {
+        enabled: config.enabled,
+        timezone: config.timezone.clone(),
+        check_interval_minutes: config.check_interval_minutes,
+        max_concurrent_jobs: config.max_concurrent_jobs,
+        max_failures_before_pause: config.max_failures_before_pause,
+        max_jobs_per_user: config.max_jobs_per_user,
+        missed_runs: config.missed_runs.as_str().to_owned(),
+        default_time: config.default_time.clone(),
+    };
     Answer::new("scheduler", "scheduler.retrieved", &data)
 }
 
@@ -55,8 +59,8 @@ pub(crate) async fn list(
         Some(user) => app.store.for_user(user).jobs(limit).await?,
         None => app.store.all_jobs(limit).await?,
     };
-    let jobs: Vec<Value> = found.iter().map(shown).collect();
-    let data = json!({"jobs": jobs, "count": jobs.len()});
+    let jobs: Vec<JobView> = found.into_iter().map(shown).collect();
+    let data = JobList { count: jobs.len(), jobs };
     Ok(Answer::new("scheduled_job_list", "scheduler.jobs.list", &data))
 }
 
@@ -98,13 +102,13 @@ pub(crate) async fn create(
         .await?;
     app.scheduler.look();
     let (job, runs) = find(&app, &id).await?;
-    let answer = Answer::new("scheduled_job", "scheduler.job.created", &whole(&job, &runs));
+    let answer = Answer::new("scheduled_job", "scheduler.job.created", &whole(job, runs));
     Ok((StatusCode::CREATED, answer).into_response())
 }
 
 pub(crate) async fn get(_: Admin, State(app): State<App>, Id(id): Id) -> Result<Answer, Problem> {
     let (job, runs) = find(&app, &id).await?;
-    Ok(Answer::new("scheduled_job", "scheduler.job.retrieved", &whole(&job, &runs)))
+    Ok(Answer::new("scheduled_job", "scheduler.job.retrieved", &whole(job, runs)))
 }
 
 pub(crate) async fn update(
@@ -129,7 +133,7 @@ pub(crate) async fn update(
         })
         .await?;
     app.scheduler.look();
-    Ok(Answer::new("scheduled_job", "scheduler.job.updated", &whole(&job, &runs)))
+    Ok(Answer::new("scheduled_job", "scheduler.job.updated", &whole(job, runs)))
 }
 
 pub(crate) async fn delete(
@@ -144,7 +148,7 @@ pub(crate) async fn delete(
             if is_gone { Ok(()) } else { Err(not_found(&id)) }
         })
         .await?;
-    let data = json!({"message": format!("job '{id}' was deleted"), "id": id, "deleted": true});
+    let data = JobDeleted { message: format!("job '{id}' was deleted"), id, deleted: true };
     Ok(Answer::new("message", "scheduler.job.deleted", &data))
 }
 
@@ -160,7 +164,7 @@ pub(crate) async fn pause(
             if is_paused { Ok(()) } else { Err(wrong_state(&id, "active")) }
         })
         .await?;
-    let data = json!({"id": id, "status": status_name(JobStatus::Paused)});
+    let data = JobPaused { id, status: status_name(JobStatus::Paused) };
     Ok(Answer::new("scheduled_job", "scheduler.job.paused", &data))
 }
 
@@ -190,9 +194,8 @@ pub(crate) async fn resume(
         })
         .await?;
     app.scheduler.look();
-    let data = json!({
-        "id": id, "status": status_name(JobStatus::Active), "next_run_at": next.map(iso),
-    });
+    let status = status_name(JobStatus::Active);
+    let data = JobResumed { id, status, next_run_at: next.map(iso) };
     Ok(Answer::new("scheduled_job", "scheduler.job.resumed", &data))
 }
 
@@ -230,55 +233,48 @@ fn wrong_state(id: &str, wanted: &str) -> Problem {
     Problem::new(ErrorCode::ResourceNotFound, message)
 }
 
-fn shown(job: &Job) -> Value {
-    let (cron, once_ms) = match &job.times {
+fn shown(job: Job) -> JobView {
+    let (cron, once_ms) = match job.times {
         JobTimes::Recurring { cron } => (Some(cron), None),
-        JobTimes::Once { at_ms } => (None, Some(*at_ms)),
+        JobTimes::Once { at_ms } => (None, Some(at_ms)),
     };
-    json!({
-        "id": job.id,
-        "user_id": job.user,
-        "session_id": session_of(&job.id),
-        "title": job.title,
-        "original_prompt": job.prompt,
-        "execution_prompt": job.prompt,
-        "is_recurring": cron.is_some(),
-        "cron_expression": cron,
-        "scheduled_for": once_ms.map(iso),
-        "timezone": job.timezone,
+    JobView {
+        session_id: session_of(&job.id),
+        id: job.id,
+        user_id: job.user,
+        title: job.title,
+        original_prompt: job.prompt.clone(),
+        execution_prompt: job.prompt,
+        is_recurring: cron.is_some(),
+        cron_expression: cron,
+        scheduled_for: once_ms.map(iso),
+        timezone: job.timezone,
         // Published clients read these two; this version knows no exceptions and no extras.
-        "exclusion_rules": [],
-        "job_metadata": {},
-        "status": status_name(job.status),
-        "next_run_at": job.next_ms.map(iso),
-        "created_at": iso(job.created_ms),
-        "updated_at": iso(job.updated_ms),
-        "last_run_at": job.last_run_ms.map(iso),
-        "last_run_status": job.last_status,
-        "last_run_failure_message": job.last_error,
-        "total_runs": job.runs,
-        "total_failures": job.failures,
-        "consecutive_failures": job.failures_in_a_row,
-    })
+        exclusion_rules: Vec::new(),
+        job_metadata: Map::new(),
+        status: status_name(job.status),
+        next_run_at: job.next_ms.map(iso),
+        created_at: iso(job.created_ms),
+        updated_at: iso(job.updated_ms),
+        last_run_at: job.last_run_ms.map(iso),
+        last_run_status: job.last_status,
+        last_run_failure_message: job.last_error,
+        total_runs: job.runs,
+        total_failures: job.failures,
+        consecutive_failures: job.failures_in_a_row,
+    }
 }
 
-fn whole(job: &Job, runs: &[JobRun]) -> Value {
-    let history: Vec<Value> = runs
-        .iter()
-        .map(|run| {
-            json!({
-                "request_id": run.request_id,
-                "status": run.status,
-                "error": run.error,
-                "scheduled_for": iso(run.due_ms),
-                "started_at": iso(run.started_ms),
-                "completed_at": run.ended_ms.map(iso),
-            })
-        })
-        .collect();
-    let mut shown = shown(job);
-    shown["history"] = history.into();
-    shown
+fn whole(job: Job, runs: Vec<JobRun>) -> JobWithHistory {
+    let history = runs.into_iter().map(|run| RunView {
+        request_id: run.request_id,
+        status: run.status,
+        error: run.error,
+        scheduled_for: iso(run.due_ms),
+        started_at: iso(run.started_ms),
+        completed_at: run.ended_ms.map(iso),
+    });
+    JobWithHistory { job: shown(job), history: history.collect() }
 }
 
 fn status_name(status: JobStatus) -> String {

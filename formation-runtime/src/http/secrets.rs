@@ -1,11 +1,13 @@
 //! The secrets of the formation, for its operator: masked on the way out, never shown whole.
 
+use std::collections::BTreeMap;
+
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use muxi_contract::ErrorCode;
+use muxi_contract::formation::secrets::{Secret, SecretChanged, SecretList, SecretsReloaded};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
 use super::audit::{Act, Resource, Trail};
@@ -22,12 +24,9 @@ const VALUE_CHARS_MAX: usize = 64 * 1024;
 
 pub(crate) async fn list(_: Admin, State(app): State<App>) -> Result<Answer, Problem> {
     let opened = on_disk(&app, Secrets::read).await?;
-    let masked: Map<String, Value> = opened
-        .names()
-        .into_iter()
-        .map(|name| (name.to_owned(), masked(&opened, name).into()))
-        .collect();
-    let data = json!({"count": masked.len(), "secrets": masked});
+    let masked = |name: &str| Some((name.to_owned(), masked(&opened, name)?));
+    let secrets: BTreeMap<String, String> = opened.names().into_iter().filter_map(masked).collect();
+    let data = SecretList { count: secrets.len(), secrets };
     Ok(Answer::new("secret_list", "secret.list", &data))
 }
 
@@ -35,7 +34,7 @@ pub(crate) async fn get(_: Admin, State(app): State<App>, Id(name): Id) -> Resul
     let name = muxi_vault::normalize_name(&name);
     let opened = on_disk(&app, Secrets::read).await?;
     let value = masked(&opened, &name).ok_or(SecretError::NotFound(name.clone()))?;
-    Ok(Answer::new("secret", "secret.retrieved", &json!({"key": name, "value": value})))
+    Ok(Answer::new("secret", "secret.retrieved", &Secret { key: name, value }))
 }
 
 pub(crate) async fn create(
@@ -108,15 +107,15 @@ pub(crate) async fn reload(
     let reloaded =
         trail.record(act, async { secrets::reload(&app).await.map_err(Problem::from) }).await?;
     let count = reloaded.added.len() + reloaded.overwritten.len() + reloaded.preserved.len();
-    let data = json!({
-        "message": format!("{count} secrets are in use."),
-        "added": reloaded.added,
-        "overwritten": reloaded.overwritten,
-        "preserved": reloaded.preserved,
-        "removed": reloaded.removed,
-        "next_start": reloaded.next_start,
-        "count": count,
-    });
+    let data = SecretsReloaded {
+        message: format!("{count} secrets are in use."),
+        added: reloaded.added,
+        overwritten: reloaded.overwritten,
+        preserved: reloaded.preserved,
+        removed: reloaded.removed,
+        next_start: reloaded.next_start,
+        count,
+    };
     Ok(Answer::new("secret", "secret.reloaded", &data))
 }
 
@@ -147,7 +146,8 @@ fn changed(kind: &'static str, done: &str, name: &str, effect: Effect) -> Answer
         Effect::NextStart => ("next_start", "; the change counts from the formation's next start"),
     };
     let message = format!("The secret '{name}' was {done}{from_when}.");
-    Answer::new("secret", kind, &json!({"message": message, "key": name, "effective": effective}))
+    let (key, effective) = (name.to_owned(), effective.to_owned());
+    Answer::new("secret", kind, &SecretChanged { message, key, effective })
 }
 
 fn now_unix_s(app: &App) -> u64 {

@@ -11,6 +11,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use muxi_contract::envelope::ValidationError;
+use muxi_contract::formation::triggers::{
+    Trigger as TriggerView, TriggerAccepted, TriggerCompleted, TriggerList,
+};
 use muxi_contract::{ErrorCode, RequestId, SessionId, UserId};
 use muxi_formation::{FillError, Trigger};
 use muxi_memory::{RequestKind, RequestMode};
@@ -42,8 +45,9 @@ struct Firing {
 }
 
 pub(crate) async fn list(_: Client, State(app): State<App>) -> Answer {
-    let names: Vec<&str> = app.triggers.iter().map(|trigger| trigger.name.as_str()).collect();
-    let data = json!({"formation_id": app.manifest.id, "count": names.len(), "triggers": names});
+    let triggers: Vec<String> = app.triggers.iter().map(|trigger| trigger.name.clone()).collect();
+    let formation_id = app.manifest.id.clone();
+    let data = TriggerList { formation_id, count: triggers.len(), triggers };
     Answer::new("list", "list.retrieved", &data)
 }
 
@@ -53,12 +57,11 @@ pub(crate) async fn get(
     Id(name): Id,
 ) -> Result<Answer, Problem> {
     let trigger = find(&app, &name)?;
-    let fields = Some(trigger.template.fields()).filter(|fields| !fields.is_empty());
-    let data = json!({
-        "name": trigger.name,
-        "content": trigger.template.source(),
-        "data_fields": fields,
-    });
+    let data = TriggerView {
+        name: trigger.name.clone(),
+        content: trigger.template.source().to_owned(),
+        data_fields: Some(trigger.template.fields()).filter(|fields| !fields.is_empty()),
+    };
     Ok(Answer::new("trigger", "trigger.retrieved", &data))
 }
 
@@ -99,15 +102,15 @@ pub(crate) async fn fire(
     let session = question.session.clone();
     if waits {
         let answer = chat::finished(app.conversations.start(question)?).await?;
-        let data = json!({
-            "status": "completed",
-            "content": answer.text,
-            "trigger": name,
-            "usage": chat::usage(&answer),
-            "user_id": user.named,
-            "session_id": session,
-            "request_id": id,
-        });
+        let data = TriggerCompleted {
+            status: "completed".to_owned(),
+            usage: chat::usage(&answer),
+            content: answer.text,
+            trigger: name,
+            user_id: user.named,
+            session_id: session,
+            request_id: id,
+        };
         return Ok(Answer::new("request", "request.completed", &data).into_response());
     }
     let (user_id, agent) = (question.user.clone(), Arc::clone(&question.agent));
@@ -122,14 +125,14 @@ pub(crate) async fn fire(
         }
         .with("trigger", name.clone()),
     );
-    let data = json!({
-        "status": "processing",
-        "trigger": name,
-        "poll_url": format!("/v1/requests/{id}"),
-        "user_id": user.named,
-        "session_id": session,
-        "request_id": id,
-    });
+    let data = TriggerAccepted {
+        status: "processing".to_owned(),
+        trigger: name,
+        poll_url: format!("/v1/requests/{id}"),
+        user_id: user.named,
+        session_id: session,
+        request_id: id,
+    };
     Ok((StatusCode::ACCEPTED, Answer::new("request", "request.processing", &data)).into_response())
 }
 

@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::http::Uri;
 use jiff::Timestamp;
 use muxi_contract::UserId;
-use muxi_memory::{GroupBy, Spent, UsageFilter};
-use serde_json::{Value, json};
+use muxi_contract::formation::usage::{GroupBy, UsageBudget, UsageGroup, UsageReport, UsageSums};
+use muxi_memory::{Spent, UsageFilter};
 
 use super::answer::Answer;
 use super::auth::{Caller, NamedUser};
@@ -42,32 +42,24 @@ pub(crate) async fn get(
     };
     let group = group.unwrap_or(GroupBy::Model);
     let total = app.store.spent(filter.clone()).await?;
-    let groups: Vec<Value> = app
-        .store
-        .spent_by(filter, group, limit)
-        .await?
-        .into_iter()
-        .map(|(name, spent)| {
-            let mut shown = shown(&spent);
-            shown[group.name()] = json!(name);
-            shown
-        })
-        .collect();
-    let data = json!({
-        "user_id": user,
-        "currency": app.manifest.usage.currency,
-        "from": from,
-        "to": to,
-        "total": shown(&total),
-        "group_by": group.name(),
-        "groups": groups,
-        "budgets": budgets(&app, &caller).await?,
-    });
+    let groups = app.store.spent_by(filter, group, limit).await?.into_iter();
+    let data = UsageReport {
+        user_id: user,
+        currency: app.manifest.usage.currency.clone(),
+        from: from.map(|time| time.to_string()),
+        to: to.map(|time| time.to_string()),
+        total: sums(&total),
+        group_by: group,
+        groups: groups
+            .map(|(id, spent)| UsageGroup { sums: sums(&spent), of: group.of(id) })
+            .collect(),
+        budgets: budgets(&app, &caller).await?,
+    };
     Ok(Answer::new("usage", "usage.retrieved", &data))
 }
 
 /// The formation's for the operator, the user's for who is one.
-async fn budgets(app: &Parts, caller: &Caller) -> Result<Vec<Value>, Problem> {
+async fn budgets(app: &Parts, caller: &Caller) -> Result<Vec<UsageBudget>, Problem> {
     let configured = &app.manifest.usage.budgets;
     let of_formation = configured.formation.filter(|_| matches!(caller, Caller::Admin(_)));
     let of_user = configured.user.zip(caller.user());
@@ -81,27 +73,27 @@ async fn budgets(app: &Parts, caller: &Caller) -> Result<Vec<Value>, Problem> {
         let user: Option<UserId> = user.cloned();
         let filter = UsageFilter { user, from_ms: Some(begin.as_millisecond()), to_ms: None };
         let spent = app.store.spent(filter).await?;
-        shown.push(json!({
-            "of": whose,
-            "per": budget.per.as_str(),
-            "tokens": budget.tokens,
-            "money": budget.money,
-            "used_tokens": spent.prompt_tokens + spent.completion_tokens,
-            "used_money": money(spent.cost_nano),
-            "resets_at": end,
-        }));
+        shown.push(UsageBudget {
+            of: whose.to_owned(),
+            per: budget.per.as_str().to_owned(),
+            tokens: budget.tokens,
+            money: budget.money,
+            used_tokens: spent.prompt_tokens + spent.completion_tokens,
+            used_money: money(spent.cost_nano),
+            resets_at: end.to_string(),
+        });
     }
     Ok(shown)
 }
 
-fn shown(spent: &Spent) -> Value {
-    json!({
-        "calls": spent.calls,
-        "prompt_tokens": spent.prompt_tokens,
-        "completion_tokens": spent.completion_tokens,
-        "total_tokens": spent.prompt_tokens + spent.completion_tokens,
-        "cost": money(spent.cost_nano),
-        "unpriced_calls": spent.unpriced_calls,
-        "estimated_calls": spent.estimated_calls,
-    })
+fn sums(spent: &Spent) -> UsageSums {
+    UsageSums {
+        calls: spent.calls,
+        prompt_tokens: spent.prompt_tokens,
+        completion_tokens: spent.completion_tokens,
+        total_tokens: spent.prompt_tokens + spent.completion_tokens,
+        cost: money(spent.cost_nano),
+        unpriced_calls: spent.unpriced_calls,
+        estimated_calls: spent.estimated_calls,
+    }
 }

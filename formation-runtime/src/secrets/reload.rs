@@ -2,10 +2,11 @@
 
 use std::sync::PoisonError;
 
+use muxi_contract::formation::agents::Agent;
 use secrecy::ExposeSecret as _;
-use serde_json::Value;
 
 use super::{Opened, SecretError};
+use crate::agents::Agents;
 use crate::app::App;
 use crate::load::{self, Formation};
 
@@ -82,8 +83,8 @@ pub async fn after_change(app: &App, name: &str) -> Effect {
 
 /// Secrets alone may have changed: everything else of a bundle counts from a start on.
 fn is_same_bundle(app: &App, formation: &Formation) -> bool {
-    let shown = |agents: &crate::agents::Agents| -> Vec<Value> {
-        agents.all().iter().map(|agent| agent.to_json()).collect()
+    let shown = |agents: &Agents| -> Vec<Agent> {
+        agents.all().iter().map(|agent| agent.shown()).collect()
     };
     formation.document == app.document && shown(&formation.agents) == shown(&app.agents)
 }

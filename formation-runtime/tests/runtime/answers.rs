@@ -4,4 +4,6 @@ mod conversations;
 mod failures;
 mod formation;
 mod memories;
+mod operator;
 mod people;
+mod triggers;

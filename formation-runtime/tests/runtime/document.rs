@@ -114,7 +114,11 @@ impl Walk {
     }
 
     pub(crate) async fn with(manifest: &str) -> Self {
-        let (llm, bundle) = (FakeLlm::start().await, Bundle::new(manifest));
+        Self::of(Bundle::new(manifest)).await
+    }
+
+    pub(crate) async fn of(bundle: Bundle) -> Self {
+        let llm = FakeLlm::start().await;
         let runtime = bundle.start(&llm);
         Self { runtime, _bundle: bundle, llm }
     }
@@ -197,7 +201,8 @@ impl Walk {
     }
 }
 
-/// Every operation of the document has an answer among the snapshots, and no snapshot is of another.
+/// Every operation of the document that can succeed has its success among the snapshots, and no snapshot
+/// is of another.
 #[test]
 fn every_operation_has_a_snapshot() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/runtime/snapshots");
@@ -212,6 +217,9 @@ fn every_operation_has_a_snapshot() {
         .unwrap()
         .values()
         .flat_map(|item| item.as_object().unwrap().values())
+        .filter(|operation| {
+            operation["responses"].as_object().unwrap().keys().any(|status| status.starts_with('2'))
+        })
         .map(|operation| operation["operationId"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(kept, operations);
@@ -252,6 +260,7 @@ fn snapshot(call: &Call, shown: &Value) {
 }
 
 const NAMES: &[(&str, &str)] = &[
+    (r"\bsched_job_[0-9a-zA-Z_]{16}", "sched_[id]"),
     (r"\b(sess|req|evt|usr|job|ing|forget|art|del|mem|cred)_[0-9a-zA-Z_]{16,}", "$1_[id]"),
     (r#""(id|memory_id)": "[0-9a-zA-Z_]{21}""#, r#""$1": "[id]""#),
     (r"\b\d{4}-\d\d-\d\dT[0-9:.]+(Z|[+-]\d\d:\d\d)", "[time]"),

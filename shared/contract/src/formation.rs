@@ -1,12 +1,20 @@
 //! `data` of a formation's answers, one file a resource. Times in seconds are Unix seconds with
 //! fractions, as published clients read them; the others are ISO 8601 in UTC.
 
+pub mod agents;
+pub mod audit;
 pub mod buffers;
+pub mod config;
 pub mod credentials;
 pub mod forget;
 pub mod health;
 pub mod history;
 pub mod memories;
 pub mod requests;
+pub mod scheduler;
+pub mod secrets;
 pub mod sessions;
+pub mod status;
+pub mod triggers;
+pub mod usage;
 pub mod users;

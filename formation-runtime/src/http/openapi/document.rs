@@ -3,7 +3,11 @@
 //! `cargo xtask openapi` writes it to `formation-runtime/openapi.json`.
 
 #[expect(dead_code, reason = "only their attributes count")]
+mod audit;
+#[expect(dead_code, reason = "only their attributes count")]
 mod buffers;
+#[expect(dead_code, reason = "only their attributes count")]
+mod config;
 #[expect(dead_code, reason = "only their attributes count")]
 mod credentials;
 #[expect(dead_code, reason = "only their attributes count")]
@@ -19,7 +23,15 @@ mod parameters;
 #[expect(dead_code, reason = "only their attributes count")]
 mod requests;
 #[expect(dead_code, reason = "only their attributes count")]
+mod scheduler;
+#[expect(dead_code, reason = "only their attributes count")]
+mod secrets;
+#[expect(dead_code, reason = "only their attributes count")]
 mod sessions;
+#[expect(dead_code, reason = "only their attributes count")]
+mod triggers;
+#[expect(dead_code, reason = "only their attributes count")]
+mod usage;
 #[expect(dead_code, reason = "only their attributes count")]
 mod users;
 
@@ -29,6 +41,8 @@ use muxi_contract::ErrorCode;
 use muxi_contract::envelope::{Failure, ValidationError};
 use serde_json::{Value, json};
 use utoipa::OpenApi;
+
+use crate::http::audit::Resource;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -47,11 +61,18 @@ use utoipa::OpenApi;
         (name = "requests", description = "What became of messages"),
         (name = "buffers", description = "The memory of conversations"),
         (name = "events", description = "What happens, as it happens"),
+        (name = "usage", description = "What model calls used and cost"),
         (name = "credentials", description = "What users gave to be used for them"),
         (name = "memories", description = "What is remembered beyond what was said"),
         (name = "users", description = "Who is who"),
+        (name = "triggers", description = "Data of other systems that is answered"),
+        (name = "scheduler", description = "What is asked at times that were set before"),
+        (name = "agents", description = "Who answers"),
+        (name = "secrets", description = "Keys for what the formation calls"),
+        (name = "config", description = "The manifest, as its author wrote it"),
+        (name = "audit", description = "What operators did"),
     ),
-    components(schemas(Failure, ValidationError)),
+    components(schemas(Failure, ValidationError, Resource)),
     paths(
         health::health,
         health::root_health,
@@ -77,6 +98,7 @@ use utoipa::OpenApi;
         events::of_session,
         events::of_request,
         events::logs,
+        usage::get,
         credentials::services,
         credentials::list,
         credentials::create,
@@ -96,6 +118,40 @@ use utoipa::OpenApi;
         users::link,
         users::list,
         users::unlink,
+        triggers::list,
+        triggers::get,
+        triggers::fire,
+        scheduler::settings,
+        scheduler::list,
+        scheduler::create,
+        scheduler::get,
+        scheduler::update,
+        scheduler::delete,
+        scheduler::pause,
+        scheduler::resume,
+        config::status,
+        config::agents,
+        config::agent,
+        config::formation,
+        config::config,
+        config::overlord,
+        config::soul,
+        config::llm_settings,
+        config::asynchronous,
+        config::a2a,
+        config::memory,
+        config::mcp,
+        config::mcp_servers,
+        config::mcp_server,
+        config::mcp_tools,
+        secrets::list,
+        secrets::create,
+        secrets::reload,
+        secrets::get,
+        secrets::replace,
+        secrets::delete,
+        audit::list,
+        audit::clear,
     )
 )]
 struct Described;

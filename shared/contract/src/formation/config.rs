@@ -1,0 +1,97 @@
+//! How the formation is set up, as its author wrote it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use crate::ids::FormationId;
+
+/// A part of the manifest as its author wrote it: placeholders stand, keys are masked, and what the
+/// author left out is not there.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(value_type = Object)]
+pub struct Section(pub Map<String, Value>);
+
+/// What there is, and where it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConfigOverview {
+    pub formation_id: FormationId,
+    #[schema(example = "1.0.0")]
+    pub version: String,
+    pub description: String,
+    /// Of the manifest.
+    #[schema(example = "1.0.0")]
+    pub schema_version: String,
+    pub agents: ResourceCount,
+    pub secrets: ResourceCount,
+    pub mcp: McpDefaults,
+    pub overlord: ResourceRef,
+    pub llm: ResourceRef,
+    pub memory: ResourceRef,
+    #[serde(rename = "async")]
+    pub asynchronous: ResourceRef,
+    pub scheduler: ResourceRef,
+    pub a2a: ResourceRef,
+    pub logging: ResourceRef,
+}
+
+/// Where something is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ResourceRef {
+    #[schema(example = "/v1/overlord")]
+    pub resource: String,
+}
+
+/// How many there are, and where they are shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ResourceCount {
+    pub total: usize,
+    #[schema(example = "/v1/agents")]
+    pub resource: String,
+}
+
+/// The defaults for calls of tools. All are null: nothing calls tools in this version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct McpDefaults {
+    pub default_retry_attempts: Option<u32>,
+    pub default_timeout_seconds: Option<u32>,
+    pub max_tool_iterations: Option<u32>,
+    pub max_tool_calls: Option<u32>,
+    pub max_repeated_errors: Option<u32>,
+    pub max_timeout_in_seconds: Option<u32>,
+    pub max_tool_timeout_in_seconds: Option<u32>,
+    pub enhance_user_prompts: Option<bool>,
+    pub servers: ResourceCount,
+}
+
+/// Always empty: a manifest cannot name one in this version.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct McpServerList {
+    pub servers: Vec<Value>,
+    pub count: usize,
+}
+
+/// Always empty: nothing calls tools in this version.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct McpToolList {
+    pub tools: Vec<Value>,
+    pub count: usize,
+}
+
+/// What stands above the agents. What the author did not write is empty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OverlordConfig {
+    /// The persona, with its placeholders.
+    pub soul: String,
+    pub llm: Section,
+    pub caching: Section,
+    pub response: Section,
+    pub workflow: Section,
+    pub clarification: Section,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Soul {
+    /// The persona, with its placeholders.
+    pub soul: String,
+}
