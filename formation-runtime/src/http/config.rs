@@ -6,7 +6,7 @@ use muxi_contract::formation::config::{
     ConfigOverview, McpDefaults, McpServerList, McpToolList, OverlordConfig, ResourceCount,
     ResourceRef, Section, Soul,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::answer::Answer;
 use super::auth::Admin;
