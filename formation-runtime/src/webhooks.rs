@@ -1,16 +1,19 @@
 //! Tells others of requests that have ended: signed, again until it is taken, over restarts.
 
+mod address;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use muxi_memory::{Attempted, DueDelivery, StoreError};
-use reqwest::Url;
 use secrecy::ExposeSecret as _;
 use sha2::Sha256;
 use tokio_util::sync::CancellationToken;
 
+pub use self::address::{PrivateAddress, check_public, check_url};
+use self::address::{PublicOnly, failure};
 use crate::app::{App, Parts};
 use crate::events::{Event, EventKind};
 use crate::keys::KeyClass;
@@ -27,22 +30,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// After a failure of the store, or what it did not come to in one go.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Whether a caller's address is one that can be told, and what is wrong with it.
-pub fn check_url(text: &str) -> Result<(), &'static str> {
-    let url =
-        Url::parse(text).map_err(|_| "must be an address such as https://example.com/hook")?;
-    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err("must begin with https:// or http:// and name a host");
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user or a password; webhooks are signed instead");
-    }
-    Ok(())
-}
-
 /// Delivers until the process stops.
 pub async fn run(app: App, stop: CancellationToken) {
-    // Made for the first delivery: it reads the machine's certificates, which takes longer than a start.
+    // Made for the first delivery: that reads the machine's certificates, which takes longer than a start.
     let client = OnceLock::new();
     let delivering = async {
         loop {
@@ -61,28 +51,58 @@ pub async fn run(app: App, stop: CancellationToken) {
     let _stopped = stop.run_until_cancelled(delivering).await;
 }
 
-fn client(app: &Parts) -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .timeout(Duration::from_secs(app.manifest.asynchronous.webhook_timeout.into()))
-        // A receiver that moves is told to whoever named it, not followed to where it points.
-        .redirect(reqwest::redirect::Policy::none())
-        .user_agent("muxi-formation")
-        .build()
+/// How receivers are reached.
+#[derive(Debug)]
+struct Clients {
+    /// Those that the operator named.
+    trusted: reqwest::Client,
+    /// Those that clients named. Without the machine's proxy: it would resolve names by itself.
+    guarded: reqwest::Client,
+}
+
+impl Clients {
+    fn new(app: &Parts) -> reqwest::Result<Self> {
+        let timeout = Duration::from_secs(app.manifest.asynchronous.webhook_timeout.into());
+        let builder = || {
+            reqwest::Client::builder()
+                .timeout(timeout)
+                // A receiver that moves is told to whoever named it, not followed to where it points.
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent("muxi-formation")
+        };
+        let guarded = builder().no_proxy().dns_resolver(PublicOnly).build()?;
+        Ok(Self { trusted: builder().build()?, guarded })
+    }
+
+    fn choose(&self, app: &Parts, url: &str) -> Result<&reqwest::Client, PrivateAddress> {
+        if is_trusted(app, url) {
+            return Ok(&self.trusted);
+        }
+        // Addresses without a name are never resolved.
+        check_public(url)?;
+        Ok(&self.guarded)
+    }
+}
+
+/// Whether the operator named the address, or wants all to be reached.
+fn is_trusted(app: &Parts, url: &str) -> bool {
+    let settings = &app.manifest.asynchronous;
+    let mut triggers = app.triggers.iter().filter_map(|trigger| trigger.webhook.as_ref());
+    settings.webhook_allow_private
+        || settings.webhook_url.as_deref() == Some(url)
+        || triggers.any(|named| named.expose_secret() == url)
 }
 
 /// Tries what is due, and says how long there is nothing to do.
-async fn deliver_due(
-    app: &Parts,
-    made: &OnceLock<reqwest::Client>,
-) -> Result<Duration, StoreError> {
+async fn deliver_due(app: &Parts, made: &OnceLock<Clients>) -> Result<Duration, StoreError> {
     let now_ms = app.clock.now_ms();
     let Some(next_ms) = app.store.next_delivery_ms().await? else { return Ok(LOOK_EVERY) };
     if let Ok(left_ms @ 1..) = u64::try_from(next_ms - now_ms) {
         return Ok(Duration::from_millis(left_ms).min(LOOK_EVERY));
     }
     if made.get().is_none() {
-        match client(app) {
-            Ok(client) => drop(made.set(client)),
+        match Clients::new(app) {
+            Ok(clients) => drop(made.set(clients)),
             Err(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -92,11 +112,11 @@ async fn deliver_due(
             }
         }
     }
-    let Some(client) = made.get() else { return Ok(LOOK_EVERY) };
+    let Some(clients) = made.get() else { return Ok(LOOK_EVERY) };
     let due = app.store.claim_deliveries(now_ms, now_ms + CLAIM_MS, AT_ONCE).await?;
     let attempts = stream::iter(due)
         .map(|delivery| async move {
-            let came_of_it = attempt(app, client, &delivery).await;
+            let came_of_it = attempt(app, clients, &delivery).await;
             let event = event(app, &delivery, &came_of_it);
             let now_ms = app.clock.now_ms();
             app.store.note_attempt(delivery.seq, came_of_it, now_ms).await?;
@@ -109,7 +129,11 @@ async fn deliver_due(
     Ok(PAUSE)
 }
 
-async fn attempt(app: &Parts, client: &reqwest::Client, delivery: &DueDelivery) -> Attempted {
+async fn attempt(app: &Parts, clients: &Clients, delivery: &DueDelivery) -> Attempted {
+    let client = match clients.choose(app, &delivery.url) {
+        Ok(client) => client,
+        Err(private) => return Attempted::GivenUp { error: private.to_string() },
+    };
     let seconds = app.clock.now().as_second();
     let key = app.keys.get(KeyClass::Admin).expose_secret();
     let request = client
@@ -122,8 +146,7 @@ async fn attempt(app: &Parts, client: &reqwest::Client, delivery: &DueDelivery) 
     let error = match request.send().await {
         Ok(answer) if answer.status().is_success() => return Attempted::Delivered,
         Ok(answer) => format!("it answered {}", answer.status()),
-        // The address may hold a secret of the receiver's.
-        Err(error) => error.without_url().to_string(),
+        Err(error) => failure(error),
     };
     tracing::warn!(delivery = delivery.id, attempts = delivery.attempts + 1, error, "webhook");
     let retries_max = app.manifest.asynchronous.webhook_retries;
@@ -178,19 +201,5 @@ mod tests {
         let expected = "t=1700000000,v1=\
                         45149678a3363b2d22d9dc99074bb135cf832c10849b9dabcd4b79715e362e54";
         assert_eq!(signature(b"fma_key", 1_700_000_000, "{}"), expected);
-    }
-
-    #[test]
-    fn addresses() {
-        for (url, fine) in [
-            ("https://example.com/hook", true),
-            ("http://10.0.0.1:8080", true),
-            ("ftp://example.com", false),
-            ("https://user:pass@example.com", false),
-            ("example.com", false),
-            ("", false),
-        ] {
-            assert_eq!(check_url(url).is_ok(), fine, "{url}");
-        }
     }
 }

@@ -237,6 +237,7 @@ fn parse(
     let limits = &app.manifest.input_limits;
     let rules = Rules {
         message_chars_max: limits.max_message_length,
+        private_webhooks: app.manifest.asynchronous.webhook_allow_private,
         files: FileRules {
             takes,
             count_max: app.limits.files,

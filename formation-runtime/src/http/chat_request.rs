@@ -45,6 +45,8 @@ const KNOWN: &[&str] = &[
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rules<'a> {
     pub(crate) message_chars_max: usize,
+    /// Whether callers may have addresses told that are not public.
+    pub(crate) private_webhooks: bool,
     pub(crate) files: FileRules<'a>,
 }
 
@@ -62,7 +64,7 @@ pub(crate) fn parse(
         stream: reader.flag("stream"),
         stream_format: reader.stream_format(),
         mode: reader.mode(),
-        webhook_url: reader.webhook_url(),
+        webhook_url: reader.webhook_url(rules),
         output_schema: reader.schema(),
     };
     if request.output_schema.is_some() && request.stream == Some(true) {
@@ -189,10 +191,16 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn webhook_url(&mut self) -> Option<String> {
+    fn webhook_url(&mut self, rules: &Rules<'_>) -> Option<String> {
         let text = self.text("webhook_url")?;
         if let Err(why) = webhooks::check_url(text) {
             self.fault("webhook_url", why, "invalid_format");
+            return None;
+        }
+        if !rules.private_webhooks && webhooks::check_public(text).is_err() {
+            let message =
+                "must be public: `async.webhook_allow_private` in the manifest allows others";
+            self.fault("webhook_url", message, "invalid");
             return None;
         }
         Some(text.to_owned())
@@ -236,7 +244,8 @@ mod tests {
     use super::*;
 
     fn parsed(body: &Value) -> Result<Parsed, Vec<ValidationError>> {
-        let rules = Rules { message_chars_max: 10, files: files::tests::RULES };
+        let files = files::tests::RULES;
+        let rules = Rules { message_chars_max: 10, private_webhooks: false, files };
         parse(body.as_object().unwrap(), &rules)
     }
 
@@ -307,6 +316,8 @@ mod tests {
             faults(&json!({"message": "hi", "webhook_url": hook})),
             [fault("webhook_url", "invalid")]
         );
+        let body = json!({"message": "hi", "mode": "async", "webhook_url": "http://0x7f.1/hook"});
+        assert_eq!(faults(&body), [fault("webhook_url", "invalid")]);
         let body =
             json!({"message": "hi", "mode": "async", "stream": true, "webhook_url": "ftp:x"});
         assert_eq!(

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{ADMIN_KEY, Bundle, CLIENT_KEY, Frames, Runtime, manifest};
-use crate::later::{Receiver, Reply, ask, ended};
+use crate::later::{RECEIVERS_HERE, Receiver, Reply, ask, ended};
 
 const HALF: &str = "one ";
 
@@ -86,7 +86,8 @@ async fn a_request_that_was_accepted_is_done_by_the_next_process_on_a_server() {
 }
 
 async fn an_accepted_request_is_done_by_the_next_process(memory: &str) {
-    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest(memory)));
+    let (llm, bundle) =
+        (FakeLlm::start().await, Bundle::new(&manifest(&format!("{memory}{RECEIVERS_HERE}"))));
     llm.script(stuck());
     let mut receiver = Receiver::start(vec![Reply::Status(200)]).await;
     let runtime = bundle.start(&llm);
@@ -121,7 +122,8 @@ async fn a_webhook_whose_answer_was_lost_comes_again_under_its_name_from_a_serve
 }
 
 async fn a_webhook_whose_answer_was_lost_comes_again(memory: &str) {
-    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest(memory)));
+    let (llm, bundle) =
+        (FakeLlm::start().await, Bundle::new(&manifest(&format!("{memory}{RECEIVERS_HERE}"))));
     let mut receiver = Receiver::start(vec![Reply::Silence, Reply::Status(200)]).await;
     let runtime = bundle.start(&llm);
     accepted(&runtime, "r-1", &receiver.url).await;
@@ -138,7 +140,7 @@ async fn a_webhook_whose_answer_was_lost_comes_again(memory: &str) {
 #[tokio::test]
 async fn a_webhook_that_was_refused_is_tried_again_by_the_next_process_and_never_after_it_was_taken()
  {
-    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest("")));
+    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest(RECEIVERS_HERE)));
     let mut receiver = Receiver::start(vec![Reply::Status(503), Reply::Status(200)]).await;
     let runtime = bundle.start(&llm);
     let mut events = follow(&runtime).await;
@@ -155,7 +157,7 @@ async fn a_webhook_that_was_refused_is_tried_again_by_the_next_process_and_never
     // It is told when it is noted. A stop would wait for who follows.
     drop(events);
     runtime.signal("-TERM");
-    assert!(runtime.wait().success());
+    assert!(tokio::task::spawn_blocking(|| runtime.wait()).await.unwrap().success());
 
     let runtime = bundle.start(&llm);
     accepted(&runtime, "r-2", &receiver.url).await;

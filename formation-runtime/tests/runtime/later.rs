@@ -13,6 +13,9 @@ use tokio::sync::mpsc;
 
 use crate::harness::{CLIENT_KEY, Runtime};
 
+/// For a manifest: receivers are on this machine.
+pub(crate) const RECEIVERS_HERE: &str = "async: {webhook_allow_private: true}\n";
+
 /// A receiver of webhooks.
 pub(crate) struct Receiver {
     pub(crate) url: String,

@@ -5,11 +5,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{ADMIN_KEY, Bundle, CLIENT_KEY, Frames, manifest};
-use crate::later::{Receiver, Reply, ask, ended};
+use crate::later::{RECEIVERS_HERE, Receiver, Reply, ask, ended};
 
 #[tokio::test]
 async fn an_asynchronous_chat_is_answered_later_and_its_webhook_is_signed() {
-    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest("")));
+    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest(RECEIVERS_HERE)));
     let runtime = bundle.start(&llm);
     let mut receiver = Receiver::start(vec![Reply::Status(500), Reply::Status(200)]).await;
     let body = json!({
@@ -39,7 +39,7 @@ async fn an_asynchronous_chat_is_answered_later_and_its_webhook_is_signed() {
 
 #[tokio::test]
 async fn what_was_accepted_is_done_by_the_next_process_and_what_was_cut_off_ends_with_a_reason() {
-    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest("")));
+    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest(RECEIVERS_HERE)));
     llm.script(
         json!([{"reply": {"chunks": ["one ", "two"], "gate": "never", "gate_after_chunks": 1}}]),
     );
@@ -177,4 +177,24 @@ async fn a_key_is_free_again_after_a_failure() {
         assert_eq!(response.status(), expected);
     }
     assert_eq!(llm.journal().len(), 2);
+}
+
+#[tokio::test]
+async fn clients_have_no_private_address_told_and_the_operator_has() {
+    let mut receiver = Receiver::start(vec![Reply::Status(200)]).await;
+    let own = format!("async: {{webhook_url: '{}'}}\n", receiver.url);
+    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest(&own)));
+    let runtime = bundle.start(&llm);
+    for host in ["127.0.0.1:1", "localhost:1", "[::1]:1", "169.254.169.254", "10.0.0.1"] {
+        let url = format!("http://{host}/hook");
+        let body = json!({"message": "hi", "mode": "async", "webhook_url": url});
+        let response = runtime.chat(&body).send().await.unwrap();
+        assert_eq!(response.status(), 422, "{host}");
+        let answer: Value = response.json().await.unwrap();
+        let faults = &answer["error"]["data"]["validation_errors"];
+        assert_eq!(faults[0]["field"], "webhook_url", "{answer}");
+    }
+    let body = json!({"message": "hi", "mode": "async", "request_id": "r-1"});
+    assert_eq!(runtime.chat(&body).send().await.unwrap().status(), 202);
+    assert_eq!(receiver.next().await.1["id"], "r-1");
 }

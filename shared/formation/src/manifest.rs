@@ -309,6 +309,8 @@ pub struct Asynchronous {
     pub webhook_retries: u32,
     /// Seconds that one attempt may take.
     pub webhook_timeout: u32,
+    /// Whether clients may name addresses that are not public.
+    pub webhook_allow_private: bool,
 }
 
 /// What the formation itself wants to stay below. Only the operator can allow more.
@@ -554,6 +556,7 @@ impl Default for Asynchronous {
             webhook_url: None,
             webhook_retries: 3,
             webhook_timeout: 10,
+            webhook_allow_private: false,
         }
     }
 }

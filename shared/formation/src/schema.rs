@@ -253,6 +253,8 @@ static ASYNC: Table = Table {
         ("webhook_timeout", Built(Whole { min: 1, max: 300 })),
         ("threshold_seconds", Built(Real { min: 0.0, max: 86_400.0 })),
         ("enable_estimation", Built(Bool)),
+        // Not in the documented schema: the original lets clients name any address.
+        ("webhook_allow_private", Built(Bool)),
         ("mode", Removed("a request says `mode` itself")),
         ("enabled", Removed("a request says `mode: async` itself")),
         ("max_workers", Removed("it is no longer part of the schema")),

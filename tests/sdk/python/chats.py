@@ -13,12 +13,17 @@ GREETING = "Hello from the model."
 # As in script.json; Python cuts lines at the three separators, so they must not appear raw in a frame.
 UNICODE = 'grün 日本語 🦀\u2028next\u2029line\u0085end\nof "it"'
 
+# A sound, in base64, and what the fake model hears in each.
+RECORDING = "UklGRiwAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQgAAACAgICAgICAgA=="
+HEARD = "greet me"
+
 
 async def run(way, client):
     await check_chat(way, client)
     await check_streams(way, client)
     await check_sessions(way, client)
     await check_restore(way, client)
+    await check_audio(way, client)
 
 
 async def check_chat(way, client):
@@ -127,6 +132,30 @@ async def check_sessions(way, client):
         equal(error.details["error"]["code"], "RESOURCE_NOT_FOUND")
     with check(f"{way} get_sessions of another user"):
         equal((await result(client.get_sessions("eve")))["sessions"], [])
+
+
+async def check_audio(way, client):
+    def question(session):
+        return {"files": [{"filename": "note.wav", "content": RECORDING}], "session_id": session}
+
+    async def asked(session):
+        found = await result(client.get_session_messages(session, "ada"))
+        return found["messages"][0]["text"]
+
+    whole, streamed = f"{way}-heard", f"{way}-heard-stream"
+    with check(f"{way} audio_chat"):
+        said = await result(client.audio_chat(question(whole), user_id="ada"))
+        equal(said["message"]["content"], GREETING)
+        assert HEARD in await asked(whole), await asked(whole)
+    with check(f"{way} audio_chat_stream"):
+        stream = client.audio_chat_stream(question(streamed), user_id="ada")
+        events = tokens([frame async for frame in each(stream)])
+        equal("".join(it["content"] for it in events if it["type"] == "content"), GREETING)
+        assert HEARD in await asked(streamed), await asked(streamed)
+    with check(f"{way} audio_chat without a recording: ValidationError"):
+        await refused(
+            errors.ValidationError, lambda: client.audio_chat({"files": []}, user_id="ada")
+        )
 
 
 async def check_restore(way, client):

@@ -5,7 +5,7 @@ import urllib.request
 
 from muxi import errors
 
-from checking import cannot_pass, check, each, equal, refused, result
+from checking import cannot_pass, check, equal, refused, result
 from settings import ADMIN_KEY, CLIENT_KEY, FORMATION_ID, SERVER_URL
 
 
@@ -91,19 +91,14 @@ async def check_secrets_and_audit(way, client):
 
 async def check_unserved(way, client):
     """What cannot-pass.json lists: each is refused by name."""
-    question = {"message": "greet me", "files": []}
     calls = {
-        "audio_chat": lambda: client.audio_chat(question, user_id="ada"),
-        "get_sops": lambda: client.get_sops(),
+        "get_sops": client.get_sops,
         "get_sop": lambda: client.get_sop("any"),
     }
     for name, call in calls.items():
         with cannot_pass(f"{way} {name}: ServerError 501"):
             error = await refused(errors.ServerError, call)
             equal((error.status_code, error.details["error"]["code"]), (501, "NOT_IMPLEMENTED"))
-    with cannot_pass(f"{way} audio_chat_stream: the SDK hides its 501 as an empty stream"):
-        frames = [frame async for frame in each(client.audio_chat_stream(question, user_id="ada"))]
-        assert not any(frame["event"] == "message" for frame in frames), frames
     with cannot_pass(f"{way} get_mcp_server: NotFoundError"):
         error = await refused(errors.NotFoundError, lambda: client.get_mcp_server("any"))
         equal(error.details["error"]["code"], "MCP_SERVER_NOT_FOUND")

@@ -17,6 +17,9 @@ pub(crate) const GREETING: &str = "Hello from the model.";
 /// As in script.json; the SDK decodes each network chunk by itself, so it must not be cut in one.
 const UNICODE: &str = "grün 日本語 🦀\u{2028}next\u{2029}line\u{85}end\nof \"it\"";
 const USER: Option<&str> = Some("ada");
+/// A sound, in base64, and what the fake model hears in each.
+const RECORDING: &str = "UklGRiwAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YQgAAACAgICAgICAgA==";
+const HEARD: &str = "greet me";
 
 pub(crate) async fn check(
     checks: &mut Checks,
@@ -28,6 +31,7 @@ pub(crate) async fn check(
     check_streams(checks, settings, way, client).await;
     check_sessions(checks, way, client).await;
     check_restore(checks, way, client).await;
+    check_audio(checks, way, client).await;
 }
 
 async fn check_chat(checks: &mut Checks, way: &str, client: &FormationClient) {
@@ -168,6 +172,45 @@ async fn check_sessions(checks: &mut Checks, way: &str, client: &FormationClient
             let found = call!(client.get_session(&said[0], "ada")).await?;
             equal(&found["message_count"], &json!(2))?;
             refused(call!(client.get_session(&said[0], "eve")).await, Kind::NotFound, 404)?;
+            Ok(())
+        })
+        .await;
+}
+
+async fn check_audio(checks: &mut Checks, way: &str, client: &FormationClient) {
+    let question = |session: &str| {
+        let files = json!([{"filename": "note.wav", "content": RECORDING}]);
+        json!({"files": files, "session_id": session})
+    };
+    let asked = async |session: &str| {
+        let found = call!(client.get_session_messages(session, "ada")).await?;
+        anyhow::Ok(found["messages"][0]["text"].as_str().unwrap_or_default().to_owned())
+    };
+    checks
+        .check(&format!("{way} audio_chat"), async {
+            let session = format!("{way}-heard");
+            let said = call!(client.audio_chat(question(&session), USER)).await?;
+            equal(&said["message"]["content"], &json!(GREETING))?;
+            let asked = asked(&session).await?;
+            ensure!(asked.contains(HEARD), "{asked}");
+            Ok(())
+        })
+        .await;
+    checks
+        .check(&format!("{way} audio_chat_stream"), async {
+            let session = format!("{way}-heard-stream");
+            let frames = all(call!(client.audio_chat_stream(question(&session), USER))).await?;
+            equal(contents(&tokens(&frames)?).concat(), GREETING)?;
+            let asked = asked(&session).await?;
+            ensure!(asked.contains(HEARD), "{asked}");
+            Ok(())
+        })
+        .await;
+    checks
+        .check(&format!("{way} audio_chat_stream without a recording: Validation"), async {
+            let stream = call!(client.audio_chat_stream(json!({"files": []}), USER));
+            let first = pin!(stream).next().await;
+            refused(first.context("the stream is empty")?, Kind::Validation, 422)?;
             Ok(())
         })
         .await;

@@ -141,24 +141,11 @@ pub(crate) async fn check_secrets_and_audit(
 
 /// What cannot-pass.json lists: each is refused by name.
 pub(crate) async fn check_unserved(checks: &mut Checks, way: &str, client: &FormationClient) {
-    let question = || json!({"message": "greet me", "files": []});
     checks
-        .cannot_pass(&format!("{way} audio_chat, get_sops and get_sop: Server 501"), async {
-            for answer in [
-                call!(client.audio_chat(question(), USER)).await,
-                call!(client.get_sops()).await,
-                call!(client.get_sop("any")).await,
-            ] {
+        .cannot_pass(&format!("{way} get_sops and get_sop: Server 501"), async {
+            for answer in [call!(client.get_sops()).await, call!(client.get_sop("any")).await] {
                 refused(answer, Kind::Server, 501)?;
             }
-            Ok(())
-        })
-        .await;
-    checks
-        .cannot_pass(&format!("{way} audio_chat_stream: 501"), async {
-            let stream = call!(client.audio_chat_stream(question(), USER));
-            let first = pin!(stream).next().await;
-            refused(first.context("the stream is empty")?, Kind::Server, 501)?;
             Ok(())
         })
         .await;
