@@ -10,13 +10,14 @@ use tokio::sync::Semaphore;
 
 use crate::activity::OpenRequests;
 use crate::agents::Agents;
+use crate::artifacts::Artifacts;
 use crate::conversation::Conversations;
-use crate::credentials::Safe;
 use crate::events::{Event, EventKind, EventLog};
 use crate::keys::Keys;
 use crate::limits::Limits;
 use crate::logging::Logging;
 use crate::redact::Redactor;
+use crate::safe::Safe;
 use crate::scheduler::Scheduler;
 use crate::secrets::Secrets;
 
@@ -35,6 +36,7 @@ pub struct Parts {
     pub triggers: Vec<Trigger>,
     pub conversations: Conversations,
     pub store: Store,
+    pub artifacts: Artifacts,
     pub scheduler: Scheduler,
     pub events: EventLog,
     pub redactor: Redactor,

@@ -113,6 +113,14 @@ kinds! {
     CredentialCreated = "credential.created" Info,
     /// A credential of a user was deleted.
     CredentialDeleted = "credential.deleted" Info,
+    /// A file that was made for a user is kept.
+    ArtifactCreated = "artifact.created" Info,
+    /// A file that was made for a user could not be kept.
+    ArtifactFailed = "artifact.failed" Warning,
+    /// An artifact was deleted with all of its versions.
+    ArtifactDeleted = "artifact.deleted" Info,
+    /// Artifacts were older than the manifest wants, and are gone.
+    ArtifactsExpired = "artifact.expired" Info,
     /// Something is remembered.
     MemoryCreated = "memory.created" Info,
     /// A memory was deleted.

@@ -2,6 +2,7 @@
 
 mod agents;
 mod answer;
+mod artifacts;
 mod audit;
 mod auth;
 mod body;
@@ -10,6 +11,7 @@ mod chat;
 mod chat_request;
 mod config;
 mod credentials;
+mod disposition;
 mod error;
 mod events;
 mod fields;
@@ -99,6 +101,10 @@ fn routes(app: &App) -> Router {
         .route("/v1/credentials/services", get(credentials::services))
         .route("/v1/credentials", get(credentials::list).post(credentials::create))
         .route("/v1/credentials/{id}", get(credentials::get).delete(credentials::delete))
+        .route("/v1/artifacts", get(artifacts::list))
+        .route("/v1/artifacts/{id}", get(artifacts::get).delete(artifacts::delete))
+        .route("/v1/artifacts/{id}/versions", get(artifacts::versions))
+        .route("/v1/artifacts/{id}/content", get(artifacts::content))
         .route("/v1/memories", get(memories::list).post(memories::create))
         .route("/v1/memories/batch", post(memories::batch))
         .route("/v1/memories/ingestion/{id}", get(memories::ingestion))

@@ -7,9 +7,9 @@
 pub mod activity;
 pub mod agents;
 pub mod app;
+pub mod artifacts;
 pub mod cli;
 pub mod conversation;
-pub mod credentials;
 pub mod document;
 pub mod events;
 pub mod http;
@@ -22,6 +22,7 @@ pub mod models;
 pub mod process;
 pub mod redact;
 pub mod report;
+pub mod safe;
 pub mod scheduler;
 pub mod secrets;
 pub mod serve;

@@ -36,6 +36,8 @@ pub struct Limits {
     /// longer. Without it a provider that only sends comments would keep a session for ever.
     pub turn: Duration,
     pub answer_bytes: usize,
+    /// Files that are kept of one answer.
+    pub answer_files: usize,
     /// Pieces of an answer that wait for a slow reader before the model is held up.
     pub updates_queued: usize,
     /// Of earlier messages in a prompt.
@@ -47,6 +49,8 @@ pub struct Limits {
     pub sessions_in_process: u32,
     /// Memories of all users that it keeps besides.
     pub memories_in_process: u32,
+    /// Versions of files that were made for one user.
+    pub artifacts_per_user: u32,
     /// Events from which a reader that comes back can go on.
     pub events_kept: usize,
     /// Silence of a stream of events before a comment.
@@ -108,11 +112,13 @@ impl Default for Limits {
             turns_per_session: 8,
             turn: Duration::from_mins(10),
             answer_bytes: 8 * 1024 * 1024,
+            answer_files: 16,
             updates_queued: 64,
             history_bytes: 400_000,
             history_bytes_local: 3_000,
             sessions_in_process: 10_000,
             memories_in_process: 10_000,
+            artifacts_per_user: 10_000,
             events_kept: 10_000,
             events_keepalive: Duration::from_secs(15),
             log_events_queued: 4_096,

@@ -21,9 +21,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activity::OpenRequests;
 use crate::app::{App, Parts};
+use crate::artifacts::Artifacts;
 use crate::cli::Serve;
 use crate::conversation::{Conversations, TurnContext, recovery};
-use crate::credentials::Safe;
 use crate::events::{Event, EventKind, EventLog};
 use crate::http;
 use crate::instance::{SharedPort, send_at_once};
@@ -34,6 +34,7 @@ use crate::logging::{Entities, Logging, Means, Worker};
 use crate::models::{self, BoundSocket, PrivateSocket};
 use crate::redact::Redactor;
 use crate::report;
+use crate::safe::{Purpose, Safe};
 use crate::scheduler;
 use crate::webhooks;
 
@@ -236,6 +237,13 @@ fn app(
     let (logging, log_workers) = logging(&manifest, data_dir, &redactor, &clock, limits);
     let destinations = logging.all().cloned().collect();
     let events = EventLog::feeding(destinations, limits.events_kept, clock.now_ms());
+    let artifacts = Artifacts::new(
+        manifest.artifacts.clone(),
+        store.clone(),
+        data_dir,
+        clock.clone(),
+        limits.artifacts_per_user,
+    );
     let conversations = Conversations::new(TurnContext {
         formation: manifest.id.clone(),
         store: store.clone(),
@@ -248,6 +256,7 @@ fn app(
         shutdown: shutdown.clone(),
         open_requests: open_requests.clone(),
         events: events.clone(),
+        artifacts: artifacts.clone(),
     });
     let open_requests = open_requests.clone();
     let (started, limits) = (clock.now(), *limits);
@@ -260,6 +269,7 @@ fn app(
         triggers: loaded.triggers,
         conversations,
         store,
+        artifacts,
         scheduler,
         events,
         redactor,
@@ -267,7 +277,7 @@ fn app(
         open_requests,
         large_bodies: Semaphore::new(limits.large_bodies),
         keys,
-        safe: Safe::new(data_dir),
+        safe: Safe::new(data_dir, Purpose::Credentials),
         clock,
         started,
         limits,

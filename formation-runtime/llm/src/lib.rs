@@ -9,6 +9,7 @@
 mod anthropic;
 mod content;
 mod error;
+mod file;
 mod http;
 mod llm;
 mod model;
@@ -21,6 +22,7 @@ mod wire;
 use std::fmt;
 use std::pin::Pin;
 
+use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -86,8 +88,26 @@ pub enum Chunk {
     Text(String),
     /// What the model says to itself before it answers; never empty, and no part of the answer.
     Thinking(String),
+    /// A file that the model made, or why there is none of what it sent.
+    File(Result<ModelFile, BadFile>),
     /// Always the last item.
     Finished { reason: FinishReason, usage: Option<Usage> },
+}
+
+/// A file as a model sends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelFile {
+    /// `type/subtype` without parameters.
+    pub content_type: String,
+    pub bytes: Bytes,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadFile {
+    #[error("the model told where a file is instead of sending it")]
+    Elsewhere,
+    #[error("the model sent a file that cannot be read")]
+    Malformed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

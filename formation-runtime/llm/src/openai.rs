@@ -4,7 +4,7 @@ use eventsource_stream::Event;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use reqwest::Response;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use crate::http::{Connection, Fault, KeyHeader, error_object};
@@ -12,7 +12,7 @@ use crate::transcription::transcribe;
 use crate::wire::{Decoder, Step, chunks, malformed};
 use crate::{
     Chunk, ChunkStream, CompletionRequest, Endpoint, FinishReason, HttpClients, LlmError,
-    LlmErrorKind, Message, Provider, Recording, SetupError, Transcript, Usage, sse,
+    LlmErrorKind, Message, Provider, Recording, SetupError, Transcript, Usage, file, sse,
 };
 
 #[derive(Debug)]
@@ -146,16 +146,23 @@ impl Decoder for Answer {
                 completion_tokens: usage.completion_tokens,
             });
         }
-        let Some(choice) = frame.choices.into_iter().next() else { return Ok(Step::Nothing) };
+        let Some(mut choice) = frame.choices.into_iter().next() else { return Ok(Step::Nothing) };
         if let Some(word) = choice.finish_reason {
             self.reason = Some(reason(word));
         }
-        let delta = choice.delta.unwrap_or_default();
+        let mut images = choice.message.take().map(|it| it.images).unwrap_or_default();
+        let mut delta = choice.delta.unwrap_or_default();
+        images.append(&mut delta.images);
         // A refusal in words is the model's answer, too.
         let said = |text: &String| !text.is_empty();
         let text = delta.content.filter(said).or(delta.refusal);
-        let thought = delta.reasoning_content.filter(said).or(delta.reasoning);
-        let thought = || thought.filter(said).map(Step::Thinking);
+        let thought = delta.reasoning_content.filter(said).or(delta.reasoning).filter(said);
+        if !images.is_empty() {
+            let words = [thought.map(Chunk::Thinking), text.filter(said).map(Chunk::Text)];
+            let files = images.into_iter().map(|it| Chunk::File(file::decode(&it.image_url.url)));
+            return Ok(Step::Several(words.into_iter().flatten().chain(files).collect()));
+        }
+        let thought = || thought.map(Step::Thinking);
         Ok(text.filter(said).map(Step::Text).or_else(thought).unwrap_or(Step::Nothing))
     }
 
@@ -178,6 +185,8 @@ struct Frame {
 #[derive(Debug, Deserialize)]
 struct Choice {
     delta: Option<Delta>,
+    /// Some servers send the whole message once more; of it only what deltas do not have is read.
+    message: Option<WholeMessage>,
     finish_reason: Option<String>,
 }
 
@@ -188,6 +197,25 @@ struct Delta {
     /// What is thought before the answer; servers write it under one of these names.
     reasoning_content: Option<String>,
     reasoning: Option<String>,
+    #[serde(default, deserialize_with = "or_none")]
+    images: Vec<Image>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct WholeMessage {
+    #[serde(default, deserialize_with = "or_none")]
+    images: Vec<Image>,
+}
+
+/// A file that the model made. Not part of `OpenAI`'s own wire; several others agree on it.
+#[derive(Debug, Deserialize)]
+struct Image {
+    image_url: ImageUrl,
+}
+
+#[derive(Debug, Deserialize)]
+struct ImageUrl {
+    url: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -196,6 +224,11 @@ struct UsageFrame {
     prompt_tokens: u64,
     #[serde(default)]
     completion_tokens: u64,
+}
+
+/// `null` is none, too.
+fn or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Image>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 fn reason(word: String) -> FinishReason {

@@ -1,8 +1,9 @@
 //! Server-sent events out of a response body.
 //!
 //! The parser of the `eventsource-stream` crate buffers without limit, keeps bytes that are not UTF-8 for
-//! ever, and panics on a byte order mark. So a guard stands before it: it lets through whole
-//! characters only, bounds the bytes of one event, and gives up on a silent peer.
+//! ever, reads an unfinished line anew with every piece, and panics on a byte order mark. So a guard
+//! stands before it: it lets through whole lines only, bounds the bytes of one event, and gives up on a
+//! silent peer.
 
 use std::time::Duration;
 
@@ -13,23 +14,24 @@ use futures_util::{Stream, StreamExt, stream};
 use crate::LlmErrorKind;
 use crate::http::{Fault, silent};
 
-/// Far above any real delta, far below what hurts.
-pub(crate) const EVENT_BYTES_MAX: usize = 1024 * 1024;
+/// Some deltas carry an image; far above any of those, and still below what hurts.
+pub(crate) const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Events as they arrive. `idle` bounds each silence between bytes; comments count as life.
 pub(crate) fn events<S>(bytes: S, idle: Duration) -> impl Stream<Item = Result<Event, Fault>> + Send
 where
     S: Stream<Item = Result<Bytes, reqwest::Error>> + Send + 'static,
 {
-    let guarded = stream::unfold((Box::pin(bytes), Guard::default()), move |state| async move {
-        let (mut bytes, mut guard) = state;
+    let state = Some((Box::pin(bytes), Guard::default()));
+    let guarded = stream::unfold(state, move |state| async move {
+        let (mut bytes, mut guard) = state?;
         let item = match tokio::time::timeout(idle, bytes.next()).await {
             Err(_) => Err(silent(idle)),
-            Ok(None) => return None,
+            Ok(None) => return guard.finish().err().map(|fault| (Err(fault), None)),
             Ok(Some(Err(error))) => Err(broken(error)),
             Ok(Some(Ok(chunk))) => guard.pass(&chunk),
         };
-        Some((item, (bytes, guard)))
+        Some((item, Some((bytes, guard))))
     });
     guarded.eventsource().map(|event| {
         event.map_err(|error| match error {
@@ -43,8 +45,8 @@ where
 
 #[derive(Debug, Default)]
 struct Guard {
-    /// The first bytes of a character whose rest has not come yet: three at most.
-    partial: Vec<u8>,
+    /// The beginning of a line whose end has not come yet.
+    unfinished: Vec<u8>,
     started: bool,
     after_cr: bool,
     line: Line,
@@ -62,29 +64,32 @@ enum Line {
 }
 
 impl Guard {
-    /// The text that this chunk completes, possibly empty.
+    /// The lines that this chunk completes, possibly none.
     fn pass(&mut self, chunk: &[u8]) -> Result<String, Fault> {
         self.measure(chunk)?;
-        let mut bytes = std::mem::take(&mut self.partial);
-        bytes.extend_from_slice(chunk);
-        let text = match String::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(error) => {
-                let fault = error.utf8_error();
-                if fault.error_len().is_some() {
-                    return Err(not_an_event_stream());
-                }
-                let mut bytes = error.into_bytes();
-                self.partial = bytes.split_off(fault.valid_up_to());
-                String::from_utf8(bytes).map_err(|_| not_an_event_stream())?
-            }
-        };
+        let last = chunk.iter().rposition(|byte| matches!(byte, b'\r' | b'\n'));
+        let (ends, begins) = chunk.split_at(last.map_or(0, |at| at + 1));
+        if ends.is_empty() {
+            self.unfinished.extend_from_slice(begins);
+            return Ok(String::new());
+        }
+        let mut bytes = std::mem::replace(&mut self.unfinished, begins.to_vec());
+        bytes.extend_from_slice(ends);
+        let text = String::from_utf8(bytes).map_err(|_| not_an_event_stream())?;
         if self.started {
             return Ok(text);
         }
         let text = text.trim_start_matches('\u{feff}');
         self.started = !text.is_empty();
         Ok(text.to_owned())
+    }
+
+    /// A line without an end is part of no event, but it may tell that there never were any.
+    fn finish(self) -> Result<(), Fault> {
+        match std::str::from_utf8(&self.unfinished) {
+            Err(error) if error.error_len().is_some() => Err(not_an_event_stream()),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     fn measure(&mut self, chunk: &[u8]) -> Result<(), Fault> {
@@ -194,13 +199,14 @@ mod tests {
     fn the_cap_counts_one_event_and_forgets_comments() {
         let line = |bytes: usize| format!("data:{}\n", "x".repeat(bytes - 6));
         let comment = format!(":{}\n", "c".repeat(1000));
+        let events = EVENT_BYTES_MAX / 1024 + 100;
         let cases = [
             ("as large as allowed", line(EVENT_BYTES_MAX) + "\n", false),
             ("a byte more", line(EVENT_BYTES_MAX + 1) + "\n", true),
-            ("in many lines", line(1024).repeat(1025), true),
-            ("many events", (line(1024) + "\n").repeat(3000), false),
-            ("many events, CRLF", (line(1024) + "\n").replace('\n', "\r\n").repeat(3000), false),
-            ("many comments", comment.repeat(3000), false),
+            ("in many lines", line(1024).repeat(EVENT_BYTES_MAX / 1024 + 1), true),
+            ("many events", (line(1024) + "\n").repeat(events), false),
+            ("many events, CRLF", (line(1024) + "\n").replace('\n', "\r\n").repeat(events), false),
+            ("many comments", comment.repeat(events + events / 10), false),
         ];
         for (name, text, refused) in cases {
             let chunks = text.as_bytes().chunks(8192).map(Bytes::copy_from_slice).collect();

@@ -1,5 +1,7 @@
 //! What the two wires have in common: events in, chunks out, and exactly one end.
 
+use std::collections::VecDeque;
+
 use eventsource_stream::Event;
 use futures_util::{Stream, StreamExt, stream};
 
@@ -10,6 +12,8 @@ pub(crate) enum Step {
     Nothing,
     Text(String),
     Thinking(String),
+    /// Several at once, in order; none of them is the last.
+    Several(Vec<Chunk>),
     /// A [`Chunk::Finished`]; nothing after it is read.
     Done(Chunk),
 }
@@ -27,10 +31,13 @@ where
     S: Stream<Item = Result<Event, Fault>> + Send + 'static,
     D: Decoder,
 {
-    let state = Some((Box::pin(events), decoder));
+    let state = Some((Box::pin(events), decoder, VecDeque::new()));
     let steps = stream::unfold(state, |state| async move {
-        let (mut events, mut decoder) = state?;
+        let (mut events, mut decoder, mut ready) = state?;
         loop {
+            if let Some(chunk) = ready.pop_front() {
+                return Some((Ok(chunk), Some((events, decoder, ready))));
+            }
             let step = match events.next().await {
                 Some(Ok(event)) => decoder.decode(&event),
                 Some(Err(fault)) => decoder.at_end().map(Step::Done).ok_or(fault),
@@ -39,11 +46,12 @@ where
             match step {
                 Ok(Step::Nothing) => {}
                 Ok(Step::Text(text)) => {
-                    return Some((Ok(Chunk::Text(text)), Some((events, decoder))));
+                    return Some((Ok(Chunk::Text(text)), Some((events, decoder, ready))));
                 }
                 Ok(Step::Thinking(text)) => {
-                    return Some((Ok(Chunk::Thinking(text)), Some((events, decoder))));
+                    return Some((Ok(Chunk::Thinking(text)), Some((events, decoder, ready))));
                 }
+                Ok(Step::Several(chunks)) => ready.extend(chunks),
                 Ok(Step::Done(finished)) => return Some((Ok(finished), None)),
                 Err(fault) => return Some((Err(fault), None)),
             }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use muxi_llm::{
-    Chunk, ChunkStream, CompletionRequest, Endpoint, FinishReason, HttpClients, Llm, LlmError,
-    LlmErrorKind, Message, Provider, RetryPolicy, Target, Usage, connect,
+    BadFile, Chunk, ChunkStream, CompletionRequest, Endpoint, FinishReason, HttpClients, Llm,
+    LlmError, LlmErrorKind, Message, ModelFile, Provider, RetryPolicy, Target, Usage, connect,
 };
 use muxi_testkit::fake_llm::{FakeLlm, Outcome};
 use secrecy::SecretString;
@@ -51,6 +51,7 @@ async fn read(mut stream: ChunkStream) -> (Vec<String>, Result<Chunk, LlmError>)
         match item {
             Ok(Chunk::Text(text)) => texts.push(text),
             Ok(Chunk::Thinking(text)) => texts.push(format!("({text})")),
+            Ok(Chunk::File(file)) => panic!("no file was asked for: {file:?}"),
             end @ (Ok(Chunk::Finished { .. }) | Err(_)) => {
                 assert!(stream.next().await.is_none(), "nothing follows the end");
                 return (texts, end);
@@ -400,12 +401,11 @@ async fn json_in_place_of_a_stream_is_an_error_with_its_text() {
 
 #[tokio::test]
 async fn an_event_without_end_is_refused_at_the_cap() {
-    // 40 x 64 KiB in one line, twice the cap.
-    let rules =
-        json!([{ "reply": { "raw_chunks": vec!["data: ".to_owned() + &"x".repeat(65_536); 40] } }]);
+    // 17 MiB in one line.
+    let rules = json!([{ "reply": { "raw_chunks": vec!["data: ".to_owned() + &"x".repeat(1 << 20); 17] } }]);
     let error = ask("acme", rules).await.1.unwrap_err();
     assert_eq!(error.kind, LlmErrorKind::Protocol);
-    assert!(error.to_string().contains("1048576"), "{error}");
+    assert!(error.to_string().contains("16777216"), "{error}");
 }
 
 #[tokio::test]
@@ -426,4 +426,42 @@ async fn finish_reasons_keep_their_meaning() {
         };
         assert_eq!(told, reason, "{name} {word}");
     }
+}
+
+#[tokio::test]
+async fn files_come_between_the_words_and_what_is_none_is_told() {
+    let fake = FakeLlm::start().await;
+    let image = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
+    let choice = |choice: Value| format!("data: {}\n\n", json!({ "choices": [choice] }));
+    let large = "A".repeat(4 << 20);
+    let raw = [
+        choice(json!({"delta": {"content": "Here", "images": [
+            image("data:image/png;base64,aGk="), image("https://example.com/x.png"),
+        ]}})),
+        choice(json!({"delta": {"images": null}})),
+        choice(json!({"delta": {"images": [image(&format!("data:image/webp;base64,{large}"))]}})),
+        choice(json!({
+            "delta": {}, "finish_reason": "stop",
+            "message": {"content": "Here", "images": [image("data:image/png;base64,aGk=")]},
+        })),
+        "data: [DONE]\n\n".to_owned(),
+    ];
+    fake.script(json!([{ "reply": { "raw_chunks": raw } }]));
+    let stream = llm("acme", &fake).stream(&question()).await.unwrap().0;
+    let chunks: Vec<Chunk> = stream.map(Result::unwrap).collect().await;
+    let png = Ok(ModelFile { content_type: "image/png".to_owned(), bytes: "hi".into() });
+    let [
+        Chunk::Text(text),
+        Chunk::File(first),
+        Chunk::File(second),
+        Chunk::File(Ok(third)),
+        Chunk::File(again),
+        Chunk::Finished { .. },
+    ] = &chunks[..]
+    else {
+        panic!("{chunks:?}");
+    };
+    assert_eq!((text.as_str(), first, second), ("Here", &png, &Err(BadFile::Elsewhere)));
+    assert_eq!((third.content_type.as_str(), third.bytes.len()), ("image/webp", 3 << 20));
+    assert_eq!(again, &png);
 }

@@ -8,6 +8,7 @@
 //! - A file that is not ours is never opened for writing.
 
 mod answers;
+mod artifacts;
 mod audit;
 mod credentials;
 mod deliveries;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use muxi_contract::{RequestId, SessionId};
 
 pub use crate::answers::{AnswerKey, Claim};
+pub use crate::artifacts::{Artifact, ArtifactAge, ArtifactRefusal, NewArtifact};
 pub use crate::audit::{AuditEntry, AuditFilter, AuditPage, AuditSeq, NewAuditEntry};
 pub use crate::credentials::{NotKept, SealedCredential};
 pub use crate::deliveries::{Attempted, DueDelivery};
@@ -104,6 +106,8 @@ pub struct TurnEnd {
     pub completion_tokens: u64,
     /// What each of its model calls used, of those that were answered.
     pub usage: Vec<NewUsage>,
+    /// What the caller should know besides, as a JSON list that its maker reads again.
+    pub warnings: Option<String>,
     /// Who is to be told of it.
     pub delivery: Option<NewDelivery>,
     pub at_ms: i64,

@@ -39,6 +39,7 @@ const STEPS: &[Step] = steps![
     "0009_credentials",
     "0010_files",
     "0011_delivery_owners",
+    "0012_artifacts",
 ];
 
 #[derive(Debug, thiserror::Error)]

@@ -59,6 +59,8 @@ pub struct Request {
     pub status: RequestStatus,
     pub result: Option<String>,
     pub error: Option<String>,
+    /// What the caller should know besides, as a JSON list.
+    pub warnings: Option<String>,
     pub created_ms: i64,
     pub ended_ms: Option<i64>,
 }
@@ -85,7 +87,7 @@ pub struct NewDelivery {
 }
 
 const COLUMNS: &str = "SELECT seq, id, user_id, session, kind, mode, status, result, error, \
-                       created_ms, ended_ms FROM requests";
+                       created_ms, ended_ms, warnings FROM requests";
 
 // === impl UserStore ===
 
@@ -339,6 +341,15 @@ pub(crate) fn begin(
     )
 }
 
+/// The turn that answers the request, if it has begun.
+pub(crate) fn turn_of(
+    transaction: &mut Transaction<'_>,
+    request: RequestSeq,
+) -> Result<Option<i64>, DatabaseError> {
+    let sql = "SELECT turn FROM requests WHERE seq = ?1";
+    Ok(transaction.first(sql, values![request.0], |row| row.get(0))?.flatten())
+}
+
 /// What [`begin`] writes down.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Begun<'a> {
@@ -358,15 +369,16 @@ pub(crate) fn end(
     transaction: &mut Transaction<'_>,
     turn: i64,
     status: RequestStatus,
-    (result, error): (Option<&str>, Option<&str>),
+    (result, error, warnings): (Option<&str>, Option<&str>, Option<&str>),
     delivery: Option<&NewDelivery>,
     at_ms: i64,
 ) -> Result<(), DatabaseError> {
     let ended: Option<(String, String)> = transaction.first(
         "UPDATE requests
-         SET status = ?2, result = ?3, error = ?4, ended_ms = ?5, owner = NULL, work = NULL
+         SET status = ?2, result = ?3, error = ?4, ended_ms = ?5, owner = NULL, work = NULL,
+             warnings = ?6
          WHERE turn = ?1 AND ended_ms IS NULL RETURNING id, user_id",
-        values![turn, status.as_str(), result, error, at_ms],
+        values![turn, status.as_str(), result, error, at_ms, warnings],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
     if let (Some((id, user)), Some(delivery)) = (&ended, delivery) {
@@ -471,6 +483,7 @@ fn request(row: &Row) -> Result<Request, DatabaseError> {
         status: row.parsed(6)?,
         result: row.get(7)?,
         error: row.get(8)?,
+        warnings: row.get(11)?,
         created_ms: row.get(9)?,
         ended_ms: row.get(10)?,
     })

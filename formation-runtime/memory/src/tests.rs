@@ -46,6 +46,7 @@ macro_rules! promises {
     };
 }
 
+mod artifacts;
 mod credentials;
 mod isolation;
 mod jobs;
@@ -99,6 +100,7 @@ fn answer(outcome: Outcome, text: &str, at_ms: i64) -> TurnEnd {
             cost_nano: Some(7),
             is_estimated: false,
         }],
+        warnings: None,
         delivery: None,
         at_ms,
     }

@@ -164,7 +164,7 @@ impl UserStore {
                     transaction,
                     turn.seq(),
                     end.outcome.request_status(),
-                    (content, error),
+                    (content, error, end.warnings.as_deref()),
                     end.delivery.as_ref(),
                     end.at_ms,
                 )?;

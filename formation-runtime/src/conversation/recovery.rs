@@ -109,7 +109,7 @@ async fn take_over(app: &App) -> Result<(), StoreError> {
                 url,
                 began_ms: request.created_ms,
             };
-            report::of_end(reported, &outcome, "", now_ms)
+            report::of_end(reported, &outcome, "", &[], now_ms)
         });
         app.store.fail_request(request.seq, error.to_owned(), delivery, now_ms).await?;
     }
@@ -139,6 +139,19 @@ async fn cancel_asked(app: &App) {
 }
 
 async fn forget(app: &App) {
+    match app.artifacts.sweep().await {
+        Ok(swept) if swept.expired > 0 => {
+            let expired = app.event(EventKind::ArtifactsExpired, "old artifacts are gone");
+            app.events.tell(expired.with("count", swept.expired));
+        }
+        Ok(_) => {}
+        Err(error) => {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "old artifacts are kept for now"
+            );
+        }
+    }
     let kept_ms = i64::try_from(app.limits.requests_kept.as_millis()).unwrap_or(i64::MAX);
     if let Err(error) = app.store.forget_requests(app.clock.now_ms() - kept_ms).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "old requests are kept for now");

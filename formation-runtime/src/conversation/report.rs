@@ -1,5 +1,6 @@
 //! What a webhook says of a request that has ended. Pure.
 
+use muxi_contract::formation::artifacts::ArtifactRef;
 use muxi_contract::ids::nanoid;
 use muxi_contract::{FormationId, RequestId, UserId};
 use muxi_memory::{NewDelivery, Outcome};
@@ -16,7 +17,13 @@ pub struct Reported<'a> {
 }
 
 /// The published form of a completion, for one receiver.
-pub fn of_end(reported: Reported<'_>, outcome: &Outcome, text: &str, now_ms: i64) -> NewDelivery {
+pub fn of_end(
+    reported: Reported<'_>,
+    outcome: &Outcome,
+    text: &str,
+    artifacts: &[ArtifactRef],
+    now_ms: i64,
+) -> NewDelivery {
     let Reported { formation, user, request, url, began_ms } = reported;
     let (status, failure) = match outcome {
         Outcome::Completed => ("completed", None),
@@ -24,7 +31,8 @@ pub fn of_end(reported: Reported<'_>, outcome: &Outcome, text: &str, now_ms: i64
         Outcome::Failed { error } => ("failed", Some(error.as_str())),
         Outcome::Interrupted => ("failed", Some("the formation stopped while it was answering")),
     };
-    let response = (!text.is_empty()).then(|| json!({"type": "text", "text": text, "file": null}));
+    let said = (!text.is_empty()).then(|| json!({"type": "text", "text": text, "file": null}));
+    let files = artifacts.iter().map(|file| json!({"type": "file", "text": null, "file": file}));
     let error = failure
         .map(|message| json!({"code": "processing_failed", "message": message, "trace": null}));
     #[expect(clippy::cast_precision_loss, reason = "a request takes less than 285,000 years")]
@@ -41,7 +49,7 @@ pub fn of_end(reported: Reported<'_>, outcome: &Outcome, text: &str, now_ms: i64
         "processing_mode": "async",
         "webhook_url": url,
         "error": error,
-        "response": response.into_iter().collect::<Vec<_>>(),
+        "response": said.into_iter().chain(files).collect::<Vec<_>>(),
     });
     NewDelivery { id: format!("dlv_{}", nanoid()), url: url.to_owned(), body: body.to_string() }
 }

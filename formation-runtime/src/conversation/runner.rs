@@ -1,6 +1,7 @@
 //! Starts turns, at once or for later. [`running`] is what becomes of each.
 
 mod hearing;
+mod keeping;
 mod running;
 mod spending;
 
@@ -23,6 +24,7 @@ use super::structured::Expected;
 use super::turn::Update;
 use crate::activity::OpenRequests;
 use crate::agents::Agent;
+use crate::artifacts::Artifacts;
 use crate::events::EventLog;
 use crate::limits::Limits;
 
@@ -56,6 +58,7 @@ pub struct TurnContext {
     /// Work without a caller counts as an open request, so that nobody ends the process under it.
     pub open_requests: OpenRequests,
     pub events: EventLog,
+    pub artifacts: Artifacts,
 }
 
 /// A message that is to be answered.

@@ -1,8 +1,14 @@
 //! One turn as a pure machine: what came in decides what is written down and what is told.
 //!
-//! Invariant: the end is written down ([`Effect::Save`]) before it is told.
+//! Invariants: the end is written down ([`Effect::Save`]) before it is told; an answer is not complete
+//! before its files are kept.
 
-use muxi_llm::{FinishReason, Usage};
+mod files;
+
+use muxi_contract::formation::artifacts::ArtifactRef;
+use muxi_llm::{FinishReason, ModelFile, Usage};
+
+use self::files::Files;
 
 /// What the caller learns, in order; the last one is an [`Answer`] or a [`Failure`].
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +21,10 @@ pub enum Update {
     Thinking(String),
     /// The next piece of the answer.
     Text(String),
+    /// A file of the answer is kept.
+    Artifact(ArtifactRef),
+    /// Something of the answer is missing.
+    Warning(String),
     Completed(Answer),
     Failed(Failure),
     /// Somebody asked for its end; the text is what there was.
@@ -29,6 +39,10 @@ pub struct Answer {
     pub usage: Usage,
     /// `stop`, `length`, `content_filter` or the provider's word.
     pub finish_reason: String,
+    /// The files that were made with it.
+    pub artifacts: Vec<ArtifactRef>,
+    /// What is missing of it.
+    pub warnings: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +63,20 @@ pub enum Failure {
 pub enum Event {
     Text(String),
     Thinking(String),
-    Finished { reason: FinishReason, usage: Option<Usage>, structured: Option<serde_json::Value> },
-    ModelFailed { message: String, retryable: bool },
+    File(ModelFile),
+    /// The model sent something that is no file.
+    NoFile(String),
+    /// What became of an [`Effect::Keep`].
+    Kept(Result<ArtifactRef, String>),
+    Finished {
+        reason: FinishReason,
+        usage: Option<Usage>,
+        structured: Option<serde_json::Value>,
+    },
+    ModelFailed {
+        message: String,
+        retryable: bool,
+    },
     NothingHeard,
     CallerLeft,
     Cancelled,
@@ -60,6 +86,8 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     Tell(Update),
+    /// Keep the file, which is the answer's file of this number, and say what became of it.
+    Keep(usize, ModelFile),
     Save(End),
 }
 
@@ -71,6 +99,15 @@ pub struct End {
     /// As far as providers told it.
     pub usage: Usage,
     pub untold: Untold,
+    pub artifacts: Vec<ArtifactRef>,
+    pub warnings: Vec<String>,
+}
+
+/// How much an answer may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnswerLimits {
+    pub text_bytes: usize,
+    pub files: usize,
 }
 
 /// Calls that ended before their providers told what they used.
@@ -91,8 +128,18 @@ pub struct Turn {
     untold: Untold,
     /// A model is asked, and it did not say yet what that took.
     is_asking: bool,
+    files: Files,
+    /// The model has said everything, and its files are still being kept.
+    said: Option<Said>,
     over: bool,
-    text_bytes_max: usize,
+    limits: AnswerLimits,
+}
+
+/// What the model said at its end.
+#[derive(Debug, Clone, PartialEq)]
+struct Said {
+    reason: FinishReason,
+    structured: Option<serde_json::Value>,
 }
 
 // === impl Update ===
@@ -101,7 +148,12 @@ impl Update {
     /// Whether nothing follows it.
     pub const fn is_last(&self) -> bool {
         match self {
-            Self::Heard(_) | Self::Asked | Self::Thinking(_) | Self::Text(_) => false,
+            Self::Heard(_)
+            | Self::Asked
+            | Self::Thinking(_)
+            | Self::Text(_)
+            | Self::Artifact(_)
+            | Self::Warning(_) => false,
             Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_) => true,
         }
     }
@@ -123,15 +175,17 @@ impl std::fmt::Display for Failure {
 // === impl Turn ===
 
 impl Turn {
-    pub fn new(text_bytes_max: usize) -> Self {
+    pub fn new(limits: AnswerLimits) -> Self {
         Self {
             text: String::new(),
             thought_bytes: 0,
             used_before: Usage::default(),
             untold: Untold::default(),
             is_asking: false,
+            files: Files::default(),
+            said: None,
             over: false,
-            text_bytes_max,
+            limits,
         }
     }
 
@@ -155,6 +209,11 @@ impl Turn {
         self.over
     }
 
+    /// Whether the model has nothing more to say.
+    pub fn is_said(&self) -> bool {
+        self.said.is_some()
+    }
+
     /// What follows from the event; nothing follows once the turn is over.
     pub fn step(&mut self, event: Event) -> Vec<Effect> {
         use muxi_memory::Outcome;
@@ -164,9 +223,9 @@ impl Turn {
         }
         match event {
             Event::Text(text) | Event::Thinking(text)
-                if self.said_bytes() + text.len() > self.text_bytes_max =>
+                if self.said_bytes() + text.len() > self.limits.text_bytes =>
             {
-                let message = format!("the answer has more than {} bytes", self.text_bytes_max);
+                let message = format!("the answer has more than {} bytes", self.limits.text_bytes);
                 self.step(Event::ModelFailed { message, retryable: false })
             }
             Event::Text(text) => {
@@ -177,13 +236,17 @@ impl Turn {
                 self.thought_bytes += text.len();
                 vec![Effect::Tell(Update::Thinking(text))]
             }
+            Event::File(file) => self.files.came(file, self.limits.files).into_iter().collect(),
+            Event::NoFile(why) => vec![self.files.warn(why)],
+            Event::Kept(result) => {
+                let mut effects = vec![self.files.kept(result)];
+                effects.extend(self.complete());
+                effects
+            }
             Event::Finished { reason, usage, structured } => {
-                let text = self.text.clone();
-                let finish_reason = word(reason);
                 self.count(usage);
-                let usage = self.used_before;
-                let answer = Answer { text, structured, usage, finish_reason };
-                self.end(Outcome::Completed, Some(Update::Completed(answer)))
+                self.said = Some(Said { reason, structured });
+                self.complete()
             }
             Event::ModelFailed { message, retryable } => {
                 self.fail(Failure::Model { message, retryable })
@@ -203,6 +266,22 @@ impl Turn {
                 self.end(Outcome::Interrupted, Some(Update::Failed(Failure::Stopping)))
             }
         }
+    }
+
+    /// Ends the turn if the model has said everything and all files are kept.
+    fn complete(&mut self) -> Vec<Effect> {
+        let Some(Said { reason, structured }) = self.said.take_if(|_| self.files.are_kept()) else {
+            return Vec::new();
+        };
+        let answer = Answer {
+            text: self.text.clone(),
+            structured,
+            usage: self.used_before,
+            finish_reason: word(reason),
+            artifacts: self.files.artifacts.clone(),
+            warnings: self.files.warnings.clone(),
+        };
+        self.end(muxi_memory::Outcome::Completed, Some(Update::Completed(answer)))
     }
 
     fn fail(&mut self, failure: Failure) -> Vec<Effect> {
@@ -232,7 +311,9 @@ impl Turn {
         self.over = true;
         let text = std::mem::take(&mut self.text);
         let (usage, untold) = (self.used_before, self.untold);
-        let mut effects = vec![Effect::Save(End { outcome, text, usage, untold })];
+        let Files { artifacts, warnings, .. } = std::mem::take(&mut self.files);
+        let end = End { outcome, text, usage, untold, artifacts, warnings };
+        let mut effects = vec![Effect::Save(end)];
         effects.extend(told.map(Effect::Tell));
         effects
     }
@@ -258,12 +339,14 @@ mod tests {
     fn saved(effects: &[Effect]) -> (&Outcome, &str) {
         match &effects[0] {
             Effect::Save(end) => (&end.outcome, &end.text),
-            Effect::Tell(update) => panic!("told before it was saved: {update:?}"),
+            other @ (Effect::Tell(_) | Effect::Keep(..)) => {
+                panic!("done before it was saved: {other:?}")
+            }
         }
     }
 
     fn after_two_words() -> Turn {
-        let mut turn = Turn::new(100);
+        let mut turn = Turn::new(AnswerLimits { text_bytes: 100, files: 2 });
         turn.asks();
         for word in ["Once ", "upon"] {
             let told = Effect::Tell(Update::Text(word.to_owned()));
@@ -337,6 +420,8 @@ mod tests {
             structured: None,
             usage: Usage::default(),
             finish_reason: "length".to_owned(),
+            artifacts: Vec::new(),
+            warnings: Vec::new(),
         };
         assert_eq!(effects[1], Effect::Tell(Update::Completed(answer)));
     }

@@ -213,9 +213,15 @@ fn ended(update: Option<Update>) -> Result<Answer, Problem> {
         Some(Update::Completed(answer)) => Ok(answer),
         Some(Update::Failed(failure)) => Err(failure.into()),
         Some(Update::Cancelled(text)) => Err(Problem::cancelled(&text)),
-        None | Some(Update::Heard(_) | Update::Asked | Update::Thinking(_) | Update::Text(_)) => {
-            Err(Failure::Stopping.into())
-        }
+        None
+        | Some(
+            Update::Heard(_)
+            | Update::Asked
+            | Update::Thinking(_)
+            | Update::Text(_)
+            | Update::Artifact(_)
+            | Update::Warning(_),
+        ) => Err(Failure::Stopping.into()),
     }
 }
 
@@ -363,7 +369,7 @@ impl Exchange {
             message: AssistantMessage {
                 role: "assistant".to_owned(),
                 content: answer.text.clone(),
-                artifacts: None,
+                artifacts: (!answer.artifacts.is_empty()).then_some(answer.artifacts),
                 metadata,
             },
             response: vec![ContentPart::Text { text: answer.text }],
@@ -375,7 +381,8 @@ impl Exchange {
             session_id: self.session.clone(),
             request_id: self.request.clone(),
         };
-        let data = Data { chat, warnings: self.warnings.clone() };
+        let warnings = [self.warnings.clone(), answer.warnings].concat();
+        let data = Data { chat, warnings };
         Enveloped::new("chat_response", "chat.completed", &data)
     }
 }

@@ -21,8 +21,8 @@ use super::fields::{Fields, NAME_CHARS_MAX};
 use super::path::Id;
 use super::users::time;
 use crate::app::App;
-use crate::credentials::{CredentialKey, SafeError};
 use crate::events::{Event, EventKind};
+use crate::safe::{Key, Purpose, SafeError};
 
 const CREDENTIALS_MAX: u32 = 100;
 const CREDENTIAL_BYTES_MAX: usize = 16 * 1024;
@@ -90,7 +90,7 @@ pub(crate) async fn create(
     };
     let kept = app.store.for_user(&user).keep_credential(new.clone(), CREDENTIALS_MAX - 1).await?;
     kept.map_err(|refusal| match refusal {
-        NotKept::OtherKey => SafeError::Foreign.into(),
+        NotKept::OtherKey => SafeError::Foreign(Purpose::Credentials).into(),
         NotKept::NameTaken => {
             let message =
                 format!("there is a credential '{name}' for '{service}'; delete it first");
@@ -137,7 +137,7 @@ pub(crate) async fn delete(
 
 impl From<SafeError> for Problem {
     fn from(error: SafeError) -> Self {
-        tracing::error!(error = ?error, "the credentials cannot be opened");
+        tracing::error!(error = ?error, "what is sealed cannot be opened");
         Self::new(ErrorCode::InternalError, error.to_string())
     }
 }
@@ -149,11 +149,7 @@ fn context(id: &str, user: &UserId) -> String {
     format!("{id} {user}")
 }
 
-fn opened(
-    key: &CredentialKey,
-    user: &UserId,
-    credential: &SealedCredential,
-) -> Result<Credential, Problem> {
+fn opened(key: &Key, user: &UserId, credential: &SealedCredential) -> Result<Credential, Problem> {
     let SealedCredential { id, service, name, sealed, sealed_by, created_ms, updated_ms } =
         credential;
     let plain = key.open(&context(id, user), sealed, sealed_by)?;

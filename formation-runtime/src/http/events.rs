@@ -225,6 +225,13 @@ impl Names {
                 self.turn(TurnEventKind::Thinking, text, "response_generation")
             }
             Update::Text(text) => self.turn(TurnEventKind::Content, text, "response_generation"),
+            Update::Artifact(artifact) => {
+                let content = format!("{} is kept", artifact.name);
+                let mut told = self.turn(TurnEventKind::Progress, &content, "artifact_created");
+                told["artifact"] = json!(artifact);
+                told
+            }
+            Update::Warning(why) => self.turn(TurnEventKind::Progress, why, "artifact_failed"),
             Update::Completed(answer) => {
                 self.turn(TurnEventKind::Completed, &answer.text, "final_response")
             }

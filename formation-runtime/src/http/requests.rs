@@ -13,6 +13,7 @@ use super::path::Id;
 use super::query::Parameters;
 use super::sessions::seconds;
 use crate::app::{App, Parts};
+use crate::artifacts;
 
 const LIMIT: u32 = 50;
 const LIMIT_MAX: u32 = 1000;
@@ -42,7 +43,12 @@ pub(crate) async fn get(
     Id(id): Id,
 ) -> Result<Answer, Problem> {
     let data = match find(&app, &caller, &id).await? {
-        Found::Stored(request) => shown(&request, &named, true),
+        Found::Stored(request) => {
+            let made = app.store.for_user(&request.user).artifacts_of(request.seq).await?;
+            let made: Vec<_> = made.iter().map(artifacts::reference).collect();
+            let artifacts = (!made.is_empty()).then_some(made);
+            RequestView { artifacts, ..shown(&request, &named, true) }
+        }
         Found::Waiting { id, created_ms, user } => RequestView {
             request_id: id,
             user_id: named.shown(&user).clone(),
@@ -56,6 +62,8 @@ pub(crate) async fn get(
             error: None,
             result: None,
             partial_result: None,
+            artifacts: None,
+            warnings: None,
         },
     };
     Ok(Answer::new("request_status", "request.status.retrieved", &data))
@@ -166,5 +174,7 @@ fn shown(request: &Request, named: &NamedUser, whole: bool) -> RequestView {
         error: request.error.clone(),
         result: text_of(RequestStatus::Completed).flatten(),
         partial_result: text_of(RequestStatus::Cancelled).flatten(),
+        artifacts: None,
+        warnings: request.warnings.as_deref().and_then(|it| serde_json::from_str(it).ok()),
     }
 }

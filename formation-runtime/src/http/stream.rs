@@ -42,7 +42,13 @@ async fn early(
                 Some(update @ (Update::Heard(_) | Update::Asked | Update::Thinking(_))) => {
                     early.push_back(update);
                 }
-                Some(update @ (Update::Text(_) | Update::Completed(_) | Update::Cancelled(_))) => {
+                Some(
+                    update @ (Update::Text(_)
+                    | Update::Artifact(_)
+                    | Update::Warning(_)
+                    | Update::Completed(_)
+                    | Update::Cancelled(_)),
+                ) => {
                     early.push_back(update);
                     return Ok(());
                 }
@@ -136,6 +142,14 @@ impl Writer {
             (StreamFormat::Events, Update::Text(text)) => {
                 self.event(TurnEventKind::Content, "response_generation", text, Map::new())
             }
+            (StreamFormat::Events, Update::Artifact(artifact)) => {
+                let content = format!("{} is kept", artifact.name);
+                let extra = Map::from_iter([("artifact".to_owned(), json!(artifact))]);
+                self.event(TurnEventKind::Progress, "artifact_created", content, extra)
+            }
+            (StreamFormat::Events, Update::Warning(why)) => {
+                self.event(TurnEventKind::Progress, "artifact_failed", why, Map::new())
+            }
             (StreamFormat::Events, Update::Completed(answer)) => {
                 let mut bytes = BytesMut::from(self.completed(answer).as_ref());
                 bytes.extend_from_slice(&done());
@@ -157,14 +171,22 @@ impl Writer {
             }
             Update::Completed(_) | Update::Cancelled(_) => done(),
             Update::Failed(failure) => error_frame(failure.into()),
-            Update::Heard(_) | Update::Asked | Update::Thinking(_) | Update::Text(_) => {
-                Bytes::new()
-            }
+            // Its words are text alone; files are at the request.
+            Update::Heard(_)
+            | Update::Asked
+            | Update::Thinking(_)
+            | Update::Text(_)
+            | Update::Artifact(_)
+            | Update::Warning(_) => Bytes::new(),
         }
     }
 
     fn completed(&self, answer: Answer) -> Bytes {
-        let mut extra = self.warnings();
+        let warnings = [self.exchange.warnings.clone(), answer.warnings.clone()].concat();
+        let mut extra = warned(&warnings);
+        if !answer.artifacts.is_empty() {
+            extra.insert("artifacts".to_owned(), json!(answer.artifacts));
+        }
         let more = [
             ("status", json!("success")),
             ("processing_time_ms", json!(self.exchange.processing_time_ms())),
@@ -198,13 +220,16 @@ impl Writer {
     }
 
     fn warnings(&self) -> Map<String, Value> {
-        let warnings = &self.exchange.warnings;
-        let entry = (!warnings.is_empty()).then(|| ("warnings".to_owned(), json!(warnings)));
-        entry.into_iter().collect()
+        warned(&self.exchange.warnings)
     }
 }
 
 // === private helpers ===
+
+fn warned(warnings: &[String]) -> Map<String, Value> {
+    let entry = (!warnings.is_empty()).then(|| ("warnings".to_owned(), json!(warnings)));
+    entry.into_iter().collect()
+}
 
 /// Published clients show the text on one line.
 const ERROR_CHARS_MAX: usize = 200;

@@ -110,6 +110,8 @@ pub(crate) async fn fire(
             user_id: user.named,
             session_id: session,
             request_id: id,
+            artifacts: answer.artifacts,
+            warnings: answer.warnings,
         };
         return Ok(Answer::new("request", "request.completed", &data).into_response());
     }

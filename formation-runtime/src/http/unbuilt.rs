@@ -18,8 +18,6 @@ const UNBUILT: &[(MethodFilter, &str)] = &[
     (GET, "/v1/sops"), (GET, "/v1/sops/{name}"),
     (GET, "/v1/skills"), (GET, "/v1/skills/{name}"), (GET, "/v1/agents/{id}/skills"),
     (POST, "/v1/memories/distilled"), (GET, "/v1/memories/distilled/{id}"),
-    (GET, "/v1/artifacts"), (GET, "/v1/artifacts/{id}"),
-    (GET, "/v1/artifacts/{id}/versions"), (GET, "/v1/artifacts/{id}/content"),
     (GET.or(PUT), "/v1/users/{id}/channels"),
     (POST, "/v1/notifications"),
     (POST, "/v1/agents/{id}/knowledge/sync"), (POST, "/v1/knowledge/rebuild"),

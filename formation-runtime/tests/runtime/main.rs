@@ -5,6 +5,7 @@
 mod admin;
 mod answers;
 mod api;
+mod artifacts;
 mod chat;
 mod collector;
 mod crashes;

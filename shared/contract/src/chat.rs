@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::formation::artifacts::ArtifactRef;
 use crate::ids::{RequestId, SessionId, UserId};
 
 /// The body of a chat request. Only `message` is required.
@@ -65,7 +66,8 @@ pub struct ChatData {
 pub struct AssistantMessage {
     pub role: String,
     pub content: String,
-    pub artifacts: Option<Vec<serde_json::Value>>,
+    /// The files that were made with the answer; null if there are none.
+    pub artifacts: Option<Vec<ArtifactRef>>,
     pub metadata: serde_json::Value,
 }
 

@@ -2,6 +2,7 @@
 //! fractions, as published clients read them; the others are ISO 8601 in UTC.
 
 pub mod agents;
+pub mod artifacts;
 pub mod audit;
 pub mod buffers;
 pub mod config;

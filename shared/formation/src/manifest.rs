@@ -2,6 +2,7 @@
 //!
 //! Invariant: keys are [`SecretString`]s, so that no log and no `Debug` shows them.
 
+mod artifacts;
 pub mod logging;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,9 @@ use muxi_contract::FormationId;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
+pub use self::artifacts::{
+    ArtifactEncryption, ArtifactRetention, ArtifactStorage, Artifacts, RetentionPolicy,
+};
 use logging::Logging;
 
 /// `formation.afs` without its agents and its soul.
@@ -50,6 +54,8 @@ pub struct Manifest {
     pub usage: Usage,
     #[serde(default)]
     pub logging: Logging,
+    #[serde(default)]
+    pub artifacts: Artifacts,
     #[serde(default)]
     pub limits: Limits,
 }

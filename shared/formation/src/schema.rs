@@ -3,10 +3,12 @@
 //! To build a documented key: change its state here, add its field to `manifest.rs`, read it in the
 //! runtime. Nothing else decides what is accepted.
 
+mod artifacts;
 mod logging;
 mod models;
 mod values;
 
+use artifacts::ARTIFACTS;
 use logging::LOGGING;
 pub(crate) use logging::STREAM;
 use models::MODEL_SETTINGS;
@@ -117,7 +119,7 @@ pub(crate) static ROOT: Table = Table {
         ("_server_id", Inert(None)),
         ("_deployment_mode", Inert(None)),
         ("a2a", Planned),
-        ("artifacts", Planned),
+        ("artifacts", Built(Map(&ARTIFACTS))),
         ("async", Built(Map(&ASYNC))),
         ("coding", Planned),
         ("commands", Planned),

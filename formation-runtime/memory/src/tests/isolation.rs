@@ -17,6 +17,7 @@ enum Act {
     Remember,
     Ingest,
     KeepCredential,
+    MakeArtifact,
     DeleteSession,
     /// Of everything that anybody has.
     DeleteAllThatIsNamed,
@@ -30,6 +31,7 @@ fn acts() -> impl Strategy<Value = Vec<(usize, u8, Act)>> {
         2 => Just(Act::Remember),
         2 => Just(Act::Ingest),
         2 => Just(Act::KeepCredential),
+        2 => Just(Act::MakeArtifact),
         1 => Just(Act::DeleteSession),
         1 => Just(Act::DeleteAllThatIsNamed),
     ];
@@ -41,6 +43,7 @@ fn acts() -> impl Strategy<Value = Vec<(usize, u8, Act)>> {
 struct Leaked {
     memories: Vec<(usize, String)>,
     credentials: Vec<(usize, String)>,
+    artifacts: Vec<(usize, String)>,
 }
 
 async fn perform(
@@ -104,6 +107,28 @@ async fn perform(
                 leaked.credentials.push((who, credential));
             }
         }
+        Act::MakeArtifact => {
+            let asked = NewTurn { request_id, ..question(&id, &text, at_ms) };
+            let turn = own.begin_turn(asked, 10).await.unwrap();
+            let artifact = format!("art_{}", muxi_contract::ids::nanoid());
+            let new = NewArtifact {
+                id: artifact.clone(),
+                name: format!("a{name}"),
+                content_type: "image/png".to_owned(),
+                size_bytes: 1,
+                sha256: text,
+                sealed_by: None,
+                agent: "helper".to_owned(),
+                session: session(&id),
+                turn: turn.id,
+                at_ms,
+            };
+            let kept = own.keep_artifact(new, 1_000).await.unwrap().unwrap();
+            assert_only_own(who, &format!("{kept:?}"));
+            let made = own.artifacts_of(turn.request).await.unwrap();
+            assert_eq!(made.len(), 1);
+            leaked.artifacts.push((who, artifact));
+        }
         Act::DeleteSession => {
             own.delete_session(&session(&id)).await.unwrap();
         }
@@ -113,6 +138,11 @@ async fn perform(
             }
             for (whose, credential) in &leaked.credentials {
                 assert!(!own.delete_credential(credential).await.unwrap() || *whose == who);
+            }
+            for (whose, artifact) in &leaked.artifacts {
+                own.artifact_was_read(artifact, at_ms).await.unwrap();
+                let deleted = own.delete_artifact(artifact).await.unwrap();
+                assert!(deleted.is_empty() || *whose == who);
             }
         }
     }
@@ -148,6 +178,14 @@ async fn everything(store: &Store, who: usize, leaked: &Leaked) -> String {
     add(format!("{:?}", own.credentials().await.unwrap()));
     for (_, credential) in &leaked.credentials {
         add(format!("{:?}", own.credential(credential).await.unwrap()));
+    }
+    add(format!("{:?}", own.artifacts(1_000).await.unwrap().0));
+    for (_, artifact) in &leaked.artifacts {
+        add(format!("{:?}", own.artifact(artifact).await.unwrap()));
+        add(format!("{:?}", own.artifact_versions(artifact).await.unwrap()));
+    }
+    for request in store.all_requests(1_000).await.unwrap() {
+        add(format!("{:?}", own.artifacts_of(request.seq).await.unwrap()));
     }
     read
 }

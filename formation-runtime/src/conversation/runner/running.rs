@@ -3,7 +3,9 @@
 use std::pin::Pin;
 use std::sync::{Mutex, OnceLock};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use muxi_llm::{Chunk, ChunkStream, CompletionRequest, LlmError, Message, Usage};
 use muxi_memory::{
     BegunTurn, HistoryMessage, NewTurn, NewUsage, Outcome, RequestStatus, StoreError, TurnEnd,
@@ -21,7 +23,7 @@ use crate::conversation::prompt;
 use crate::conversation::queue::Place;
 use crate::conversation::report::{self, Reported};
 use crate::conversation::structured::Expected;
-use crate::conversation::turn::{Effect, End, Event, Failure, Turn, Update};
+use crate::conversation::turn::{AnswerLimits, Effect, End, Event, Failure, Turn, Update};
 use crate::events::{Event as Happening, EventKind};
 
 /// One turn from its place in the queue to its end on the disk.
@@ -96,7 +98,7 @@ impl Running {
             return;
         };
         let now_ms = self.context.clock.now_ms();
-        let delivery = self.reported().map(|it| report::of_end(it, &outcome, "", now_ms));
+        let delivery = self.reported().map(|it| report::of_end(it, &outcome, "", &[], now_ms));
         let error = match outcome {
             Outcome::Failed { error } => Some(error),
             Outcome::Completed | Outcome::Cancelled | Outcome::Interrupted => None,
@@ -168,7 +170,9 @@ impl Running {
     async fn answer(&self, id: TurnId, history: &[HistoryMessage], last: Last<'_>) {
         let limits = &self.context.limits;
         let time_max = limits.turn.max(self.model().silence_max);
-        let mut turn = Turn::new(limits.answer_bytes);
+        let mut turn =
+            Turn::new(AnswerLimits { text_bytes: limits.answer_bytes, files: limits.answer_files });
+        let mut keeping = FuturesUnordered::new();
         let mut deadline = std::pin::pin!(sleep_until(Instant::now() + time_max));
         let mut request = CompletionRequest::default();
         let mut chunks: Pin<Box<Chunks<'_>>> = Box::pin(stream::pending());
@@ -187,9 +191,12 @@ impl Running {
                 let left = "the caller left before the answer was whole".to_owned();
                 self.context.events.tell(self.event(EventKind::ChatCancelled, left));
             }
-            let event = match pending.take() {
-                Some(event) => event,
-                None => self.next(chunks.as_mut(), deadline.as_mut()).await,
+            let event = if let Some(event) = pending.take() {
+                event
+            } else {
+                let chunks = (!turn.is_said()).then_some(chunks.as_mut());
+                let next = next(chunks, &mut keeping);
+                self.until(deadline.as_mut(), next).await.unwrap_or_else(|end| end)
             };
             let event = match self.checked(event, turn.text()) {
                 Ok(event) => event,
@@ -217,7 +224,10 @@ impl Running {
                             return;
                         }
                     }
-                    Effect::Tell(update) if turn.is_over() => {
+                    Effect::Keep(number, file) => {
+                        keeping.push(self.keep(id, number, file).boxed());
+                    }
+                    Effect::Tell(update) if update.is_last() => {
                         last.tell(update);
                         return;
                     }
@@ -229,10 +239,6 @@ impl Running {
                 }
             }
         }
-    }
-
-    async fn next(&self, mut chunks: Pin<&mut Chunks<'_>>, deadline: Pin<&mut Sleep>) -> Event {
-        self.until(deadline, chunks.next()).await.map_or_else(|end| end, event)
     }
 
     /// What the work comes to, unless the turn has to end before.
@@ -294,15 +300,18 @@ impl Running {
         asked: &CompletionRequest,
     ) -> Result<(), StoreError> {
         let usage = self.used(&end, asked);
-        let End { outcome, text, usage: told, .. } = end;
+        let End { outcome, text, usage: told, artifacts, warnings, .. } = end;
         let now_ms = self.context.clock.now_ms();
-        let delivery = self.reported().map(|it| report::of_end(it, &outcome, &text, now_ms));
+        let delivery =
+            self.reported().map(|it| report::of_end(it, &outcome, &text, &artifacts, now_ms));
+        let warnings = (!warnings.is_empty()).then(|| serde_json::json!(warnings).to_string());
         let end = TurnEnd {
             outcome,
             text,
             prompt_tokens: told.prompt_tokens,
             completion_tokens: told.completion_tokens,
             usage,
+            warnings,
             delivery,
             at_ms: now_ms,
         };
@@ -315,7 +324,9 @@ impl Running {
         let agent = &self.question.agent.config.id;
         let (kind, message) = match update {
             Update::Asked => (EventKind::ChatStarted, format!("{agent} is answering")),
-            Update::Text(_) | Update::Thinking(_) => return,
+            // Of files it is told where they are kept.
+            Update::Text(_) | Update::Thinking(_) | Update::Artifact(_) => return,
+            Update::Warning(why) => (EventKind::ArtifactFailed, why.clone()),
             Update::Heard(_) => (
                 EventKind::ChatTranscribed,
                 "what was said in a recording was written down".to_owned(),
@@ -384,10 +395,27 @@ impl Last<'_> {
 
 // === private helpers ===
 
+/// What comes first: the model's next chunk, unless it has said everything, or a file that is kept.
+async fn next(
+    mut chunks: Option<Pin<&mut Chunks<'_>>>,
+    keeping: &mut FuturesUnordered<BoxFuture<'_, Event>>,
+) -> Event {
+    tokio::select! {
+        biased;
+        // Files first, since a model may say much while they wait. Both arms are cancel-safe.
+        Some(kept) = keeping.next() => kept,
+        chunk = async { chunks.as_mut()?.next().await }, if chunks.is_some() => event(chunk),
+        // Nobody waits for a turn that has nothing to come.
+        else => std::future::pending().await,
+    }
+}
+
 fn event(chunk: Option<Result<Chunk, LlmError>>) -> Event {
     match chunk {
         Some(Ok(Chunk::Text(text))) => Event::Text(text),
         Some(Ok(Chunk::Thinking(text))) => Event::Thinking(text),
+        Some(Ok(Chunk::File(Ok(file)))) => Event::File(file),
+        Some(Ok(Chunk::File(Err(why)))) => Event::NoFile(why.to_string()),
         Some(Ok(Chunk::Finished { reason, usage })) => {
             Event::Finished { reason, usage, structured: None }
         }

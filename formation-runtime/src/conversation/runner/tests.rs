@@ -45,6 +45,7 @@ fn end() -> Chunk {
 }
 
 struct Fixture {
+    _folder: tempfile::TempDir,
     conversations: Conversations,
     agent: Arc<Agent>,
     store: Store,
@@ -78,6 +79,14 @@ impl Fixture {
         let store = Store::open(&Location::Process(retention)).unwrap();
         let limits =
             Limits { turn: Duration::from_millis(100), updates_queued: 1, ..Limits::default() };
+        let folder = tempfile::tempdir().unwrap();
+        let artifacts = Artifacts::new(
+            muxi_formation::manifest::Artifacts::default(),
+            store.clone(),
+            folder.path(),
+            Clock::system(),
+            100,
+        );
         let conversations = Conversations::new(TurnContext {
             formation: "hello".parse().unwrap(),
             store: store.clone(),
@@ -90,8 +99,9 @@ impl Fixture {
             shutdown: Shutdown::new(),
             open_requests: OpenRequests::default(),
             events: EventLog::new(100, 0),
+            artifacts,
         });
-        Self { conversations, agent: Arc::new(agent), store }
+        Self { _folder: folder, conversations, agent: Arc::new(agent), store }
     }
 
     fn ask(&self, text: &str) -> mpsc::Receiver<Update> {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::formation::artifacts::ArtifactRef;
 use crate::ids::{RequestId, SessionId, UserId};
 
 /// Newest first.
@@ -46,6 +47,14 @@ pub struct RequestView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub partial_result: Option<String>,
+    /// The files that were made in it and are still there, where one request is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub artifacts: Option<Vec<ArtifactRef>>,
+    /// What is missing of its answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub warnings: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::chat::Usage;
+use crate::formation::artifacts::ArtifactRef;
 use crate::ids::{FormationId, RequestId, SessionId, UserId};
 
 /// By name.
@@ -52,6 +53,14 @@ pub struct TriggerCompleted {
     pub user_id: UserId,
     pub session_id: SessionId,
     pub request_id: RequestId,
+    /// The files that were made with the answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub artifacts: Vec<ArtifactRef>,
+    /// What is missing of the answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub warnings: Vec<String>,
 }
 
 /// A trigger that is answered later.

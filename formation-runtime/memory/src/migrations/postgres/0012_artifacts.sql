@@ -1,0 +1,32 @@
+-- Files that were made for users: what is known of each version. Its bytes are on the disk, under its id.
+CREATE TABLE artifacts (
+    seq          BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id           TEXT    NOT NULL UNIQUE,
+    user_id      TEXT    NOT NULL,
+    name         TEXT    NOT NULL,
+    version      BIGINT  NOT NULL,
+    -- The version before, which may be gone.
+    parent_id    TEXT,
+    content_type TEXT    NOT NULL,
+    size_bytes   BIGINT  NOT NULL,
+    sha256       TEXT    NOT NULL,
+    -- The fingerprint of the key; none if the bytes are not sealed.
+    sealed_by    TEXT,
+    agent        TEXT    NOT NULL,
+    session      TEXT    NOT NULL,
+    -- What it was made in.
+    turn         BIGINT  NOT NULL,
+    created_ms   BIGINT  NOT NULL,
+    accessed_ms  BIGINT  NOT NULL,
+    UNIQUE (user_id, name, version)
+);
+
+CREATE INDEX artifacts_by_user ON artifacts (user_id, seq);
+CREATE INDEX artifacts_by_turn ON artifacts (turn);
+CREATE INDEX artifacts_by_age ON artifacts (created_ms);
+CREATE INDEX artifacts_by_access ON artifacts (accessed_ms);
+
+-- What the caller of a request should know besides its answer, as a JSON list.
+ALTER TABLE requests ADD COLUMN warnings TEXT;
+
+CREATE INDEX turns_ended ON turns (ended_ms) WHERE ended_ms IS NOT NULL;
