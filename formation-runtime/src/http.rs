@@ -38,6 +38,7 @@ mod status;
 mod stream;
 mod triggers;
 mod unbuilt;
+mod unread;
 mod usage;
 mod users;
 
@@ -158,6 +159,7 @@ fn layered(routes: Router, app: App) -> Router {
         .layer(from_fn_with_state(Arc::clone(&app), idempotency::layer))
         // Inside the request id's layer, since answers carry the id.
         .layer(from_fn_with_state(app, answer::layer))
+        .layer(from_fn(unread::layer))
 }
 
 /// Outermost: everything that happens to a request is logged under its id.

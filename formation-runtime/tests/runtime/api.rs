@@ -1,5 +1,8 @@
 //! Keys, routes and the resources beside chat.
 
+use std::io::{Read as _, Write as _};
+use std::time::Duration;
+
 use muxi_testkit::fake_llm::FakeLlm;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -192,4 +195,26 @@ async fn the_operator_sees_figures_agents_and_a_manifest_without_keys() {
     for key in [CLIENT_KEY, ADMIN_KEY, "sk-fake"] {
         assert!(!text.contains(key), "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_is_good_for_more_after_a_body_that_was_refused_unread() {
+    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest("")));
+    let runtime = bundle.start(&llm);
+    let address = runtime.url.strip_prefix("http://").unwrap().to_owned();
+    let talk = move || {
+        let mut stream = std::net::TcpStream::connect(&address).unwrap();
+        let refused = "POST /v1/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n";
+        stream.write_all(refused.as_bytes()).unwrap();
+        // For the refusal to be made without the body.
+        std::thread::sleep(Duration::from_millis(50));
+        let next = "{}GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(next.as_bytes()).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        said
+    };
+    let said = tokio::task::spawn_blocking(talk).await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 401 "), "{said}");
+    assert!(said.contains("HTTP/1.1 200 "), "{said}");
 }
