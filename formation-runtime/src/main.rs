@@ -18,24 +18,24 @@ use muxi_service::telemetry::{self, LevelHandle, LogFormat};
 
 fn main() -> ExitCode {
     let Cli { serve, command } = Cli::parse();
+    let redactor = Redactor::default();
     let ended = match (command, serve) {
-        (Some(command), _) => run_command(&command),
-        (None, Some(arguments)) => run_formation(arguments),
+        (Some(command), _) => run_command(&command, &redactor),
+        (None, Some(arguments)) => run_formation(arguments, &redactor),
         (None, None) => Err(anyhow::anyhow!("name the bundle's folder; see --help")),
     };
     match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            report::fail(&[], &format!("{error:#}"));
+            report::fail(&[], &redactor.text(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run_formation(arguments: Serve) -> anyhow::Result<bool> {
-    let redactor = Redactor::default();
-    let log = start_log(&redactor)?;
+fn run_formation(arguments: Serve, redactor: &Redactor) -> anyhow::Result<bool> {
+    let log = start_log(redactor)?;
     let shared_host = variable(MODEL_HOST_SOCKET_VAR).map(PathBuf::from);
     let own_host = PrivateSocket::choose();
     let model_host = shared_host.clone().unwrap_or_else(|| own_host.path());
@@ -82,8 +82,8 @@ fn run_formation(arguments: Serve) -> anyhow::Result<bool> {
     ended
 }
 
-fn run_command(command: &Command) -> anyhow::Result<bool> {
-    start_log(&Redactor::default())?;
+fn run_command(command: &Command, redactor: &Redactor) -> anyhow::Result<bool> {
+    start_log(redactor)?;
     let models_dir = models::models_dir(&variable);
     match command {
         Command::Models(command) => models::run(command, &models_dir)?,

@@ -268,7 +268,8 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets requests that ended before the given time, and what is left of their webhooks.
+    /// Forgets requests that ended before the given time, what is left of their webhooks, and what else
+    /// was only kept to be asked for once more.
     pub async fn forget_requests(&self, before_ms: i64) -> Result<u64, StoreError> {
         self.write(move |transaction| {
             transaction.execute(
@@ -283,6 +284,7 @@ impl Store {
             usage::forget(transaction, now_ms)?;
             transaction
                 .execute("DELETE FROM ingestions WHERE created_ms < ?1", values![before_ms])?;
+            transaction.execute("DELETE FROM forgets WHERE created_ms < ?1", values![before_ms])?;
             transaction.execute(
                 // What a job has not noted yet stays until it has.
                 "DELETE FROM requests WHERE ended_ms IS NOT NULL AND ended_ms < ?1

@@ -64,6 +64,7 @@ resources![
     Async = "async",
     Memory = "memory",
     User = "user",
+    Request = "request",
     AuditLog = "audit_log",
 ];
 

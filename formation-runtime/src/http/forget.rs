@@ -10,6 +10,7 @@ use muxi_contract::{ErrorCode, UserId};
 use muxi_memory::Forget;
 
 use super::answer::Answer;
+use super::audit::{Act, Resource, Trail};
 use super::auth::{Admin, User};
 use super::body;
 use super::error::Problem;
@@ -24,6 +25,7 @@ const REASON_CHARS_MAX: usize = 1_000;
 
 pub(crate) async fn forget(
     _: Admin,
+    trail: Trail,
     State(app): State<App>,
     uri: Uri,
     body: Body,
@@ -51,7 +53,10 @@ pub(crate) async fn forget(
     };
     let (id, at_ms) = (format!("forget_{}", nanoid()), app.clock.now_ms());
     let what = Forget { id, user, source, reason, at_ms };
-    let deleted = app.store.forget_memories(what.clone()).await?;
+    let act =
+        Act { action: "memory.forgotten", resource: Resource::Memory, id: Some(what.id.clone()) };
+    let forgetting = async { Ok(app.store.forget_memories(what.clone()).await?) };
+    let deleted = trail.record(act, forgetting).await?;
     let event = app.event(EventKind::MemoryForgotten, "memories were forgotten for the operator");
     let event = event.with("job_id", what.id.as_str()).with("deleted", deleted);
     app.events.tell(Event { user: what.user.clone(), ..event });

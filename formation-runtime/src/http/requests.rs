@@ -7,6 +7,7 @@ use muxi_contract::{ErrorCode, RequestId, UserId};
 use muxi_memory::{Request, RequestStatus};
 
 use super::answer::Answer;
+use super::audit::{Act, Resource, Trail};
 use super::auth::{Caller, NamedUser, User};
 use super::error::Problem;
 use super::path::Id;
@@ -71,30 +72,20 @@ pub(crate) async fn get(
 
 pub(crate) async fn cancel(
     caller: Caller,
+    trail: Trail,
     State(app): State<App>,
     Id(id): Id,
 ) -> Result<Answer, Problem> {
     let found = find(&app, &caller, &id).await?;
-    let (user, request_id) = match &found {
-        Found::Stored(request) => (&request.user, &request.id),
-        Found::Waiting { id, user, .. } => (user, id),
+    let act = Act {
+        action: "request.cancelled",
+        resource: Resource::Request,
+        id: Some(found.id().to_string()),
     };
-    let here = app.conversations.requests().find(user, request_id);
-    let cancellation = if let Some(active) = here {
-        active.cancel();
-        "immediate"
-    } else {
-        let Found::Stored(request) = &found else { return Err(not_found(&id)) };
-        // Another process of this formation may be working on it.
-        let is_open = request.status.is_open();
-        if !is_open || !app.store.ask_to_cancel(request.seq, app.clock.now_ms()).await? {
-            let message = format!("request '{id}' has ended: it is {}", request.status.as_str());
-            return Err(Problem::new(ErrorCode::OperationFailed, message));
-        }
-        "cooperative"
-    };
+    let is_operator = matches!(caller, Caller::Admin(_));
+    let cancellation = trail.record_if(is_operator, act, end(&app, &found)).await?;
     let data = RequestCancelled {
-        request_id: request_id.clone(),
+        request_id: found.id().clone(),
         status: "cancelled".to_owned(),
         cancellation: cancellation.to_owned(),
         message: "The work on the request ends; what was said until then is kept.".to_owned(),
@@ -111,6 +102,22 @@ enum Found {
         created_ms: i64,
         user: UserId,
     },
+}
+
+// === impl Found ===
+
+impl Found {
+    fn id(&self) -> &RequestId {
+        match self {
+            Self::Stored(Request { id, .. }) | Self::Waiting { id, .. } => id,
+        }
+    }
+
+    fn user(&self) -> &UserId {
+        match self {
+            Self::Stored(Request { user, .. }) | Self::Waiting { user, .. } => user,
+        }
+    }
 }
 
 // === impl Caller ===
@@ -153,6 +160,22 @@ async fn find(app: &Parts, caller: &Caller, id: &str) -> Result<Found, Problem> 
         }
         None => Err(not_found(id)),
     }
+}
+
+/// Ends it here, or has another process of this formation end it.
+async fn end(app: &Parts, found: &Found) -> Result<&'static str, Problem> {
+    if let Some(active) = app.conversations.requests().find(found.user(), found.id()) {
+        active.cancel();
+        return Ok("immediate");
+    }
+    let Found::Stored(request) = found else { return Err(not_found(found.id().as_str())) };
+    let is_open = request.status.is_open();
+    if !is_open || !app.store.ask_to_cancel(request.seq, app.clock.now_ms()).await? {
+        let (id, status) = (&request.id, request.status.as_str());
+        let message = format!("request '{id}' has ended: it is {status}");
+        return Err(Problem::new(ErrorCode::OperationFailed, message));
+    }
+    Ok("cooperative")
 }
 
 fn not_found(id: &str) -> Problem {

@@ -184,6 +184,9 @@ async fn the_operator_forgets_and_the_history_tells_what_is_left() {
     let path = job["data"]["status_url"].as_str().unwrap().to_owned();
     let (_, again) = admin(&runtime, Method::GET, &path, Value::Null).await;
     assert_eq!(again["data"], job["data"]);
+    let audit = "/v1/audit?action=memory.forgotten";
+    let (_, audit) = admin(&runtime, Method::GET, audit, Value::Null).await;
+    assert_eq!(audit["data"]["entries"][0]["outcome"], "succeeded", "{audit}");
     assert_eq!(forget(json!({"reason": "whim"})).await.0, 422);
     assert_eq!(forget(json!({"user_id": "alice", "rebuild": true})).await.0, 501);
     assert_eq!(admin(&runtime, Method::GET, "/v1/memory/forget/x", Value::Null).await.0, 404);

@@ -78,15 +78,13 @@ async fn a_cancelled_request_ends_the_call_and_keeps_what_was_said() {
     // One that waits behind it can be cancelled, too.
     let waiting = json!({"message": "me too", "mode": "async", "request_id": "r-2"});
     assert_eq!(runtime.chat(&waiting).send().await.unwrap().status(), 202);
-    for id in ["r-2", "r-1"] {
-        let (status, answer) =
-            ask(&runtime, Method::DELETE, &format!("/v1/requests/{id}"), "alice").await;
-        assert_eq!(
-            (status, &answer["data"]["cancellation"]),
-            (200, &json!("immediate")),
-            "{answer}"
-        );
-    }
+    let operator = |method: Method, path: &str| {
+        runtime.request(method, path).header("X-Muxi-Admin-Key", ADMIN_KEY).send()
+    };
+    let answer = operator(Method::DELETE, "/v1/requests/r-2").await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let (status, answer) = ask(&runtime, Method::DELETE, "/v1/requests/r-1", "alice").await;
+    assert_eq!((status, &answer["data"]["cancellation"]), (200, &json!("immediate")), "{answer}");
     let rest = frames.rest().await;
     assert_eq!(rest[0].1["token"]["type"], "cancelled");
     assert_eq!(rest[0].1["token"]["content"], "one ");
@@ -100,6 +98,15 @@ async fn a_cancelled_request_ends_the_call_and_keeps_what_was_said() {
     assert_eq!(ended(&runtime, "r-2").await["status"], "cancelled");
     let (status, again) = ask(&runtime, Method::DELETE, "/v1/requests/r-1", "alice").await;
     assert_eq!((status, &again["error"]["code"]), (400, &json!("OPERATION_FAILED")));
+    // What the operator did is noted, what clients did is not.
+    let audit = operator(Method::GET, "/v1/audit?resource_type=request").await.unwrap();
+    let audit: Value = audit.json().await.unwrap();
+    assert_eq!(audit["data"]["count"], 1, "{audit}");
+    let entry = &audit["data"]["entries"][0];
+    assert_eq!(
+        (&entry["action"], &entry["resource"], &entry["outcome"]),
+        (&json!("request.cancelled"), &json!("request/r-2"), &json!("succeeded"))
+    );
     let expected =
         [("hi".to_owned(), "cancelled".to_owned()), ("one ".to_owned(), "cancelled".to_owned())];
     assert_eq!(runtime.transcript().await, expected);

@@ -4,7 +4,9 @@ use muxi_testkit::fake_llm::FakeLlm;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN_KEY, Bundle, CLIENT_KEY, Runtime, manifest};
+use muxi_memory::{JobTimes, Location, NewJob, Store};
+
+use crate::harness::{ADMIN_KEY, Bundle, CLIENT_KEY, Frames, Runtime, manifest};
 
 const ON: &str = "scheduler: {timezone: Europe/Berlin, max_failures_before_pause: 2}";
 
@@ -154,6 +156,54 @@ async fn times_that_were_missed_are_one_run() {
         due < restarted && begun > restarted
     });
     assert_eq!(missed.count(), 1, "{after}");
+}
+
+#[tokio::test]
+async fn times_that_were_missed_are_left_out_where_that_is_wanted() {
+    for (policy, expected_runs) in [("skip", 0), ("once", 1)] {
+        let more = format!("scheduler: {{missed_runs: {policy}}}");
+        let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest(&more)));
+        // As a process would have left it that stopped two hours ago.
+        std::fs::create_dir_all(bundle.data_dir()).unwrap();
+        let store = Store::open(&Location::Folder(bundle.data_dir())).unwrap();
+        let before_ms = jiff::Timestamp::now().as_millisecond() - 7_200_000;
+        let missed = NewJob {
+            id: "job_missed".to_owned(),
+            title: "Look".to_owned(),
+            prompt: "Look".to_owned(),
+            times: JobTimes::Recurring { cron: "0 0 1 1 *".to_owned() },
+            timezone: "UTC".to_owned(),
+            next_ms: before_ms,
+            at_ms: before_ms,
+        };
+        let alice = store.for_user(&"alice".parse().unwrap());
+        assert!(alice.create_job(missed, 1).await.unwrap());
+        drop((alice, store));
+        let runtime = bundle.start(&llm);
+        let now = jiff::Timestamp::now();
+        let job = job(&runtime, "job_missed", |job| {
+            let next = job["next_run_at"].as_str().unwrap();
+            next.parse::<jiff::Timestamp>().unwrap() > now
+                && (expected_runs == 0 || job["last_run_status"] == "completed")
+        })
+        .await;
+        assert_eq!(runs(&job), expected_runs, "{job}");
+        assert_eq!(llm.journal().len(), expected_runs);
+        let logs = runtime.get("/v1/logs?event_type=job.*").header("Last-Event-ID", "1");
+        let logs = logs.header("X-Muxi-Admin-Key", ADMIN_KEY).send().await.unwrap();
+        let mut logs = Frames::of(logs);
+        let log = loop {
+            let (name, log) = logs.next().await.unwrap();
+            if name == "log" {
+                break log;
+            }
+        };
+        let event = if expected_runs == 0 { "job.skipped" } else { "job.started" };
+        assert_eq!(
+            (&log["event_type"], &log["data"]["job_id"]),
+            (&json!(event), &json!("job_missed"))
+        );
+    }
 }
 
 #[tokio::test]

@@ -126,6 +126,12 @@ async fn what_is_deleted_or_forgotten_is_gone(database: &Database) {
     assert_eq!(store.forgotten("forget_1").await.unwrap(), Some((both, 1)));
     assert_eq!(store.forgotten("forget_2").await.unwrap(), Some((source, 2)));
     assert_eq!(store.forgotten("forget_9").await.unwrap(), None);
+    // That it was done is told for as long as requests are.
+    let late = Forget { at_ms: 9, ..forget("forget_4", None, Some("none")) };
+    store.forget_memories(late.clone()).await.unwrap();
+    store.forget_requests(9).await.unwrap();
+    assert_eq!(store.forgotten("forget_1").await.unwrap(), None);
+    assert_eq!(store.forgotten("forget_4").await.unwrap(), Some((late, 0)));
 }
 
 async fn the_past_is_told_from_its_end(database: &Database) {
