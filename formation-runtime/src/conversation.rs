@@ -5,6 +5,7 @@
 //! others are told of their ends. [`files`] is what comes with a question.
 
 pub mod active;
+pub mod estimate;
 pub mod files;
 pub mod prompt;
 pub mod queue;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use muxi_llm::{
     BadFile, Chunk, ChunkStream, CompletionRequest, Endpoint, FinishReason, HttpClients, Llm,
-    LlmError, LlmErrorKind, Message, ModelFile, Provider, RetryPolicy, Target, Usage, connect,
+    LlmError, LlmErrorKind, Message, ModelFile, Provider, Recording, RetryPolicy, Target, Usage,
+    connect,
 };
 use muxi_testkit::fake_llm::{FakeLlm, Outcome};
 use secrecy::SecretString;
@@ -464,4 +465,42 @@ async fn files_come_between_the_words_and_what_is_none_is_told() {
     assert_eq!((text.as_str(), first, second), ("Here", &png, &Err(BadFile::Elsewhere)));
     assert_eq!((third.content_type.as_str(), third.bytes.len()), ("image/webp", 3 << 20));
     assert_eq!(again, &png);
+}
+
+#[tokio::test]
+async fn thoughts_come_apart_from_the_answer() {
+    for name in WIRES {
+        let reply = json!([{"reply": {"thinking": ["Hm", "so"], "text": "Yes"}}]);
+        let (texts, end) = ask(name, reply).await;
+        assert_eq!(texts, ["(Hm)", "(so)", "Yes"], "{name}");
+        assert!(end.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_recording_is_written_down_with_tries_and_fallback() {
+    let fake = FakeLlm::start().await;
+    fake.script(json!([
+        {"match": {"model": "busy"}, "reply": {"status": 503}},
+        {"match": {"model": "ears", "nth": 1}, "reply": {"status": 503}},
+        {"reply": {"text": "Hello", "usage": {"prompt_tokens": 4, "completion_tokens": 1}}},
+    ]));
+    let recording = Recording {
+        name: "voice.ogg".to_owned(),
+        media_type: "audio/ogg".to_owned(),
+        bytes: "OggS".into(),
+        language: None,
+    };
+    let ears = Llm::new(target("acme", "ears", &fake), None, quick());
+    let (transcript, served) = ears.transcribe(&recording).await.unwrap();
+    assert_eq!((transcript.text.as_str(), served.attempts), ("Hello", 2));
+    assert_eq!(transcript.usage, Some(Usage { prompt_tokens: 4, completion_tokens: 1 }));
+
+    let once = RetryPolicy { retries_max: 0, ..quick() };
+    let second = Some(target("acme", "ears", &fake));
+    let busy = Llm::new(target("acme", "busy", &fake), second, once);
+    assert!(busy.transcribe(&recording).await.unwrap().1.fallback);
+    // The other wire hears nothing, and says so.
+    let deaf = llm("anthropic", &fake).transcribe(&recording).await.unwrap_err();
+    assert_eq!(deaf.kind, LlmErrorKind::BadRequest);
 }

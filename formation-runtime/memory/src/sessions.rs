@@ -37,7 +37,7 @@ pub struct Kept {
 pub struct Busy;
 
 /// What a restored turn has in the place of a request's id.
-const RESTORED: &str = "restored";
+pub(crate) const RESTORED: &str = "restored";
 
 // === impl UserStore ===
 

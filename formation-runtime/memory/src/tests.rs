@@ -62,6 +62,8 @@ promises![
     turns_of_a_dead_process_are_interrupted_and_those_of_a_living_one_run_on,
     two_processes_may_write_at_once,
     what_was_used_is_summed_up_by_whom_and_what,
+    recent_durations_are_those_of_answers_that_were_given_here,
+    what_is_known_of_files_stays_with_their_question,
     acts_of_operators_are_remembered_with_what_came_of_them,
 ];
 
@@ -347,4 +349,42 @@ async fn acts_of_operators_are_remembered_with_what_came_of_them(database: &Data
         store.begin_audit(act("secret.updated", "secret", None, at_ms), 2).await.unwrap();
     }
     assert_eq!(store.audit(AuditFilter::default(), 100).await.unwrap().total, 2);
+}
+
+async fn recent_durations_are_those_of_answers_that_were_given_here(database: &Database) {
+    let store = database.open();
+    let alice = store.for_user(&user("a"));
+    for (begin, took) in [(10, 5), (20, 7), (30, 9)] {
+        let turn = alice.begin_turn(question("s", "hi", begin), 10).await.unwrap();
+        alice.end_turn(turn.id, answer(Outcome::Completed, "x", begin + took)).await.unwrap();
+    }
+    let failed = alice.begin_turn(question("s", "hi", 40), 10).await.unwrap();
+    let error = "HTTP 500".to_owned();
+    alice.end_turn(failed.id, answer(Outcome::Failed { error }, "", 99)).await.unwrap();
+    let said = |role, text: &str| RestoredMessage {
+        role,
+        text: text.to_owned(),
+        agent: "helper".to_owned(),
+        at_ms: 50,
+    };
+    let restored = vec![said(Role::User, "hi"), said(Role::Assistant, "x")];
+    alice.restore_session(&session("r"), restored).await.unwrap().unwrap();
+    assert_eq!(store.recent_durations_ms("helper", 2).await.unwrap(), [9, 7]);
+    assert!(store.recent_durations_ms("other", 2).await.unwrap().is_empty());
+}
+
+async fn what_is_known_of_files_stays_with_their_question(database: &Database) {
+    let store = database.open();
+    let alice = store.for_user(&user("a"));
+    let asked = NewTurn { files: Some("[1]".to_owned()), ..question("s", "", 10) };
+    let turn = alice.begin_turn(asked, 10).await.unwrap();
+    store.for_user(&user("b")).hear_question(turn.id, "not hers".to_owned()).await.unwrap();
+    alice.hear_question(turn.id, "heard".to_owned()).await.unwrap();
+    alice.end_turn(turn.id, answer(Outcome::Completed, "x", 11)).await.unwrap();
+    let page = alice.messages(&session("s"), 10, None).await.unwrap();
+    let read: Vec<_> =
+        page.messages.iter().map(|it| (it.text.as_str(), it.files.as_deref())).collect();
+    assert_eq!(read, [("heard", Some("[1]")), ("x", None)]);
+    let next = alice.begin_turn(question("s", "more", 12), 10).await.unwrap();
+    assert_eq!(next.history[0].files.as_deref(), Some("[1]"));
 }

@@ -4,6 +4,7 @@ use muxi_contract::{SessionId, UserId};
 
 use crate::owner;
 use crate::requests;
+use crate::sessions::RESTORED;
 use crate::sql::{DatabaseError, Row, Transaction, values};
 use crate::store::{Counts, Retention, Store, StoreError};
 use crate::usage;
@@ -243,6 +244,29 @@ impl UserStore {
                 Ok(Page { messages, has_more })
             })
             .await
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    /// How long the agent's last answers took, the newest first, whosever they were.
+    pub async fn recent_durations_ms(
+        &self,
+        agent: &str,
+        limit: u32,
+    ) -> Result<Vec<i64>, StoreError> {
+        let agent = agent.to_owned();
+        self.read(move |transaction| {
+            transaction.all(
+                "SELECT ended_ms - started_ms FROM turns
+                 WHERE agent = ?1 AND status = 'completed' AND request_id <> ?2
+                 ORDER BY seq DESC LIMIT ?3",
+                values![&agent, RESTORED, limit],
+                |row| row.get(0),
+            )
+        })
+        .await
     }
 }
 

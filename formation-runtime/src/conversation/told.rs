@@ -15,6 +15,7 @@ enum Kept {
     Text {
         begin: u32,
         end: u32,
+        is_thought: bool,
     },
     Other(Box<Update>),
 }
@@ -24,10 +25,11 @@ enum Kept {
 impl Told {
     pub(super) fn push(&mut self, update: &Update) {
         let begin = self.text.len();
-        if let Update::Text(piece) = update {
+        if let Update::Text(piece) | Update::Thinking(piece) = update {
+            let is_thought = matches!(update, Update::Thinking(_));
             self.text.push_str(piece);
             if let (Ok(begin), Ok(end)) = (u32::try_from(begin), u32::try_from(self.text.len())) {
-                self.updates.push(Kept::Text { begin, end });
+                self.updates.push(Kept::Text { begin, end, is_thought });
                 return;
             }
         }
@@ -36,8 +38,9 @@ impl Told {
 
     pub(super) fn get(&self, number: usize) -> Option<Update> {
         Some(match self.updates.get(number)? {
-            Kept::Text { begin, end } => {
-                Update::Text(self.text[*begin as usize..*end as usize].to_owned())
+            Kept::Text { begin, end, is_thought } => {
+                let piece = self.text[*begin as usize..*end as usize].to_owned();
+                if *is_thought { Update::Thinking(piece) } else { Update::Text(piece) }
             }
             Kept::Other(update) => Update::clone(update),
         })
@@ -66,6 +69,7 @@ mod tests {
     fn what_was_told_is_read_as_it_was_told() {
         let updates = [
             Update::Asked,
+            Update::Thinking("hm".to_owned()),
             Update::Text("gr".to_owned()),
             Update::Text("ün".to_owned()),
             Update::Text(String::new()),

@@ -6,6 +6,7 @@
 mod files;
 
 use muxi_contract::formation::artifacts::ArtifactRef;
+use muxi_formation::manifest::Response;
 use muxi_llm::{FinishReason, ModelFile, Usage};
 
 use self::files::Files;
@@ -145,6 +146,15 @@ struct Said {
 // === impl Update ===
 
 impl Update {
+    /// Whether the formation's streams tell it.
+    pub const fn is_shown(&self, by: Response) -> bool {
+        match self {
+            Self::Heard(_) | Self::Asked | Self::Thinking(_) => by.progress,
+            Self::Text(_) => by.stream_tokens,
+            Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_) => true,
+        }
+    }
+
     /// Whether nothing follows it.
     pub const fn is_last(&self) -> bool {
         match self {

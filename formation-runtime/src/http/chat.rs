@@ -8,9 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use muxi_contract::chat::{
-    AssistantMessage, ChatData, ChatMode, ChatRequest, ContentPart, StreamFormat, Usage,
-};
+use muxi_contract::chat::{AssistantMessage, ChatData, ChatMode, ContentPart, StreamFormat, Usage};
 use muxi_contract::envelope::ValidationError;
 use muxi_contract::{ErrorCode, RequestId, SessionId, UserId};
 use muxi_memory::{RequestKind, RequestMode};
@@ -23,11 +21,12 @@ use super::answer::Answer as Enveloped;
 use super::auth::{Client, HeaderUser, User};
 use super::body::Room;
 use super::chat_request::files::{FileRules, Takes};
-use super::chat_request::{self, Parsed, Rules};
+use super::chat_request::{self, Parsed, Request, Rules};
 use super::error::Problem;
 use super::{body, stream};
 use crate::agents::{Agent, Model};
 use crate::app::{App, Parts};
+use crate::conversation::estimate;
 use crate::conversation::structured::Expected;
 use crate::conversation::{Answer, Failure, Question, Update};
 use crate::events::{Event, EventKind};
@@ -109,7 +108,8 @@ async fn answer(
     asks_for_stream: bool,
 ) -> Result<Response, Problem> {
     let agent = agent(&app, chat_request::agent_id(&fields));
-    let Parsed { request, files, warnings } = parse(&app, takes, agent.as_deref().ok(), &fields)?;
+    let asked = (takes, asks_for_stream);
+    let Parsed { request, files, warnings } = parse(&app, asked, agent.as_deref().ok(), &fields)?;
     // What was read of it is all that is needed; with files it is long.
     drop(fields);
     let agent = agent?;
@@ -118,7 +118,13 @@ async fn answer(
                        `llm.models`";
         return Err(Problem::new(ErrorCode::ServiceUnavailable, message));
     }
-    let delivery = Delivery::choose(&request, asks_for_stream);
+    let estimated_seconds = estimated(&app, &agent, &request).await?;
+    let usual_max = app.manifest.asynchronous.threshold_seconds;
+    let delivery = Delivery::choose(&request, asks_for_stream).or_later(
+        &request,
+        usual_max,
+        estimated_seconds,
+    );
     let user = match (header_user, request.user_id) {
         (Some(user), _) => user,
         (None, named) => User::of(named.unwrap_or_else(UserId::anonymous), &app).await?,
@@ -178,7 +184,7 @@ async fn answer(
                 agent: Some(exchange.agent.config.id.clone()),
                 ..exchange.app.event(EventKind::RequestAccepted, "a request was accepted")
             });
-            Ok(exchange.processing(webhook_url.as_deref()))
+            Ok(exchange.processing(webhook_url.as_deref(), estimated_seconds))
         }
     }
 }
@@ -227,7 +233,7 @@ fn ended(update: Option<Update>) -> Result<Answer, Problem> {
 
 fn parse(
     app: &Parts,
-    takes: Takes,
+    (takes, asks_for_stream): (Takes, bool),
     agent: Option<&Agent>,
     fields: &Map<String, Value>,
 ) -> Result<Parsed, Problem> {
@@ -241,9 +247,12 @@ fn parse(
     let (blind, unlettered) =
         (only_reads(agent.vision.as_ref()), only_reads(agent.documents.as_ref()));
     let limits = &app.manifest.input_limits;
+    let later = &app.manifest.asynchronous;
     let rules = Rules {
         message_chars_max: limits.max_message_length,
-        private_webhooks: app.manifest.asynchronous.webhook_allow_private,
+        private_webhooks: later.webhook_allow_private,
+        asks_for_stream,
+        estimates: later.enable_estimation || later.threshold_seconds == 0.0,
         files: FileRules {
             takes,
             count_max: app.limits.files,
@@ -266,6 +275,16 @@ fn invalid(faults: &[ValidationError]) -> Problem {
     problem
 }
 
+/// How long the answer may take; nothing where nobody would ask, or nothing is known.
+async fn estimated(app: &Parts, agent: &Agent, request: &Request) -> Result<Option<f64>, Problem> {
+    let matters = request.stream != Some(true) && request.mode != Some(ChatMode::Sync);
+    if !matters || !app.manifest.asynchronous.enable_estimation {
+        return Ok(None);
+    }
+    let recent = app.store.recent_durations_ms(&agent.config.id, estimate::SAMPLE).await?;
+    Ok(estimate::seconds(recent))
+}
+
 fn usual_webhook(app: &Parts) -> Option<String> {
     app.manifest.asynchronous.webhook_url.clone()
 }
@@ -282,7 +301,7 @@ fn agent(app: &Parts, id: Option<&str>) -> Result<Arc<Agent>, Problem> {
 impl Delivery {
     /// The body decides; where it is silent, the Accept header does. Published clients that say
     /// `stream: true` read events, the API reference's Accept example reads tokens.
-    fn choose(request: &ChatRequest, asks_for_stream: bool) -> Self {
+    fn choose(request: &Request, asks_for_stream: bool) -> Self {
         let format = |usual| Self::Stream(request.stream_format.unwrap_or(usual));
         if request.mode == Some(ChatMode::Async) {
             return Self::Later;
@@ -296,6 +315,15 @@ impl Delivery {
             None if asks_for_stream => format(StreamFormat::Tokens),
             Some(false) | None => Self::Json,
         }
+    }
+
+    /// An answer that would be waited for longer than anybody wants to is given later.
+    fn or_later(self, request: &Request, usual_max: f64, estimated_seconds: Option<f64>) -> Self {
+        let max = request.threshold_seconds.unwrap_or(usual_max);
+        // Nothing is known of the first answers, but all of them take some time.
+        let seconds = estimated_seconds.unwrap_or(0.0);
+        let is_undecided = self == Self::Json && request.mode.is_none();
+        if is_undecided && seconds >= max { Self::Later } else { self }
     }
 
     const fn mode(self) -> RequestMode {
@@ -316,7 +344,7 @@ impl Exchange {
     }
 
     /// The answer to whoever does not wait.
-    fn processing(&self, webhook_url: Option<&str>) -> Response {
+    fn processing(&self, webhook_url: Option<&str>, estimated_seconds: Option<f64>) -> Response {
         let poll_url = format!("/v1/requests/{}", self.request);
         let (delivery, told) = match webhook_url {
             Some(_) => ("webhook", "The answer will be sent to the webhook."),
@@ -333,6 +361,7 @@ impl Exchange {
             },
             "status": "processing",
             "processing_mode": "async",
+            "estimated_seconds": estimated_seconds,
             "poll_url": poll_url,
             "webhook_url": webhook_url,
             "user_id": self.user.named,
@@ -412,19 +441,27 @@ mod tests {
             (None, Some(Events), true, Delivery::Stream(Events)),
             (None, Some(Events), false, Delivery::Json),
         ] {
-            let request = ChatRequest {
-                message: "hi".to_owned(),
-                user_id: None,
-                session_id: None,
-                request_id: None,
-                agent_id: None,
-                stream,
-                stream_format,
-                mode: None,
-                webhook_url: None,
-                output_schema: None,
-            };
+            let request = Request { stream, stream_format, ..Request::default() };
             assert_eq!(Delivery::choose(&request, accept), expected, "{request:?} {accept}");
+        }
+    }
+
+    #[test]
+    fn who_would_wait_too_long_is_answered_later() {
+        let stream = Delivery::Stream(StreamFormat::Events);
+        for (chosen, mode, threshold_seconds, estimated, expected) in [
+            (Delivery::Json, None, None, None, Delivery::Json),
+            (Delivery::Json, None, None, Some(29.9), Delivery::Json),
+            (Delivery::Json, None, None, Some(30.0), Delivery::Later),
+            (Delivery::Json, None, Some(5.0), Some(6.0), Delivery::Later),
+            (Delivery::Json, None, Some(60.0), Some(31.0), Delivery::Json),
+            (Delivery::Json, None, Some(0.0), None, Delivery::Later),
+            (Delivery::Json, Some(ChatMode::Sync), Some(0.0), Some(31.0), Delivery::Json),
+            (stream, None, Some(0.0), Some(31.0), stream),
+        ] {
+            let request = Request { mode, threshold_seconds, ..Request::default() };
+            let found = chosen.or_later(&request, 30.0, estimated);
+            assert_eq!(found, expected, "{chosen:?} {request:?} {estimated:?}");
         }
     }
 }

@@ -5,9 +5,9 @@ mod names;
 
 use std::str::FromStr;
 
-use muxi_contract::RequestId;
-use muxi_contract::chat::{ChatMode, ChatRequest, StreamFormat};
+use muxi_contract::chat::{ChatMode, StreamFormat};
 use muxi_contract::envelope::ValidationError;
+use muxi_contract::{RequestId, SessionId, UserId};
 use serde_json::{Map, Value};
 
 use self::files::{FileRules, Takes};
@@ -18,9 +18,23 @@ use crate::webhooks;
 /// A request, and remarks on fields that look like typing errors.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Parsed {
-    pub(crate) request: ChatRequest,
+    pub(crate) request: Request,
     pub(crate) files: Vec<File>,
     pub(crate) warnings: Vec<String>,
+}
+
+/// A chat request without its files, each field as it was checked.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Request {
+    pub(crate) message: String,
+    pub(crate) user_id: Option<UserId>,
+    pub(crate) session_id: Option<SessionId>,
+    pub(crate) stream: Option<bool>,
+    pub(crate) stream_format: Option<StreamFormat>,
+    pub(crate) mode: Option<ChatMode>,
+    pub(crate) webhook_url: Option<String>,
+    pub(crate) threshold_seconds: Option<f64>,
+    pub(crate) output_schema: Option<Value>,
 }
 
 const KNOWN: &[&str] = &[
@@ -33,6 +47,7 @@ const KNOWN: &[&str] = &[
     "stream_format",
     "mode",
     "webhook_url",
+    "threshold_seconds",
     "output_schema",
     "files",
     "ui_response",
@@ -47,6 +62,10 @@ pub(crate) struct Rules<'a> {
     pub(crate) message_chars_max: usize,
     /// Whether callers may have addresses told that are not public.
     pub(crate) private_webhooks: bool,
+    /// What the headers say, where the body does not.
+    pub(crate) asks_for_stream: bool,
+    /// Whether the formation estimates how long answers take, or answers later anyway.
+    pub(crate) estimates: bool,
     pub(crate) files: FileRules<'a>,
 }
 
@@ -55,18 +74,20 @@ pub(crate) fn parse(
     rules: &Rules<'_>,
 ) -> Result<Parsed, Vec<ValidationError>> {
     let mut reader = Reader { fields, faults: Vec::new() };
-    let request = ChatRequest {
+    let request = Request {
         message: reader.message(rules),
         user_id: reader.id("user_id"),
         session_id: reader.id("session_id"),
-        request_id: reader.id("request_id"),
-        agent_id: reader.text("agent_id").map(str::to_owned),
         stream: reader.flag("stream"),
         stream_format: reader.stream_format(),
         mode: reader.mode(),
         webhook_url: reader.webhook_url(rules),
+        threshold_seconds: reader.threshold(),
         output_schema: reader.schema(),
     };
+    // These two were needed before; here is told what is wrong with them.
+    reader.id::<RequestId>("request_id");
+    reader.text("agent_id");
     if request.output_schema.is_some() && request.stream == Some(true) {
         reader.fault(
             "stream",
@@ -77,8 +98,10 @@ pub(crate) fn parse(
     if request.mode == Some(ChatMode::Async) && request.stream == Some(true) {
         reader.fault("stream", "cannot be true with `mode: \"async\"`", "invalid");
     }
-    if request.webhook_url.is_some() && request.mode != Some(ChatMode::Async) {
-        reader.fault("webhook_url", "needs `mode: \"async\"`", "invalid");
+    if request.webhook_url.is_some() && !may_be_answered_later(&request, rules) {
+        let message = "needs a request that may be answered later: with `mode: \"async\"`, or without \
+                       `mode` and stream where a threshold or an estimate may make it one";
+        reader.fault("webhook_url", message, "invalid");
     }
     reader.label("group_id");
     reader.label("source_channel");
@@ -88,6 +111,18 @@ pub(crate) fn parse(
         return Err(reader.faults);
     }
     Ok(Parsed { request, files, warnings: names::warnings(fields, KNOWN) })
+}
+
+fn may_be_answered_later(request: &Request, rules: &Rules<'_>) -> bool {
+    match request.mode {
+        Some(ChatMode::Async) => true,
+        Some(ChatMode::Sync) => false,
+        None => {
+            let streams = request.stream.unwrap_or(rules.asks_for_stream);
+            let has_threshold = rules.estimates || request.threshold_seconds == Some(0.0);
+            has_threshold && (!streams || request.output_schema.is_some())
+        }
+    }
 }
 
 /// The agent that the body names, if any.
@@ -191,6 +226,18 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn threshold(&mut self) -> Option<f64> {
+        let given = self.fields.get("threshold_seconds").filter(|it| !it.is_null())?;
+        let Some(seconds) = given.as_f64() else {
+            self.fault("threshold_seconds", "must be a number of seconds", "wrong_type");
+            return None;
+        };
+        if seconds < 0.0 {
+            self.fault("threshold_seconds", "must be 0 or more", "invalid");
+        }
+        Some(seconds)
+    }
+
     fn webhook_url(&mut self, rules: &Rules<'_>) -> Option<String> {
         let text = self.text("webhook_url")?;
         if let Err(why) = webhooks::check_url(text) {
@@ -244,8 +291,17 @@ mod tests {
     use super::*;
 
     fn parsed(body: &Value) -> Result<Parsed, Vec<ValidationError>> {
-        let files = files::tests::RULES;
-        let rules = Rules { message_chars_max: 10, private_webhooks: false, files };
+        read(body, true)
+    }
+
+    fn read(body: &Value, estimates: bool) -> Result<Parsed, Vec<ValidationError>> {
+        let rules = Rules {
+            message_chars_max: 10,
+            asks_for_stream: false,
+            estimates,
+            private_webhooks: false,
+            files: files::tests::RULES,
+        };
         parse(body.as_object().unwrap(), &rules)
     }
 
@@ -271,10 +327,10 @@ mod tests {
             fault("message", "wrong_type"),
             fault("user_id", "wrong_type"),
             fault("session_id", "invalid"),
-            fault("request_id", "invalid"),
             fault("stream", "wrong_type"),
             fault("stream_format", "invalid"),
             fault("mode", "invalid"),
+            fault("request_id", "invalid"),
         ];
         assert_eq!(faults(&body), expected);
     }
@@ -312,10 +368,18 @@ mod tests {
         let body = json!({"message": "hi", "mode": "async", "webhook_url": hook});
         let request = parsed(&body).unwrap().request;
         assert_eq!((request.mode, request.webhook_url), (Some(ChatMode::Async), Some(hook.into())));
-        assert_eq!(
-            faults(&json!({"message": "hi", "webhook_url": hook})),
-            [fault("webhook_url", "invalid")]
-        );
+        let refused = [fault("webhook_url", "invalid")];
+        for more in [json!({"mode": "sync"}), json!({"stream": true})] {
+            let mut body = json!({"message": "hi", "webhook_url": hook});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            assert_eq!(faults(&body), refused, "{body}");
+        }
+        // An estimate or a threshold may make it one that nobody waits for.
+        let mut body = json!({"message": "hi", "webhook_url": hook});
+        assert!(read(&body, true).is_ok());
+        assert!(read(&body, false).is_err());
+        body["threshold_seconds"] = json!(0);
+        assert!(read(&body, false).is_ok());
         let body = json!({"message": "hi", "mode": "async", "webhook_url": "http://0x7f.1/hook"});
         assert_eq!(faults(&body), [fault("webhook_url", "invalid")]);
         let body =
@@ -324,6 +388,17 @@ mod tests {
             faults(&body),
             [fault("webhook_url", "invalid_format"), fault("stream", "invalid")]
         );
+    }
+
+    #[test]
+    fn a_threshold_is_a_number_of_seconds() {
+        let threshold =
+            |value: Value| parsed(&json!({"message": "hi", "threshold_seconds": value}));
+        assert_eq!(threshold(json!(0.5)).unwrap().request.threshold_seconds, Some(0.5));
+        assert_eq!(threshold(json!(null)).unwrap().request.threshold_seconds, None);
+        for (value, kind) in [(json!("5"), "wrong_type"), (json!(-1), "invalid")] {
+            assert_eq!(threshold(value).unwrap_err()[0].kind, kind);
+        }
     }
 
     #[test]

@@ -128,9 +128,15 @@ pub(crate) async fn of_request(
     let frames = match active {
         Some(active) => {
             let follower = active.follow(after.unwrap_or(0));
-            let told = stream::unfold(Some((follower, names)), async |state| {
+            let response = app.manifest.overlord.response;
+            let told = stream::unfold(Some((follower, names)), move |state| async move {
                 let (mut follower, names) = state?;
-                let (number, update) = follower.next().await?;
+                let (number, update) = loop {
+                    match follower.next().await? {
+                        (_, hidden) if !hidden.is_shown(response) => {}
+                        shown => break shown,
+                    }
+                };
                 let is_last = update.is_last();
                 let mut frame =
                     numbered_frame(number + 1, "message", &names.update(&update)).to_vec();

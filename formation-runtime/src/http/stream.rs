@@ -119,11 +119,7 @@ impl Writer {
                 bytes.freeze()
             }
             (StreamFormat::Tokens, update) => self.token(update),
-            // Who wants the answer alone is told nothing of how it comes about.
-            (_, Update::Heard(_) | Update::Asked | Update::Thinking(_)) if !shown.progress => {
-                Bytes::new()
-            }
-            (_, Update::Text(_)) if !shown.stream_tokens => Bytes::new(),
+            (_, update) if !update.is_shown(shown) => Bytes::new(),
             (StreamFormat::Events, Update::Heard(text)) => {
                 self.event(TurnEventKind::Progress, "audio_transcription", text, Map::new())
             }

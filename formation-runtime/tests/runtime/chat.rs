@@ -319,3 +319,50 @@ async fn an_answer_of_a_shape_is_checked_and_asked_for_once_more() {
         assert_eq!(runtime.chat(&body).send().await.unwrap().status(), 422);
     }
 }
+
+#[tokio::test]
+async fn thoughts_are_told_apart_from_the_answer_and_forgotten() {
+    let llm = FakeLlm::start().await;
+    llm.script(json!([{"reply": {"thinking": ["Hm", "…"], "text": "Yes"}}]));
+    let bundle = Bundle::new(&manifest(""));
+    let runtime = bundle.start(&llm);
+    let body = json!({"message": "hi", "stream": true});
+    let frames = Frames::of(runtime.chat(&body).send().await.unwrap()).rest().await;
+    let told: Vec<_> = frames
+        .iter()
+        .filter_map(|(_, data)| Some((data["token"]["type"].as_str()?, &data["token"]["content"])))
+        .collect();
+    let (progress, thought) = (json!("helper is answering"), [json!("Hm"), json!("…")]);
+    let yes = json!("Yes");
+    assert_eq!(
+        told,
+        [
+            ("progress", &progress),
+            ("thinking", &thought[0]),
+            ("thinking", &thought[1]),
+            ("content", &yes),
+            ("completed", &yes),
+        ]
+    );
+    let plain = runtime.chat(&json!({"message": "hi"})).header("Accept", "text/event-stream");
+    let frames = Frames::of(plain.send().await.unwrap()).rest().await;
+    assert_eq!((&frames[0].1["token"], frames.len()), (&yes, 2));
+    let answer = runtime.say("hi").await;
+    assert_eq!(answer["data"]["message"]["content"], "Yes");
+    assert!(!llm.journal()[2].body.to_string().contains("Hm"));
+}
+
+#[tokio::test]
+async fn a_formation_may_show_the_answer_alone() {
+    let llm = FakeLlm::start().await;
+    llm.script(json!([{"reply": {"thinking": ["Hm"], "chunks": ["Once", " upon"]}}]));
+    let response = "overlord: {response: {stream_tokens: false, progress: false}}\n";
+    let bundle = Bundle::new(&manifest(response));
+    let runtime = bundle.start(&llm);
+    let body = json!({"message": "hi", "stream": true});
+    let frames = Frames::of(runtime.chat(&body).send().await.unwrap()).rest().await;
+    assert_eq!((&frames[0].1["token"]["type"], frames.len()), (&json!("completed"), 2));
+    let plain = runtime.chat(&json!({"message": "hi"})).header("Accept", "text/event-stream");
+    let frames = Frames::of(plain.send().await.unwrap()).rest().await;
+    assert_eq!((&frames[0].1["token"], frames.len()), (&json!("Once upon"), 2));
+}

@@ -1,9 +1,9 @@
 //! What models used and cost is told, and a budget that is used up ends further calls.
 
-use muxi_testkit::fake_llm::FakeLlm;
+use muxi_testkit::fake_llm::{FakeLlm, Outcome};
 use serde_json::{Value, json};
 
-use crate::harness::{ADMIN_KEY, Bundle, CLIENT_KEY, Runtime, manifest};
+use crate::harness::{ADMIN_KEY, Bundle, CLIENT_KEY, Frames, Runtime, manifest};
 
 const REPLY: &str = "Hello";
 
@@ -76,6 +76,34 @@ async fn a_budget_that_is_used_up_asks_no_model() {
         (&told["budgets"][0]["used_tokens"], &told["budgets"][0]["tokens"]),
         (&json!(9), &json!(9))
     );
+}
+
+#[tokio::test]
+async fn whoever_leaves_early_is_counted_by_an_estimate() {
+    let (llm, bundle) = (FakeLlm::start().await, priced("{user: {per: month, tokens: 20}}"));
+    llm.script(
+        json!([{"reply": {"chunks": ["one ", "two"], "gate": "never", "gate_after_chunks": 1}}]),
+    );
+    let runtime = bundle.start(&llm);
+    let body = json!({"message": "x".repeat(100), "stream": true});
+    let mut frames = Frames::of(runtime.chat(&body).send().await.unwrap());
+    while frames.next().await.unwrap().1["token"]["content"] != "one " {}
+    drop(frames);
+    llm.wait_for(1, Some(Outcome::ClientGone)).await;
+    let told = loop {
+        let told = used(&runtime, Some("alice"), "").await;
+        if told["total"]["calls"] == 1 {
+            break told;
+        }
+        tokio::task::yield_now().await;
+    };
+    // A hundred bytes were asked, and four were said.
+    let total = &told["total"];
+    assert!(total["prompt_tokens"].as_u64().unwrap() >= 25, "{told}");
+    assert_eq!((&total["completion_tokens"], &total["estimated_calls"]), (&json!(1), &json!(1)));
+    assert!(total["cost"].as_f64().unwrap() > 0.0);
+    let refused = runtime.chat(&json!({"message": "again"})).send().await.unwrap();
+    assert_eq!(refused.status(), 429);
 }
 
 #[tokio::test]

@@ -48,6 +48,8 @@ pub struct Reply {
     pub text: Option<String>,
     /// The answer, chunk by chunk; wins over `text`.
     pub chunks: Option<Vec<String>>,
+    /// What the model thinks before the answer, chunk by chunk; no part of the counts of chunks.
+    pub thinking: Vec<String>,
     /// Bytes of the event stream as they are, one write each; wins over both.
     pub raw_chunks: Option<Vec<String>>,
     /// Before the response head.
@@ -166,6 +168,7 @@ impl Reply {
             ),
         };
         let mut acts: Vec<_> = opening.into_iter().map(Act::Frame).collect();
+        acts.extend(self.thinking.iter().map(|text| Act::Frame(wire.thought(model, text))));
         for sent in 0..=chunks.len() {
             if let Some(gate) = self.gate.as_ref().filter(|_| self.gate_after_chunks == sent) {
                 acts.push(Act::Gate(gate.clone()));

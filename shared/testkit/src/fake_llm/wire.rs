@@ -116,6 +116,17 @@ impl Wire {
         }
     }
 
+    pub(super) fn thought(self, model: &str, text: &str) -> Bytes {
+        match self {
+            Self::OpenAi => data(&completion(model, &json!({ "reasoning_content": text }), None)),
+            Self::Anthropic => event(
+                "content_block_delta",
+                &json!({ "type": "content_block_delta", "index": 0,
+                    "delta": { "type": "thinking_delta", "thinking": text } }),
+            ),
+        }
+    }
+
     pub(super) fn closing(
         self,
         model: &str,
