@@ -149,7 +149,12 @@ impl Update {
     /// Whether the formation's streams tell it.
     pub const fn is_shown(&self, by: Response) -> bool {
         match self {
-            Self::Heard(_) | Self::Asked | Self::Thinking(_) => by.progress,
+            // Files and warnings are in the last update, too.
+            Self::Heard(_)
+            | Self::Asked
+            | Self::Thinking(_)
+            | Self::Artifact(_)
+            | Self::Warning(_) => by.progress,
             Self::Text(_) => by.stream_tokens,
             Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_) => true,
         }

@@ -197,7 +197,7 @@ async fn whole(
     let end = loop {
         match updates.recv().await {
             Some(Update::Heard(text)) => transcript = Some(text),
-            Some(Update::Asked | Update::Thinking(_) | Update::Text(_)) => {}
+            Some(update) if !update.is_last() => {}
             end => break end,
         }
     };
