@@ -23,56 +23,8 @@ pub struct ChatRequest {
     pub mode: Option<ChatMode>,
     /// The address that is told when an asynchronous request has ended.
     pub webhook_url: Option<String>,
-    /// What the caller waits for at most: an answer that is expected to take at least so many seconds is
-    /// given as `mode: "async"` would, if no `mode` is named and no stream is asked for; 0 always is.
-    #[schema(minimum = 0)]
-    pub threshold_seconds: Option<f64>,
     /// A JSON Schema that the answer must fit.
     pub output_schema: Option<serde_json::Value>,
-    /// What the message is about.
-    #[schema(max_items = 10)]
-    pub files: Option<Vec<ChatFile>>,
-    /// The reply to a widget of an earlier answer.
-    pub ui_response: Option<UiResponse>,
-    /// Its shape is checked, and it is without effect.
-    #[schema(max_length = 256)]
-    pub group_id: Option<String>,
-    /// As `group_id`.
-    #[schema(max_length = 256)]
-    pub source_channel: Option<String>,
-}
-
-/// The body of `POST /v1/audiochat`: what is said in the files is the message, after what is written.
-#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
-pub struct AudioChatRequest {
-    /// Recordings, each of a type `audio/*`.
-    #[schema(min_items = 1, max_items = 10)]
-    pub files: Vec<ChatFile>,
-    pub message: Option<String>,
-    /// The others are those of a chat request.
-    #[serde(flatten)]
-    pub more: serde_json::Map<String, serde_json::Value>,
-}
-
-/// A file of a message.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
-pub struct ChatFile {
-    #[schema(max_length = 256, example = "notes.md")]
-    pub filename: String,
-    /// Base64; a text may also be given as it is.
-    pub content: String,
-    /// Found by the file's name where it is absent or `application/octet-stream`.
-    #[schema(example = "text/markdown")]
-    pub content_type: Option<String>,
-    /// Of the file itself, in bytes; must agree with the content.
-    pub size: Option<u64>,
-}
-
-/// The reply to a widget.
-#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
-pub struct UiResponse {
-    pub id: String,
-    pub value: serde_json::Value,
 }
 
 /// Whether the caller waits for the answer.
