@@ -298,3 +298,6 @@ pub fn url(id: &str) -> String {
 fn context(id: &str, user: &UserId) -> String {
     format!("{id} {user}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,8 +73,6 @@ pub struct Limits {
     pub store_look: Duration,
     /// Acts of operators that are remembered; the oldest are forgotten first.
     pub audit_entries: u32,
-    /// How long a request is remembered after its end.
-    pub requests_kept: Duration,
     /// After closing: for turns to write their ends down.
     pub settle: Duration,
 }
@@ -131,7 +129,6 @@ impl Default for Limits {
             log_flush: Duration::from_secs(2),
             store_look: Duration::from_secs(1),
             audit_entries: 100_000,
-            requests_kept: Duration::from_hours(24),
             settle: Duration::from_secs(3),
         }
     }

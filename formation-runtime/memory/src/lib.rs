@@ -36,6 +36,7 @@ pub use crate::deliveries::{Attempted, DueDelivery};
 pub use crate::jobs::{Job, JobChange, JobRun, JobStatus, JobTimes, NewJob, NewRun, SettledRun};
 pub use crate::memories::{
     Forget, Ingestion, Memory, MemoryFilter, NewMemory, Past, PastTurn, Remembered, Scope,
+    TooManyMemories,
 };
 pub use crate::migrate::MigrationError;
 pub use crate::people::{Identifier, LinkRefusal, NewIdentifier};

@@ -58,6 +58,10 @@ pub enum Remembered {
     },
 }
 
+/// The user would have more memories than allowed; none of the entries is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooManyMemories;
+
 /// A report on entries that were brought in together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ingestion {
@@ -112,15 +116,20 @@ const COLUMNS: &str = "SELECT id, event_id, scope, type, content, metadata, sour
 // === impl UserStore ===
 
 impl UserStore {
-    /// Remembers all of the entries in their order. The report is kept with them.
+    /// Remembers all of the entries in their order, or none if the user had more than `memories_max`
+    /// then. The report is kept with them.
     pub async fn remember(
         &self,
         entries: Vec<NewMemory>,
+        memories_max: u32,
         report: impl FnOnce(&[Remembered]) -> Option<Ingestion> + Send + 'static,
-    ) -> Result<Vec<Remembered>, StoreError> {
+    ) -> Result<Result<Vec<Remembered>, TooManyMemories>, StoreError> {
         let (user, retention) = (self.user().clone(), self.store().context().retention);
         self.store()
             .write(move |transaction| {
+                if !have_room(transaction, &user, &entries, memories_max)? {
+                    return Ok(Err(TooManyMemories));
+                }
                 let mut done = Vec::with_capacity(entries.len());
                 for entry in &entries {
                     done.push(remember(transaction, &user, entry)?);
@@ -139,7 +148,7 @@ impl UserStore {
                         values![retention.memories],
                     )?;
                 }
-                Ok(done)
+                Ok(Ok(done))
             })
             .await
     }
@@ -353,21 +362,44 @@ impl Past {
 /// Of what one question about provenance shows.
 const PROVENANCE_MAX: u32 = 100;
 
+fn have_room(
+    transaction: &mut Transaction<'_>,
+    user: &UserId,
+    entries: &[NewMemory],
+    memories_max: u32,
+) -> Result<bool, DatabaseError> {
+    let mut there: u64 = transaction.one(
+        "SELECT count(*) FROM memories WHERE user_id = ?1",
+        values![user.as_str()],
+        |row| row.get(0),
+    )?;
+    for entry in entries {
+        there += u64::from(remembered_before(transaction, user, entry)?.is_none());
+    }
+    Ok(there <= u64::from(memories_max))
+}
+
+/// What became of the entry when its source brought it before.
+fn remembered_before(
+    transaction: &mut Transaction<'_>,
+    user: &UserId,
+    new: &NewMemory,
+) -> Result<Option<Remembered>, DatabaseError> {
+    let (Some(source), Some(source_id)) = (&new.source, &new.source_id) else { return Ok(None) };
+    transaction.first(
+        "SELECT event_id FROM memories WHERE user_id = ?1 AND source = ?2 AND source_id = ?3",
+        values![user.as_str(), source, source_id],
+        |row| Ok(Remembered::Before { event_id: row.get(0)? }),
+    )
+}
+
 fn remember(
     transaction: &mut Transaction<'_>,
     user: &UserId,
     new: &NewMemory,
 ) -> Result<Remembered, DatabaseError> {
-    if let (Some(source), Some(source_id)) = (&new.source, &new.source_id) {
-        let before = transaction.first(
-            "SELECT event_id FROM memories
-             WHERE user_id = ?1 AND source = ?2 AND source_id = ?3",
-            values![user.as_str(), source, source_id],
-            |row| Ok(Remembered::Before { event_id: row.get(0)? }),
-        )?;
-        if let Some(before) = before {
-            return Ok(before);
-        }
+    if let Some(before) = remembered_before(transaction, user, new)? {
+        return Ok(before);
     }
     let read_by_search = folded(&format!("{} {}", new.kind, new.content));
     let subject_folded = new.subject.as_deref().map(folded);

@@ -101,6 +101,29 @@ impl Store {
         self.write(|transaction| clear(transaction, None, None)).await
     }
 
+    /// Forgets up to `count_max` turns that ended before the given time, and once there are none left,
+    /// the sessions that lie idle since then; how many turns. What is being answered stays.
+    pub async fn forget_turns(&self, before_ms: i64, count_max: u32) -> Result<u64, StoreError> {
+        self.write(move |transaction| {
+            let gone = transaction.execute(
+                "DELETE FROM turns WHERE seq IN (
+                     SELECT seq FROM turns WHERE ended_ms IS NOT NULL AND ended_ms < ?1
+                     ORDER BY ended_ms LIMIT ?2)",
+                values![before_ms, count_max],
+            )?;
+            if gone == 0 {
+                transaction.execute(
+                    "DELETE FROM sessions WHERE last_activity_ms < ?1
+                     AND NOT EXISTS (SELECT 1 FROM turns t
+                         WHERE t.user_id = sessions.user_id AND t.session = sessions.id)",
+                    values![before_ms],
+                )?;
+            }
+            Ok(gone)
+        })
+        .await
+    }
+
     pub async fn kept_of_all(&self) -> Result<Kept, StoreError> {
         self.read(|transaction| kept(transaction, None)).await
     }

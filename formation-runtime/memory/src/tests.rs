@@ -64,6 +64,7 @@ promises![
     what_was_used_is_summed_up_by_whom_and_what,
     recent_durations_are_those_of_answers_that_were_given_here,
     what_is_known_of_files_stays_with_their_question,
+    what_was_said_goes_by_its_age_and_what_runs_stays,
     acts_of_operators_are_remembered_with_what_came_of_them,
 ];
 
@@ -387,4 +388,28 @@ async fn what_is_known_of_files_stays_with_their_question(database: &Database) {
     assert_eq!(read, [("heard", Some("[1]")), ("x", None)]);
     let next = alice.begin_turn(question("s", "more", 12), 10).await.unwrap();
     assert_eq!(next.history[0].files.as_deref(), Some("[1]"));
+}
+
+async fn what_was_said_goes_by_its_age_and_what_runs_stays(database: &Database) {
+    let store = database.open();
+    let alice = store.for_user(&user("a"));
+    for (name, at_ms) in [("old", 10), ("both", 10), ("both", 30)] {
+        say(&alice, name, &format!("at {at_ms}"), "a", at_ms).await;
+    }
+    alice.begin_turn(question("running", "wait", 10), 10).await.unwrap();
+    let mut gone = 0;
+    loop {
+        match store.forget_turns(20, 1).await.unwrap() {
+            0 => break,
+            turns => gone += turns,
+        }
+    }
+    assert_eq!(gone, 2);
+    assert_eq!(alice.session(&session("old")).await.unwrap(), None);
+    let left = alice.messages(&session("both"), 10, None).await.unwrap();
+    assert_eq!(texts(&left), ["at 30", "a"]);
+    let running = alice.messages(&session("running"), 10, None).await.unwrap();
+    assert_eq!(texts(&running), ["wait"]);
+    // What was paid for is known all the same.
+    assert_eq!(store.spent(UsageFilter::default()).await.unwrap().calls, 3);
 }

@@ -19,6 +19,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 const CANCEL_EVERY: Duration = Duration::from_secs(1);
 /// A formation that is full is asked again after this.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
+/// Forgotten in one transaction, so that nobody waits for long.
+const TURNS_AT_ONCE: u32 = 500;
+const HOUR_MS: i64 = 60 * 60 * 1_000;
 const FORGET_EVERY: Duration = Duration::from_hours(1);
 
 /// Looks after abandoned requests until the process stops.
@@ -152,8 +155,22 @@ async fn forget(app: &App) {
             );
         }
     }
-    let kept_ms = i64::try_from(app.limits.requests_kept.as_millis()).unwrap_or(i64::MAX);
-    if let Err(error) = app.store.forget_requests(app.clock.now_ms() - kept_ms).await {
+    let kept = app.manifest.memory.retention;
+    if kept.sessions_days > 0 {
+        let before_ms = app.clock.now_ms() - i64::from(kept.sessions_days) * 24 * HOUR_MS;
+        let forgetting = async {
+            while app.store.forget_turns(before_ms, TURNS_AT_ONCE).await? > 0 {}
+            Ok::<(), StoreError>(())
+        };
+        if let Err(error) = forgetting.await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "old sessions are kept for now"
+            );
+        }
+    }
+    let before_ms = app.clock.now_ms() - i64::from(kept.requests_hours) * HOUR_MS;
+    if let Err(error) = app.store.forget_requests(before_ms).await {
         tracing::warn!(error = &error as &dyn std::error::Error, "old requests are kept for now");
     }
 }

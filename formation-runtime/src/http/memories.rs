@@ -11,7 +11,7 @@ use muxi_contract::formation::memories::{
 };
 use muxi_contract::ids::nanoid;
 use muxi_contract::{ErrorCode, UserId};
-use muxi_memory::{Ingestion, MemoryFilter, NewMemory, Remembered, Scope};
+use muxi_memory::{Ingestion, MemoryFilter, NewMemory, Remembered, Scope, TooManyMemories};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -73,7 +73,8 @@ pub(crate) async fn create(
     if let Some(source) = entry.source {
         return ingest(&app, &user, named, source, new).await;
     }
-    app.store.for_user(&user).remember(vec![new.clone()], |_| None).await?;
+    let done = app.store.for_user(&user).remember(vec![new.clone()], most(&app), |_| None).await?;
+    done.map_err(|TooManyMemories| full(&app))?;
     tell(&app, EventKind::MemoryCreated, &user, "something is remembered", 1);
     let data = MemoryCreated {
         id: new.id,
@@ -126,8 +127,11 @@ pub(crate) async fn batch(
     let done = app
         .store
         .for_user(&user)
-        .remember(entries, move |done| Some(kept(report_id, &report(&kept_places, done), at_ms)))
-        .await?;
+        .remember(entries, most(&app), move |done| {
+            Some(kept(report_id, &report(&kept_places, done), at_ms))
+        })
+        .await?
+        .map_err(|TooManyMemories| full(&app))?;
     let accepted = done.iter().filter(|it| **it == Remembered::New).count();
     tell(&app, EventKind::MemoryCreated, &user, "entries were brought in", accepted);
     let items = told(&places, &done);
@@ -236,6 +240,18 @@ pub(super) fn shown(app: &Parts, memory: muxi_memory::Memory, user: &UserId) -> 
 
 // === private helpers ===
 
+fn most(app: &Parts) -> u32 {
+    app.manifest.input_limits.max_memories_per_user
+}
+
+fn full(app: &Parts) -> Problem {
+    let message = format!(
+        "a user may have {} memories (`input_limits.max_memories_per_user`); delete some first",
+        most(app)
+    );
+    Problem::new(ErrorCode::UnprocessableEntity, message)
+}
+
 /// One entry from outside: new, or known already.
 async fn ingest(
     app: &App,
@@ -250,12 +266,13 @@ async fn ingest(
     let done = app
         .store
         .for_user(user)
-        .remember(vec![new], move |done| {
+        .remember(vec![new], most(app), move |done| {
             let items: Vec<IngestedItem> =
                 done.iter().map(|it| item_shown(0, &report_event, it)).collect();
             Some(kept(report_id, &items, at_ms))
         })
-        .await?;
+        .await?
+        .map_err(|TooManyMemories| full(app))?;
     let (status, event, is_duplicate) = match done.into_iter().next() {
         Some(Remembered::Before { event_id }) => (StatusCode::OK, event_id, true),
         Some(Remembered::New) | None => (StatusCode::ACCEPTED, event, false),

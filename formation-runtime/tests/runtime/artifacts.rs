@@ -248,3 +248,38 @@ async fn without_encryption_the_bytes_are_only_packed() {
     let content = ask(&runtime, "alice", Method::GET, &url).await;
     assert_eq!(content.bytes().await.unwrap(), CAT);
 }
+
+#[tokio::test]
+async fn who_does_not_wait_finds_files_at_the_request_and_nothing_is_lost_by_a_kill() {
+    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest("")));
+    let mut slow = cat();
+    slow["gate"] = json!("later");
+    slow["gate_after_chunks"] = json!(2);
+    llm.script(json!([{"reply": slow}]));
+    let runtime = bundle.start(&llm);
+    let body = json!({"message": "draw", "mode": "async", "request_id": "r1"});
+    assert_eq!(runtime.chat(&body).send().await.unwrap().status(), 202);
+    let kept = async |runtime: &Runtime| loop {
+        let list = read(runtime, "/v1/artifacts").await;
+        if list["data"]["total"] == 1 {
+            return text(&list["data"]["artifacts"][0]["url"]).to_owned();
+        }
+    };
+    let url = kept(&runtime).await;
+    // In the middle of the answer: the file is whole, though the answer is not.
+    runtime.kill9();
+    let runtime = bundle.start(&llm);
+    let content = ask(&runtime, "alice", Method::GET, &url).await;
+    assert_eq!(content.bytes().await.unwrap(), CAT);
+
+    llm.script(json!([{"reply": cat()}]));
+    let body = json!({"message": "draw", "mode": "async", "request_id": "r2"});
+    assert_eq!(runtime.chat(&body).send().await.unwrap().status(), 202);
+    let request = loop {
+        let request = read(&runtime, "/v1/requests/r2").await;
+        if request["data"]["status"] == "completed" {
+            break request;
+        }
+    };
+    assert_eq!(request["data"]["artifacts"][0]["name"], "image-r2-1.png", "{request}");
+}

@@ -207,3 +207,34 @@ async fn the_operator_forgets_and_the_history_tells_what_is_left() {
     let bad = "/v1/history?date_from=yesterday&limit=500";
     assert_eq!(ask(&runtime, Method::GET, bad, Value::Null).await.0, 422);
 }
+
+#[tokio::test]
+async fn a_user_may_have_so_many_memories_and_the_key_is_named() {
+    let limits = "input_limits: {max_memories_per_user: 2}";
+    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest(limits)));
+    let runtime = bundle.start(&llm);
+    let item = |id: &str| json!({"content": id, "source": "crm", "source_id": id});
+    let items = json!({"items": [item("a"), item("b"), item("c")]});
+    let refused = ask(&runtime, Method::POST, "/v1/memories/batch", items).await;
+    for content in ["a", "b"] {
+        let entry = json!({"content": content});
+        assert_eq!(ask(&runtime, Method::POST, "/v1/memories", entry).await.0, 200);
+    }
+    let one = ask(&runtime, Method::POST, "/v1/memories", json!({"content": "c"})).await;
+    let brought = json!({"content": "c", "source": "crm", "source_id": "1"});
+    let brought = ask(&runtime, Method::POST, "/v1/memories", brought).await;
+    for (status, answer) in [refused, one, brought] {
+        assert_eq!((status, &answer["error"]["code"]), (422, &json!("UNPROCESSABLE_ENTITY")));
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains("input_limits.max_memories_per_user"), "{message}");
+    }
+    let bob = ask_as(
+        &runtime,
+        "bob",
+        ("X-Muxi-Client-Key", CLIENT_KEY),
+        Method::POST,
+        "/v1/memories",
+        json!({"content": "mine"}),
+    );
+    assert_eq!(bob.await.0, 200);
+}

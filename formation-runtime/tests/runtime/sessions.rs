@@ -74,3 +74,22 @@ async fn sessions_and_buffers_are_forgotten_by_those_whose_they_are() {
         admin(Method::DELETE, "/v1/memory/buffer").await.unwrap().json().await.unwrap();
     assert_eq!(cleared["data"]["messages_cleared"], 2);
 }
+
+#[tokio::test]
+async fn what_was_said_goes_when_it_is_older_than_the_manifest_wants() {
+    let retention = "memory: {retention: {sessions_days: 30, requests_hours: 48}}";
+    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest(retention)));
+    let runtime = bundle.start(&llm);
+    let body = json!({"messages": [
+        {"role": "user", "content": "hi", "timestamp": "2020-01-01T00:00:00Z"},
+        {"role": "assistant", "content": "hello", "timestamp": "2020-01-01T00:00:01Z"},
+    ]});
+    let (status, _) = ask(&runtime, Method::POST, "/v1/sessions/old/restore", Some(body)).await;
+    assert_eq!(status, 200);
+    runtime.say("of today").await;
+    runtime.kill9();
+    // A start looks for what is old, and so does every hour.
+    let runtime = bundle.start(&llm);
+    while ask(&runtime, Method::GET, "/v1/sessions/old", None).await.0 != 404 {}
+    assert_eq!(runtime.transcript().await.len(), 2);
+}

@@ -359,7 +359,9 @@ impl Copying<'_> {
     }
 
     fn tree(&mut self, folder: &Folder, kind: Kind) -> Result<bool, BackupError> {
-        let Some(names) = self.enter(folder)? else { return Ok(true) };
+        let Some(mut names) = self.enter(folder)? else { return Ok(true) };
+        // A database before the folders beside it, so that it speaks of no file that came later.
+        names.sort_by_key(|name| !folder.is_file_or_absent(name));
         Ok(self.each(folder, &names, kind)? && folder.path.is_dir())
     }
 

@@ -123,6 +123,12 @@ fn what_comes_back_is_what_there_was() {
         )
         .unwrap();
     symlink("/etc/passwd", data.join("link")).unwrap();
+    // What users' own files need to be opened again.
+    fs::create_dir_all(data.join("artifacts/ab")).unwrap();
+    for name in ["artifacts/ab/art_abc.bin", "artifacts.key", "credentials.key"] {
+        fs::write(data.join(name), name).unwrap();
+        fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
     let log = folders.layout.log("one-one");
     fs::create_dir_all(&log).unwrap();
     fs::write(log.join("000001.log"), "said").unwrap();
@@ -179,8 +185,8 @@ fn odd_files_of_a_formation_are_copied_as_they_are_or_told() {
     assert_eq!(
         told,
         [
-            ("formations/one-one/data/link.db", "it is a symbolic link"),
-            ("formations/one-one/data/locked.db", locked_out)
+            ("formations/one-one/data/locked.db", locked_out),
+            ("formations/one-one/data/link.db", "it is a symbolic link")
         ]
     );
     let target = folders.elsewhere();

@@ -5,6 +5,7 @@
 mod artifacts;
 mod llm;
 pub mod logging;
+mod retention;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub use self::llm::{
     Capability, ChosenModel, ImageSettings, InvalidModelName, Llm, Model, ModelName, ModelSettings,
     Models,
 };
+pub use self::retention::MemoryRetention;
 use logging::Logging;
 
 /// `formation.afs` without its agents and its soul.
@@ -88,6 +90,7 @@ pub struct ServerKeys {
 pub struct Memory {
     pub buffer: Buffer,
     pub persistent: Persistent,
+    pub retention: MemoryRetention,
 }
 
 /// `size` messages go into a prompt. A memory without a disk keeps `size × multiplier` of a session;
@@ -169,6 +172,7 @@ pub struct InputLimits {
     /// In characters.
     pub max_memory_entry_size: usize,
     pub max_batch_items: usize,
+    pub max_memories_per_user: u32,
     /// Of one file, and of all files of one message together.
     pub max_file_size_bytes: usize,
 }
@@ -398,6 +402,7 @@ impl Default for InputLimits {
             max_message_length: 100_000,
             max_memory_entry_size: 10_000,
             max_batch_items: 100,
+            max_memories_per_user: 10_000,
             max_file_size_bytes: 50 * MIB,
         }
     }

@@ -207,6 +207,8 @@ static MEMORY: Table = Table {
     keys: &[
         ("buffer", Built(Map(&BUFFER))),
         ("persistent", Built(Persistent)),
+        // Not documented by the original.
+        ("retention", Built(Map(&RETENTION))),
         ("working", Planned),
         ("ingestion", Planned),
         ("distillery", Planned),
@@ -220,6 +222,14 @@ static MEMORY: Table = Table {
         ("lint", Planned),
         ("session_timeout", Removed("sessions do not expire")),
         ("vector", Removed("its successor is `memory.working`")),
+    ],
+};
+
+static RETENTION: Table = Table {
+    required: &[],
+    keys: &[
+        ("sessions_days", Built(Whole { min: 0, max: 36_500 })),
+        ("requests_hours", Built(Whole { min: 1, max: 8_760 })),
     ],
 };
 
@@ -320,6 +330,8 @@ static INPUT_LIMITS: Table = Table {
         ("max_memory_entry_size", Built(Whole { min: 1, max: 1_000_000 })),
         ("max_tool_output_size", Planned),
         ("max_batch_items", Built(Whole { min: 1, max: 1_000 })),
+        // Not documented by the original.
+        ("max_memories_per_user", Built(Whole { min: 1, max: 1_000_000 })),
     ],
 };
 

@@ -89,7 +89,7 @@ async fn perform(
                 happened_ms: None,
                 at_ms,
             };
-            own.remember(vec![new], |_| None).await.unwrap();
+            own.remember(vec![new], 1_000, |_| None).await.unwrap().unwrap();
             leaked.memories.push((who, memory));
         }
         Act::KeepCredential => {

@@ -3,6 +3,7 @@
 use super::*;
 
 promises![
+    a_user_has_no_more_memories_than_allowed,
     memories_are_found_by_their_words_and_by_nobody_else,
     what_a_source_brought_is_remembered_once,
     what_is_deleted_or_forgotten_is_gone,
@@ -30,7 +31,7 @@ fn from(source: &str, source_id: &str, new: NewMemory) -> NewMemory {
 }
 
 async fn remember(store: &UserStore, new: NewMemory) -> Remembered {
-    store.remember(vec![new], |_| None).await.unwrap().remove(0)
+    store.remember(vec![new], 100, |_| None).await.unwrap().unwrap().remove(0)
 }
 
 async fn found(store: &UserStore, query: Option<&str>) -> Vec<String> {
@@ -77,7 +78,7 @@ async fn what_a_source_brought_is_remembered_once(database: &Database) {
         from("crm", "2", new("c", "z", 1)),
     ];
     let before = Remembered::Before { event_id: "evt_a".to_owned() };
-    let done = alice.remember(entries, report("ing_1")).await.unwrap();
+    let done = alice.remember(entries, 100, report("ing_1")).await.unwrap().unwrap();
     assert_eq!(done, [Remembered::New, before.clone(), Remembered::New]);
     let again = database.open().for_user(&user("alice"));
     assert_eq!(remember(&again, from("crm", "1", new("d", "x", 2))).await, before);
@@ -165,4 +166,23 @@ async fn a_memory_without_a_disk_forgets_the_oldest() {
         remember(&alice, new(id, "x", 1)).await;
     }
     assert_eq!(found(&alice, None).await, ["c", "b"]);
+}
+
+async fn a_user_has_no_more_memories_than_allowed(database: &Database) {
+    let store = database.open();
+    let (alice, bob) = (store.for_user(&user("alice")), store.for_user(&user("bob")));
+    let keep =
+        async |whose: &UserStore, entries| whose.remember(entries, 2, |_| None).await.unwrap();
+    remember(&alice, from("crm", "1", new("a", "x", 1))).await;
+    let both = vec![new("b", "x", 2), new("c", "x", 2)];
+    assert_eq!(keep(&alice, both.clone()).await, Err(TooManyMemories));
+    let all = MemoryFilter { of_user: true, limit: 10, ..Default::default() };
+    assert_eq!(alice.memories(all).await.unwrap().len(), 1);
+    // What is known already takes no room.
+    let again = vec![from("crm", "1", new("d", "x", 3)), new("e", "x", 3)];
+    assert_eq!(keep(&alice, again).await.unwrap().len(), 2);
+    assert_eq!(keep(&alice, vec![new("f", "x", 4)]).await, Err(TooManyMemories));
+    assert_eq!(keep(&bob, both).await.unwrap().len(), 2);
+    assert!(alice.delete_memory("e", false).await.unwrap());
+    assert_eq!(keep(&alice, vec![new("f", "x", 5)]).await.unwrap(), [Remembered::New]);
 }
