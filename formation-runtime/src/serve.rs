@@ -229,6 +229,10 @@ fn app(
         report::warn(&warning.to_string());
     }
     let manifest = loaded.manifest;
+    // The largest file that the bundle takes must find room.
+    let file_bytes = manifest.input_limits.max_file_size_bytes;
+    let limits =
+        &Limits { file_bytes_at_work: limits.file_bytes_at_work.max(file_bytes), ..*limits };
     let store = open_store(&manifest.id, &manifest.memory, data_dir, limits)?;
     let keys = Keys::settle(&manifest.server.api_keys, data_dir)?;
     let redactor = secrets.redactor().clone();

@@ -163,4 +163,20 @@ mod tests {
         );
         assert!(is_left(budget(None, Some(2.0))).is_err());
     }
+
+    #[test]
+    fn what_nobody_told_is_estimated_by_its_length() {
+        let file = |kind| Attachment {
+            kind,
+            name: "f".to_owned(),
+            media_type: "x/y".to_owned(),
+            bytes: vec![0; 5_000].into(),
+        };
+        let mut question = Message::user("x".repeat(41));
+        question.attachments = vec![file(AttachmentKind::Image), file(AttachmentKind::Document)];
+        let asked = CompletionRequest { messages: vec![question], ..Default::default() };
+        let used = estimate(&asked, 2, 5);
+        assert_eq!((used.prompt_tokens, used.completion_tokens), (2 * (11 + 1_000 + 100), 2));
+        assert_eq!(estimate(&asked, 0, 0), Tokens::default());
+    }
 }
