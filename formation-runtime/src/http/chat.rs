@@ -8,12 +8,14 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use muxi_contract::chat::{AssistantMessage, ChatData, ChatMode, ContentPart, StreamFormat, Usage};
+use muxi_contract::chat::{
+    AssistantMessage, ChatData, ChatMode, ContentPart, Processing, ProcessingMessage, StreamFormat,
+    Usage,
+};
 use muxi_contract::envelope::ValidationError;
 use muxi_contract::{ErrorCode, RequestId, SessionId, UserId};
 use muxi_memory::{RequestKind, RequestMode};
 use muxi_service::sse;
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
@@ -350,39 +352,31 @@ impl Exchange {
             Some(_) => ("webhook", "The answer will be sent to the webhook."),
             None => ("polling", "The answer will be at `poll_url`."),
         };
-        let mut data = json!({
-            "message": {
-                "status": "processing",
-                "request_id": self.request,
-                "message": told,
-                "delivery": delivery,
-                "webhook_url": webhook_url,
-                "poll_url": poll_url,
+        let webhook_url = webhook_url.map(str::to_owned);
+        let data = Processing {
+            message: ProcessingMessage {
+                status: "processing".to_owned(),
+                request_id: self.request.clone(),
+                message: told.to_owned(),
+                delivery: delivery.to_owned(),
+                webhook_url: webhook_url.clone(),
+                poll_url: poll_url.clone(),
             },
-            "status": "processing",
-            "processing_mode": "async",
-            "estimated_seconds": estimated_seconds,
-            "poll_url": poll_url,
-            "webhook_url": webhook_url,
-            "user_id": self.user.named,
-            "session_id": self.session,
-            "request_id": self.request,
-        });
-        if !self.warnings.is_empty() {
-            data["warnings"] = json!(self.warnings);
-        }
+            status: "processing".to_owned(),
+            processing_mode: "async".to_owned(),
+            estimated_seconds,
+            poll_url,
+            webhook_url,
+            user_id: self.user.named.clone(),
+            session_id: self.session.clone(),
+            request_id: self.request.clone(),
+            warnings: self.warnings.clone(),
+        };
         (StatusCode::ACCEPTED, Enveloped::new("request", "request.processing", &data))
             .into_response()
     }
 
     fn envelope(&self, answer: Answer, transcript: Option<String>) -> Enveloped {
-        #[derive(Serialize)]
-        struct Data {
-            #[serde(flatten)]
-            chat: ChatData,
-            #[serde(skip_serializing_if = "Vec::is_empty")]
-            warnings: Vec<String>,
-        }
         let usage = usage(&answer);
         let mut metadata = json!({
             "session_id": self.session,
@@ -394,7 +388,7 @@ impl Exchange {
         if let Some(transcript) = transcript {
             metadata["transcript"] = json!(transcript);
         }
-        let chat = ChatData {
+        let data = ChatData {
             message: AssistantMessage {
                 role: "assistant".to_owned(),
                 content: answer.text.clone(),
@@ -409,9 +403,8 @@ impl Exchange {
             user_id: self.user.named.clone(),
             session_id: self.session.clone(),
             request_id: self.request.clone(),
+            warnings: [self.warnings.clone(), answer.warnings].concat(),
         };
-        let warnings = [self.warnings.clone(), answer.warnings].concat();
-        let data = Data { chat, warnings };
         Enveloped::new("chat_response", "chat.completed", &data)
     }
 }

@@ -1,7 +1,7 @@
 //! Where logs go and what became of them.
 
 use axum::extract::State;
-use muxi_contract::logging::{
+use muxi_contract::formation::logging::{
     ConversationDestination, ConversationDestinations, DestinationError, DestinationState,
     LoggingConfig, LoggingDestinationList, RedactionState, SystemDestination,
 };

@@ -1,5 +1,6 @@
 //! Every operation's success, and every class of failure.
 
+mod artifacts;
 mod conversations;
 mod failures;
 mod formation;

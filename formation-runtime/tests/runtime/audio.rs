@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use crate::harness::{ADMIN_KEY, Bundle, CLIENT_KEY, Frames, Runtime, manifest};
 
-fn hearing(more: &str) -> Bundle {
+pub(crate) fn hearing(more: &str) -> Bundle {
     let models = "models: [{text: fake/model-1}, {audio: fake/ears, settings: {language: de}}]";
     Bundle::new(&manifest(more).replace("models: [{text: fake/model-1}]", models))
 }
 
-fn voice(name: &str) -> Value {
+pub(crate) fn voice(name: &str) -> Value {
     let content = BASE64_STANDARD.encode(b"OggS");
     json!({"filename": name, "content_type": "audio/ogg", "content": content, "size": 4})
 }
@@ -29,7 +29,7 @@ fn say(runtime: &Runtime, body: &Value) -> RequestBuilder {
 }
 
 /// The recording says "What time is it?", and the model has an answer.
-fn script(llm: &FakeLlm) {
+pub(crate) fn script(llm: &FakeLlm) {
     llm.script(json!([
         {"match": {"model": "ears"}, "reply": {
             "text": "What time is it?", "usage": {"prompt_tokens": 40, "completion_tokens": 5},

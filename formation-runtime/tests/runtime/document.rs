@@ -14,20 +14,19 @@ use crate::harness::{ADMIN_KEY, Bundle, CLIENT_KEY, Frames, Runtime, manifest};
 /// A formation whose API is walked through.
 pub(crate) struct Walk {
     pub(crate) runtime: Runtime,
-    /// Its folder goes when the walk ends.
-    _bundle: Bundle,
+    pub(crate) bundle: Bundle,
     pub(crate) llm: FakeLlm,
 }
 
 /// One call of an operation.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
-    operation: &'static str,
+    pub(crate) operation: &'static str,
     /// What the variable parts of the path are, in their order.
     path: Vec<String>,
     query: String,
     headers: Vec<(&'static str, String)>,
-    body: Option<Value>,
+    body: Option<String>,
     /// The code of the failure, if it is to be one.
     fails_with: Option<&'static str>,
 }
@@ -35,7 +34,7 @@ pub(crate) struct Call {
 /// What the names of the snapshots of failures begin with.
 const FAILURE: &str = "failure_";
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
+pub(crate) static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../../openapi.json")).expect("the document is JSON")
 });
 
@@ -72,8 +71,9 @@ impl Call {
         self
     }
 
-    pub(crate) fn body(mut self, body: Value) -> Self {
-        self.body = Some(body);
+    /// As it is written, which may be no JSON.
+    pub(crate) fn body(mut self, body: impl std::fmt::Display) -> Self {
+        self.body = Some(body.to_string());
         self
     }
 
@@ -81,6 +81,12 @@ impl Call {
     pub(crate) fn fails_with(mut self, code: &'static str) -> Self {
         self.fails_with = Some(code);
         self
+    }
+
+    /// Whether the operation is for the operator alone.
+    pub(crate) fn is_operators(&self) -> bool {
+        let (_, _, operation) = self.described();
+        operation["security"] == json!([{"admin": []}])
     }
 
     /// As the document has it: method, path and description of the operation.
@@ -120,7 +126,7 @@ impl Walk {
     pub(crate) async fn of(bundle: Bundle) -> Self {
         let llm = FakeLlm::start().await;
         let runtime = bundle.start(&llm);
-        Self { runtime, _bundle: bundle, llm }
+        Self { runtime, bundle, llm }
     }
 
     /// The whole answer, checked and kept.
@@ -137,6 +143,17 @@ impl Walk {
         let (status, body) = self.answer(&call).await;
         assert!(status.is_success(), "{call:?}: {status} {body}");
         body
+    }
+
+    /// Whatever is answered, checked but not kept.
+    pub(crate) async fn ask(&self, call: &Call) -> Value {
+        self.answer(call).await.1
+    }
+
+    /// Whatever is answered, as text: for what need not be JSON.
+    pub(crate) async fn read(&self, call: &Call) -> String {
+        let bytes = self.send(call).await.bytes().await.unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// A failure, checked but not kept: each class of them is kept once.
@@ -195,7 +212,7 @@ impl Walk {
             request = request.header(*name, value);
         }
         if let Some(body) = &call.body {
-            request = request.json(body);
+            request = request.header("Content-Type", "application/json").body(body.clone());
         }
         request.send().await.unwrap()
     }
@@ -205,13 +222,7 @@ impl Walk {
 /// is of another.
 #[test]
 fn every_operation_has_a_snapshot() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/runtime/snapshots");
-    let kept: BTreeSet<String> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter_map(|name| name.strip_suffix(".snap").map(str::to_owned))
-        .filter(|name| !name.starts_with(FAILURE))
-        .collect();
+    let kept: BTreeSet<String> = snapshots().filter(|name| !name.starts_with(FAILURE)).collect();
     let operations: BTreeSet<String> = DOCUMENT["paths"]
         .as_object()
         .unwrap()
@@ -225,7 +236,19 @@ fn every_operation_has_a_snapshot() {
     assert_eq!(kept, operations);
 }
 
+/// The codes of the failures among the snapshots.
+pub(crate) fn kept_failures() -> BTreeSet<String> {
+    snapshots().filter_map(|name| name.strip_prefix(FAILURE).map(str::to_owned)).collect()
+}
+
 // === private helpers ===
+
+fn snapshots() -> impl Iterator<Item = String> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/runtime/snapshots");
+    let files = std::fs::read_dir(folder).unwrap();
+    let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter_map(|name| name.strip_suffix(".snap").map(str::to_owned))
+}
 
 /// The description of an answer's content; an answer that is not described is a fault.
 fn described_answer(call: &Call, status: StatusCode, media: &str) -> &'static Value {
@@ -235,7 +258,8 @@ fn described_answer(call: &Call, status: StatusCode, media: &str) -> &'static Va
     let answer = answer["$ref"].as_str().map_or(answer, |place| {
         DOCUMENT.pointer(place.trim_start_matches('#')).expect("references lead somewhere")
     });
-    let described = &answer["content"][media];
+    let described = &answer["content"];
+    let described = described.get(media).unwrap_or(&described["*/*"]);
     assert!(!described.is_null(), "{call:?}: {status} {media} is not in the document");
     described
 }
@@ -261,15 +285,16 @@ fn snapshot(call: &Call, shown: &Value) {
 
 const NAMES: &[(&str, &str)] = &[
     (r"\bsched_job_[0-9a-zA-Z_]{16}", "sched_[id]"),
-    (r"\b(sess|req|evt|usr|job|ing|forget|art|del|mem|cred)_[0-9a-zA-Z_]{16,}", "$1_[id]"),
+    (r"\b(sess|req|evt|usr|job|ing|forget|art|del|mem|cred)_[0-9a-zA-Z_]{16,}", "${1}_[id]"),
     (r#""(id|memory_id)": "[0-9a-zA-Z_]{21}""#, r#""$1": "[id]""#),
     (r"\b\d{4}-\d\d-\d\dT[0-9:.]+(Z|[+-]\d\d:\d\d)", "[time]"),
     (r"\b1[6-9]\d{14}\b", "\"[number]\""),
     (r"\b1[6-9]\d{11}\b", "\"[milliseconds]\""),
     (r"\b1[6-9]\d{8}(\.\d+)?\b", "\"[seconds]\""),
     (
-        r#""(processing_time_ms|uptime_seconds|seconds|cpu_percent|memory_usage_mb|buffer_size_kb)": [0-9.]+"#,
+        r#""(processing_time_ms|uptime_seconds|seconds|cpu_percent|memory_usage_mb|buffer_size_kb|queued|sent)": [0-9.]+"#,
         r#""$1": "[$1]""#,
     ),
     (r"(localhost|127\.0\.0\.1):\d+", "$1:[port]"),
+    (r"\b[0-9a-f]{64}\b", "[sha256]"),
 ];

@@ -21,7 +21,7 @@ fn stored(folder: &Path, name: &str) -> Option<String> {
     vault.get(name).map(|value| value.expose_secret().to_owned())
 }
 
-fn put(folder: &Path, name: &str, value: &str) {
+pub(crate) fn put(folder: &Path, name: &str, value: &str) {
     Vault::change(folder, 0, |vault| vault.set(name, value.into())).unwrap();
 }
 

@@ -87,7 +87,6 @@ pub enum ErrorCode {
     SecretInUse,
     /// The request is right, but the formation's manifest stands against it.
     UnprocessableEntity,
-    RateLimited,
     /// What the formation or the user may spend on models is spent.
     BudgetExceeded,
     /// Somebody cancelled the request while its caller waited.
@@ -158,7 +157,7 @@ impl ErrorCode {
             }
             Self::PayloadTooLarge => 413,
             Self::ValidationError | Self::UnprocessableEntity => 422,
-            Self::RateLimited | Self::BudgetExceeded => 429,
+            Self::BudgetExceeded => 429,
             Self::Cancelled => 499,
             Self::SecretsError | Self::SecretsReloadFailed | Self::InternalError => 500,
             Self::NotImplemented => 501,
@@ -190,7 +189,7 @@ impl ErrorCode {
             Self::Conflict | Self::DuplicateResource | Self::SecretExists | Self::SecretInUse => {
                 "error.conflict"
             }
-            Self::RateLimited | Self::BudgetExceeded => "error.rate_limit",
+            Self::BudgetExceeded => "error.rate_limit",
             Self::LlmError | Self::Timeout | Self::Cancelled => "error.processing",
             Self::ServiceUnavailable => "error.unavailable",
             Self::NotImplemented => "error.not_implemented",

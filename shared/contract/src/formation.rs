@@ -10,6 +10,7 @@ pub mod credentials;
 pub mod forget;
 pub mod health;
 pub mod history;
+pub mod logging;
 pub mod memories;
 pub mod requests;
 pub mod scheduler;

@@ -14,7 +14,6 @@ pub mod formation;
 pub mod ids;
 pub mod keys;
 pub mod launch;
-pub mod logging;
 pub mod logs;
 pub mod management;
 pub mod proxy;

@@ -3,9 +3,13 @@
 //! `cargo xtask openapi` writes it to `formation-runtime/openapi.json`.
 
 #[expect(dead_code, reason = "only their attributes count")]
+mod artifacts;
+#[expect(dead_code, reason = "only their attributes count")]
 mod audit;
 #[expect(dead_code, reason = "only their attributes count")]
 mod buffers;
+#[expect(dead_code, reason = "only their attributes count")]
+mod chat;
 #[expect(dead_code, reason = "only their attributes count")]
 mod config;
 #[expect(dead_code, reason = "only their attributes count")]
@@ -57,9 +61,11 @@ use crate::http::audit::Resource;
     ),
     tags(
         (name = "formation", description = "Whether it serves, and how it is set up"),
+        (name = "chat", description = "What is said, and what is answered"),
         (name = "sessions", description = "What was said"),
         (name = "requests", description = "What became of messages"),
         (name = "buffers", description = "The memory of conversations"),
+        (name = "artifacts", description = "Files that were made for a user"),
         (name = "events", description = "What happens, as it happens"),
         (name = "usage", description = "What model calls used and cost"),
         (name = "credentials", description = "What users gave to be used for them"),
@@ -80,6 +86,8 @@ use crate::http::audit::Resource;
         health::api_page,
         health::openapi,
         health::docs,
+        chat::chat,
+        chat::audio_chat,
         sessions::list,
         sessions::one,
         sessions::delete,
@@ -94,6 +102,11 @@ use crate::http::audit::Resource;
         buffers::list,
         buffers::clear_all,
         buffers::stats,
+        artifacts::list,
+        artifacts::one,
+        artifacts::versions,
+        artifacts::content,
+        artifacts::delete,
         events::all,
         events::of_session,
         events::of_request,
@@ -139,6 +152,8 @@ use crate::http::audit::Resource;
         config::llm_settings,
         config::asynchronous,
         config::a2a,
+        config::logging,
+        config::logging_destinations,
         config::memory,
         config::mcp,
         config::mcp_servers,
@@ -249,6 +264,20 @@ fn tidy(operation: &mut Value) {
 
 /// What streams carry, by their operation: the names of their frames, words, an example.
 const STREAMS: &[(&str, &[&str], &str, &str)] = &[
+    (
+        "chat",
+        &["message", "ui", "done", "error"],
+        "With `events`: `{token: {type, content, stage, …}}` for each, `type` being `progress`, `thinking`, \
+         `content`, `completed` or `cancelled`. With `tokens`: `{token: text}`. Then `done`, or `error` \
+         (`{error, type, code, message}`).",
+        "data: {\"token\":\"Hello\"}\n\nevent: done\ndata: {\"finished\":true}\n\n",
+    ),
+    (
+        "audio_chat",
+        &["message", "ui", "done", "error"],
+        "As those of a message.",
+        "data: {\"token\":\"Hello\"}\n\nevent: done\ndata: {\"finished\":true}\n\n",
+    ),
     (
         "stream_events",
         &["message", "gap", "error"],
@@ -404,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn every_document_is_a_route() {
+    fn every_route_is_documented_and_every_document_is_a_route() {
         let document: Value = serde_json::from_str(&text()).unwrap();
         let documented: BTreeSet<&str> =
             document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
@@ -416,7 +445,7 @@ mod tests {
         // With a slash at its end, the same.
         let routed: BTreeSet<&str> = routed.filter(|path| *path != "/v1/").collect();
         assert!(routed.len() > 40, "{routed:?}");
-        assert_eq!(documented.difference(&routed).collect::<Vec<_>>(), Vec::<&&str>::new());
+        assert_eq!(documented, routed);
     }
 
     #[test]

@@ -2,11 +2,26 @@
 
 use serde_json::{Value, json};
 
+use crate::audio::{hearing, script, voice};
 use crate::document::{Walk, call};
 
 /// A model that never says its second word.
 fn stuck() -> Value {
     json!({"reply": {"chunks": ["one ", "two"], "gate": "never", "gate_after_chunks": 1}})
+}
+
+#[tokio::test]
+async fn messages() {
+    let walk = Walk::of(hearing("")).await;
+    let message =
+        json!({"message": "hi", "session_id": "s", "request_id": "mine", "sesion_id": "x"});
+    walk.take(call("chat").client().body(message)).await;
+    let later = json!({"message": "hi", "session_id": "s", "mode": "async"});
+    let later = walk.pass(call("chat").client().body(later)).await;
+    assert_eq!(later["type"], "request.processing");
+    script(&walk.llm);
+    let said = json!({"session_id": "t", "request_id": "said", "files": [voice("v.ogg")]});
+    walk.take(call("audio_chat").client().body(said)).await;
 }
 
 #[tokio::test]

@@ -13,6 +13,9 @@ usage:
   prices: {fake/model-1: {input: 10, output: 100}}
   budgets: {formation: {per: day, tokens: 1000}}
 scheduler: {timezone: Europe/Berlin}
+logging:
+  system: {destination: logs/system.jsonl}
+  conversation: {streams: [{transport: file, destination: logs/chats.txt, format: text, events: ['chat.*']}]}
 ";
 
 #[tokio::test]
@@ -29,6 +32,8 @@ async fn how_it_is_set_up() {
         "get_async",
         "get_a2a",
         "get_memory",
+        "get_logging",
+        "list_logging_destinations",
         "get_mcp",
         "list_mcp_servers",
         "list_mcp_tools",

@@ -5,6 +5,7 @@ use muxi_contract::formation::agents::{Agent, AgentList};
 use muxi_contract::formation::config::{
     ConfigOverview, McpDefaults, McpServerList, McpToolList, OverlordConfig, Section, Soul,
 };
+use muxi_contract::formation::logging::{LoggingConfig, LoggingDestinationList};
 use muxi_contract::formation::status::FormationStatus;
 
 /// What the formation is doing, in figures
@@ -113,3 +114,17 @@ pub(super) fn mcp_server() {}
     extensions(("x-answer" = json!("list mcp_tool.list"))),
     responses((status = 200, description = "None in this version", body = Envelope<McpToolList>)))]
 pub(super) fn mcp_tools() {}
+
+/// Where logs go
+#[utoipa::path(get, path = "/v1/logging", tag = "config", operation_id = "get_logging",
+    security(("admin" = [])),
+    extensions(("x-answer" = json!("logging logging.retrieved"))),
+    responses((status = 200, description = "`logging` of the manifest, and what is hidden in logs", body = Envelope<LoggingConfig>)))]
+pub(super) fn logging() {}
+
+/// What became of logs
+#[utoipa::path(get, path = "/v1/logging/destinations", tag = "config", operation_id = "list_logging_destinations",
+    security(("admin" = [])),
+    extensions(("x-answer" = json!("logging_destination_list logging.destinations.list"))),
+    responses((status = 200, description = "Each destination with its state", body = Envelope<LoggingDestinationList>)))]
+pub(super) fn logging_destinations() {}

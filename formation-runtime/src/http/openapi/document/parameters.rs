@@ -52,3 +52,20 @@ pub(super) struct LastEventId {
     #[param(rename = "Last-Event-ID", example = "42")]
     number: Option<String>,
 }
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct NamedArtifact {
+    /// The id of one version
+    #[param(example = "art_V1StGXR8_Z5jdHi6BmyTa")]
+    id: String,
+}
+
+/// For messages, which anybody may send.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(super) struct ChatUser {
+    /// The user; who names none is the anonymous one.
+    #[param(rename = "X-Muxi-User-ID", example = "alice")]
+    user: Option<UserId>,
+}
