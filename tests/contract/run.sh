@@ -130,7 +130,6 @@ start_formation() {
     CONTRACT_ADMIN_KEY=$(sed -nE 's/^ *admin_key: *//p' "$manifest")
     export CONTRACT_USER CONTRACT_CLIENT_KEY CONTRACT_ADMIN_KEY
     cp -r "$here/formation/." "$work/$formation_id"
-    printf 'scheduler: {enabled: true}\n' >>"$manifest"
     "$bin/formation-runtime" "$work/$formation_id" --port 0 --data-dir "$work/formation-data" \
         >"$work/formation.out" 2>"$work/formation.err" &
     formation_pid=$!
