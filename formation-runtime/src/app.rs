@@ -43,7 +43,7 @@ pub struct Parts {
     pub logging: Logging,
     pub open_requests: OpenRequests,
     /// The right to read a body that is longer than any message.
-    pub large_bodies: Semaphore,
+    pub large_bodies: Arc<Semaphore>,
     pub keys: Keys,
     /// Where the key of users' credentials is.
     pub safe: Safe,

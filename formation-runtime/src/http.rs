@@ -28,6 +28,7 @@ mod memory_entry;
 mod openapi;
 mod page;
 mod path;
+mod procedures;
 mod query;
 mod requests;
 mod restored;
@@ -131,6 +132,11 @@ fn routes(app: &App) -> Router {
         .route("/v1/status", get(status::status))
         .route("/v1/agents", get(agents::list))
         .route("/v1/agents/{id}", get(agents::get))
+        .route("/v1/agents/{id}/skills", get(procedures::skills_of_agent))
+        .route("/v1/sops", get(procedures::sops))
+        .route("/v1/sops/{name}", get(procedures::sop))
+        .route("/v1/skills", get(procedures::skills))
+        .route("/v1/skills/{name}", get(procedures::skill))
         .route("/v1/formation", get(formation::formation))
         .route("/v1/config", get(config::config))
         .route("/v1/overlord", get(config::overlord))

@@ -279,7 +279,7 @@ fn app(
         redactor,
         logging,
         open_requests,
-        large_bodies: Semaphore::new(limits.large_bodies),
+        large_bodies: Arc::new(Semaphore::new(limits.large_bodies)),
         keys,
         safe: Safe::new(data_dir, Purpose::Credentials),
         clock,

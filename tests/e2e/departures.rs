@@ -165,9 +165,8 @@ async fn a_refusal_reaches_a_client_that_sends_all_before_it_reads() {
     let formation = daemon.deploy_formation("hello", &llm.base_url()).await;
     let key = daemon::CLIENT_KEY;
     // Messages may have files; what is remembered is never so long.
-    let head = format!(
-        "POST /v1/memories HTTP/1.1\r\nX-Muxi-Client-Key: {key}\r\nX-Muxi-User-ID: me\r\n"
-    );
+    let head =
+        format!("POST /v1/memories HTTP/1.1\r\nX-Muxi-Client-Key: {key}\r\nX-Muxi-User-ID: me\r\n");
     let answer = send_all_then_read(format!("127.0.0.1:{}", formation.port), head, 20 << 20).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }

@@ -1,6 +1,6 @@
 //! The requests that this process works on. Who cancels one or follows it finds it here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use muxi_contract::{RequestId, SessionId, UserId};
@@ -52,15 +52,19 @@ type Key = (UserId, RequestId);
 // === impl ActiveRequests ===
 
 impl ActiveRequests {
-    /// The newest open request of the user with this id.
+    /// The user's open request with this id.
     pub fn find(&self, user: &UserId, id: &RequestId) -> Option<Arc<ActiveRequest>> {
         self.lock().get(&(user.clone(), id.clone())).cloned()
     }
 
-    pub(super) fn enter(&self, request: ActiveRequest) -> Entry {
+    /// Nothing if the user has an open request with this id already: nobody could tell them apart.
+    pub(super) fn enter(&self, request: ActiveRequest) -> Option<Entry> {
         let request = Arc::new(request);
-        self.lock().insert(request.key(), Arc::clone(&request));
-        Entry { requests: self.clone(), request }
+        match self.lock().entry(request.key()) {
+            hash_map::Entry::Occupied(_) => return None,
+            hash_map::Entry::Vacant(place) => place.insert(Arc::clone(&request)),
+        };
+        Some(Entry { requests: self.clone(), request })
     }
 
     /// Cancels those of the given requests that are open here.
@@ -145,6 +149,18 @@ impl ActiveRequest {
 
 // === impl Entry ===
 
+impl Entry {
+    /// Frees the id: before its caller is told of the end, who may take it again at once.
+    pub(super) fn leave(&self) {
+        let mut open = self.requests.lock();
+        let key = self.request.key();
+        // By now it may be another request's.
+        if open.get(&key).is_some_and(|it| Arc::ptr_eq(it, &self.request)) {
+            open.remove(&key);
+        }
+    }
+}
+
 impl std::ops::Deref for Entry {
     type Target = ActiveRequest;
 
@@ -155,12 +171,7 @@ impl std::ops::Deref for Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut open = self.requests.lock();
-        let key = self.request.key();
-        // A later request may have taken the same id.
-        if open.get(&key).is_some_and(|it| Arc::ptr_eq(it, &self.request)) {
-            open.remove(&key);
-        }
+        self.leave();
     }
 }
 
@@ -211,7 +222,7 @@ mod tests {
     #[test]
     fn a_follower_reads_what_was_told_and_waits_for_the_rest() {
         let requests = ActiveRequests::default();
-        let entry = requests.enter(request());
+        let entry = requests.enter(request()).unwrap();
         entry.tell(&Update::Asked);
         let found = requests.find(&UserId::anonymous(), &"r".parse().unwrap()).unwrap();
         let mut follower = found.follow(0);
@@ -226,12 +237,11 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_is_used_again_stays_with_the_later_request() {
+    fn an_id_is_of_one_open_request_and_free_again_after_its_end() {
         let requests = ActiveRequests::default();
-        let (first, second) = (requests.enter(request()), requests.enter(request()));
+        let first = requests.enter(request()).unwrap();
+        assert!(requests.enter(request()).is_none());
         drop(first);
-        assert!(!requests.is_empty());
-        drop(second);
-        assert!(requests.is_empty());
+        assert!(requests.enter(request()).is_some());
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use muxi_llm::{Attachment, AttachmentKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-pub use self::types::{Kind, media_type_of};
+pub use self::types::{Kind, is_media_type, media_type_of};
 
 /// A file that came with a question, checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

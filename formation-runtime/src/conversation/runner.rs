@@ -109,6 +109,8 @@ pub enum StartError {
     Full(usize),
     #[error("the formation has as many files in its messages as it can hold")]
     FilesFull,
+    #[error("request '{0}' is open; take another id, or ask for that one")]
+    IdInUse(RequestId),
     #[error("the formation is stopping")]
     Stopping,
 }
@@ -235,9 +237,11 @@ impl Conversations {
         let files = files.map_err(|_| StartError::FilesFull)?;
         let Question { user, session, request_id, mode, created_ms, .. } = question;
         let place = self.queues.join(user.clone(), session.clone())?;
-        self.started.fetch_add(1, Ordering::Relaxed);
         let names = (user.clone(), request_id.clone(), session.clone());
-        let entry = self.requests.enter(ActiveRequest::new(names, *mode, *created_ms));
+        let request = ActiveRequest::new(names, *mode, *created_ms);
+        let entry = self.requests.enter(request);
+        let entry = entry.ok_or_else(|| StartError::IdInUse(request_id.clone()))?;
+        self.started.fetch_add(1, Ordering::Relaxed);
         Ok(Ticket { place, entry, permits: [turn, files] })
     }
 

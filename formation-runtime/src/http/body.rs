@@ -1,5 +1,6 @@
 //! A JSON body, read under bounds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -8,6 +9,7 @@ use futures_util::StreamExt as _;
 use muxi_contract::ErrorCode;
 use muxi_contract::envelope::ValidationError;
 use serde_json::{Map, Value};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::error::Problem;
@@ -22,23 +24,26 @@ pub(crate) enum Room {
     Files,
 }
 
+/// The right to hold what came in a body that is longer than any message.
+pub(crate) type Hold = Option<OwnedSemaphorePermit>;
+
 /// The object in the body. What the content type says is not asked: some callers say nothing.
 pub(crate) async fn object(body: Body, app: &Parts) -> Result<Map<String, Value>, Problem> {
-    object_of(body, Room::Message, app).await
+    object_of(body, Room::Message, app).await.map(|(fields, _)| fields)
 }
 
 pub(crate) async fn object_of(
     body: Body,
     room: Room,
     app: &Parts,
-) -> Result<Map<String, Value>, Problem> {
-    let bytes = bytes(body, room, app).await?;
+) -> Result<(Map<String, Value>, Hold), Problem> {
+    let (bytes, hold) = bytes(body, room, app).await?;
     // No body at all is a request without its fields.
     if bytes.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Map::new());
+        return Ok((Map::new(), hold));
     }
-    match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(fields)) => Ok(fields),
+    match aside(bytes.len(), || serde_json::from_slice(&bytes)) {
+        Ok(Value::Object(fields)) => Ok((fields, hold)),
         Ok(_) => Err(Problem::invalid(&[ValidationError {
             field: String::new(),
             message: "the body must be an object".to_owned(),
@@ -52,7 +57,11 @@ pub(crate) async fn object_of(
 }
 
 /// The whole body.
-pub(crate) async fn bytes(body: Body, room: Room, app: &Parts) -> Result<BytesMut, Problem> {
+pub(crate) async fn bytes(
+    body: Body,
+    room: Room,
+    app: &Parts,
+) -> Result<(BytesMut, Hold), Problem> {
     let (limits, inputs) = (&app.limits, &app.manifest.input_limits);
     let message_bytes = inputs.max_message_length * ESCAPED_BYTES_MAX;
     let message_max =
@@ -73,7 +82,7 @@ pub(crate) async fn bytes(body: Body, room: Room, app: &Parts) -> Result<BytesMu
         let deadline = began + limits.body_read + Duration::from_secs(usual);
         let late = |_| Problem::new(ErrorCode::Timeout, "the body did not arrive in time");
         let Some(chunk) = timeout_at(deadline, chunks.next()).await.map_err(late)? else {
-            return Ok(bytes);
+            return Ok((bytes, large));
         };
         let chunk =
             chunk.map_err(|_| Problem::new(ErrorCode::InvalidRequest, "the body broke off"))?;
@@ -86,10 +95,16 @@ pub(crate) async fn bytes(body: Body, room: Room, app: &Parts) -> Result<BytesMu
         }
         if length > message_max && large.is_none() {
             let full = |_| Problem::busy("too many large bodies arrive at the same time");
-            large = Some(app.large_bodies.try_acquire().map_err(full)?);
+            large = Some(Arc::clone(&app.large_bodies).try_acquire_owned().map_err(full)?);
         }
         bytes.extend_from_slice(&chunk);
     }
+}
+
+/// Does what takes a while with so many bytes, and lets others have the thread's other work meanwhile.
+pub(crate) fn aside<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
+    const AT_ONCE_BYTES_MAX: usize = 1024 * 1024;
+    if bytes > AT_ONCE_BYTES_MAX { tokio::task::block_in_place(work) } else { work() }
 }
 
 /// A character beyond the first plane, as two escapes such as `\ud83e\udd80`.

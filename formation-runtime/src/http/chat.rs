@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use super::answer::Answer as Enveloped;
 use super::auth::{Client, HeaderUser, User};
-use super::body::Room;
+use super::body::{Hold, Room};
 use super::chat_request::files::{FileRules, Takes};
 use super::chat_request::{self, Parsed, Request, Rules};
 use super::error::Problem;
@@ -86,32 +86,34 @@ async fn respond(
     headers: &HeaderMap,
     body: Body,
 ) -> Response {
-    let fields = match body::object_of(body, Room::Files, &app).await {
-        Ok(fields) => fields,
+    let (fields, hold) = match body::object_of(body, Room::Files, &app).await {
+        Ok(read) => read,
         Err(problem) => return problem.into_response(),
     };
     // The body's id is the one by which the caller will ask for the request, whatever comes of it.
     let id = chat_request::request_id(&fields).unwrap_or(id);
     let asks_for_stream = sse::is_asked_for(headers);
-    let mut response = match answer(app, takes, user, id.clone(), fields, asks_for_stream).await {
-        Ok(response) => response,
-        Err(problem) => problem.into_response(),
-    };
+    let mut response =
+        match answer(app, (takes, asks_for_stream), user, id.clone(), (fields, hold)).await {
+            Ok(response) => response,
+            Err(problem) => problem.into_response(),
+        };
     response.extensions_mut().insert(id);
     response
 }
 
 async fn answer(
     app: App,
-    takes: Takes,
+    asked: (Takes, bool),
     HeaderUser(header_user): HeaderUser,
     id: RequestId,
-    fields: Map<String, Value>,
-    asks_for_stream: bool,
+    (fields, hold): (Map<String, Value>, Hold),
 ) -> Result<Response, Problem> {
+    let (takes, asks_for_stream) = asked;
     let agent = agent(&app, chat_request::agent_id(&fields));
-    let asked = (takes, asks_for_stream);
-    let Parsed { request, files, warnings } = parse(&app, asked, agent.as_deref().ok(), &fields)?;
+    let bytes = if hold.is_some() { usize::MAX } else { 0 };
+    let parsed = body::aside(bytes, || parse(&app, asked, agent.as_deref().ok(), &fields))?;
+    let Parsed { request, files, warnings } = parsed;
     // What was read of it is all that is needed; with files it is long.
     drop(fields);
     let agent = agent?;
@@ -170,10 +172,13 @@ async fn answer(
     match delivery {
         Delivery::Json => {
             let updates = conversations.start(question)?;
+            // From here on the turn counts its files.
+            drop(hold);
             whole(&exchange, updates).await.map(IntoResponse::into_response)
         }
         Delivery::Stream(format) => {
             let updates = conversations.start(question)?;
+            drop(hold);
             stream::respond(exchange, format, updates).await
         }
         Delivery::Later => {

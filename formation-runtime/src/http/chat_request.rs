@@ -190,7 +190,13 @@ impl<'a> Reader<'a> {
 
     fn id<T: FromStr<Err: std::fmt::Display>>(&mut self, name: &str) -> Option<T> {
         let text = self.text(name)?;
-        text.parse().map_err(|error: T::Err| self.fault(name, &error.to_string(), "invalid")).ok()
+        let parsed = text.parse();
+        parsed
+            .map_err(|error: T::Err| {
+                let (field, kind) = (name.to_owned(), "invalid".to_owned());
+                self.faults.push(ValidationError { field, message: error.to_string(), kind });
+            })
+            .ok()
     }
 
     fn stream_format(&mut self) -> Option<StreamFormat> {

@@ -192,6 +192,7 @@ impl From<ReloadError> for Problem {
 impl From<StartError> for Problem {
     fn from(error: StartError) -> Self {
         let seconds = match &error {
+            StartError::IdInUse(_) => return Self::new(ErrorCode::Conflict, error.to_string()),
             StartError::SessionFull(_) | StartError::Full(_) | StartError::FilesFull => 2,
             StartError::Stopping => 1,
         };

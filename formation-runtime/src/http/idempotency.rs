@@ -71,11 +71,12 @@ pub(crate) async fn layer(State(app): State<App>, request: Request, next: Next) 
         return next.run(request).await;
     }
     let (parts, body) = request.into_parts();
-    let bytes = match body::bytes(body, route.room(), &app).await {
-        Ok(bytes) => bytes.freeze(),
+    let (bytes, hold) = match body::bytes(body, route.room(), &app).await {
+        Ok((bytes, hold)) => (bytes.freeze(), hold),
         Err(problem) => return problem.into_response(),
     };
-    let fields: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let parse = || serde_json::from_slice(&bytes).unwrap_or_default();
+    let fields: Value = body::aside(bytes.len(), parse);
     let wants_stream = match fields.get("stream") {
         // What is data of a trigger says nothing of how to answer.
         _ if route != Route::Chat => false,
@@ -86,6 +87,8 @@ pub(crate) async fn layer(State(app): State<App>, request: Request, next: Next) 
         Ok(user) => user.id,
         Err(problem) => return problem.into_response(),
     };
+    // With files it is long, and the handler reads it again.
+    drop(fields);
     let route = format!("{} {}", parts.method, parts.uri.path());
     let mut sha256 = Sha256::new_with_prefix(&bytes);
     if let Some(query) = parts.uri.query() {
@@ -96,15 +99,23 @@ pub(crate) async fn layer(State(app): State<App>, request: Request, next: Next) 
     let sha256 = hex::encode(sha256.finalize());
     let request = Request::from_parts(parts, Body::from(bytes));
     if wants_stream {
+        drop(hold);
         return next.run(request).await;
     }
     let key = AnswerKey { user, route, key: named };
-    let mut response = once(app, &key, sha256, request, next).await;
+    let mut response = once(app, &key, sha256, (request, hold), next).await;
     response.extensions_mut().insert(IdempotencyKey(key.key));
     response
 }
 
-async fn once(app: App, key: &AnswerKey, sha256: String, request: Request, next: Next) -> Response {
+/// What is long holds its room while it waits for the first one; the handler takes its own.
+async fn once(
+    app: App,
+    key: &AnswerKey,
+    sha256: String,
+    (request, hold): (Request, body::Hold),
+    next: Next,
+) -> Response {
     loop {
         match app.store.claim_key(key, sha256.clone(), app.clock.now_ms()).await {
             Ok(Claim::First) => break,
@@ -118,6 +129,7 @@ async fn once(app: App, key: &AnswerKey, sha256: String, request: Request, next:
             Err(error) => return Problem::from(error).into_response(),
         }
     }
+    drop(hold);
     let mut claimed = Claimed { app: app.clone(), key: Some(key.clone()) };
     let id = request.extensions().get::<RequestId>().cloned();
     let mut response = next.run(request).await;

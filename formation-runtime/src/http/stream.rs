@@ -109,7 +109,18 @@ impl Writer {
     fn write(&self, update: Update) -> Bytes {
         let shown = self.exchange.app.manifest.overlord.response;
         match (self.format, update) {
-            (_, Update::Failed(failure)) => error_frame(failure.into()),
+            (format, Update::Failed(failure)) => {
+                let problem = Problem::from(failure);
+                let mut bytes = BytesMut::new();
+                if format == StreamFormat::Events {
+                    let (text, mut extra) = (problem.message.clone(), self.warnings());
+                    extra.insert("status".to_owned(), "error".into());
+                    extra.insert("code".to_owned(), json!(problem.code));
+                    bytes.extend(self.event(TurnEventKind::Failed, "failed", text, extra));
+                }
+                bytes.extend(error_frame(problem));
+                bytes.freeze()
+            }
             (StreamFormat::Events, Update::Cancelled(text)) => {
                 let mut bytes = BytesMut::from(
                     self.event(TurnEventKind::Cancelled, "cancelled", text, self.warnings())

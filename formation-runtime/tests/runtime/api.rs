@@ -87,9 +87,9 @@ async fn what_is_not_there_says_so() {
     let body: Value = response.json().await.unwrap();
     assert_eq!(body["error"]["code"], "METHOD_NOT_ALLOWED");
 
-    let (status, body) = json_of(runtime.get("/v1/sops/x")).await;
+    let (status, body) = json_of(runtime.get("/v1/tuning")).await;
     assert_eq!((status, &body["error"]["code"]), (501, &json!("NOT_IMPLEMENTED")));
-    assert!(body["error"]["message"].as_str().unwrap().contains("GET /v1/sops/x"));
+    assert!(body["error"]["message"].as_str().unwrap().contains("GET /v1/tuning"));
     // The manager's routes are not on the formation's port.
     let (status, _) = json_of(runtime.post("/_instance/retire")).await;
     assert_eq!(status, 404);

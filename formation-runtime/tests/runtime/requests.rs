@@ -113,6 +113,25 @@ async fn a_cancelled_request_ends_the_call_and_keeps_what_was_said() {
 }
 
 #[tokio::test]
+async fn an_id_is_of_one_open_request_and_free_again_after_its_end() {
+    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest("")));
+    llm.script(json!([{"match": {"nth": 1}, "reply": {"chunks": ["one ", "two"], "gate": "more", "gate_after_chunks": 1}}]));
+    let runtime = bundle.start(&llm);
+    let body = json!({"message": "hi", "stream": true, "request_id": "r-1"});
+    let mut frames = Frames::of(runtime.chat(&body).send().await.unwrap());
+    while frames.next().await.unwrap().1["token"]["content"] != "one " {}
+    let again = json!({"message": "me too", "request_id": "r-1", "session_id": "other"});
+    let refused = runtime.chat(&again).send().await.unwrap();
+    assert_eq!(refused.status(), 409);
+    let refused: Value = refused.json().await.unwrap();
+    assert_eq!(refused["error"]["code"], "CONFLICT");
+    llm.open_gate("more");
+    assert_eq!(frames.rest().await.last().unwrap().0, "done");
+    // At once: the end was told after the id was free.
+    assert_eq!(runtime.chat(&again).send().await.unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn requests_are_their_users_own() {
     let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest("")));
     let runtime = bundle.start(&llm);

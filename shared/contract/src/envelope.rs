@@ -71,6 +71,7 @@ pub enum ErrorCode {
     ResourceNotFound,
     RequestNotFound,
     TriggerNotFound,
+    SopNotFound,
     NotFound,
     /// The thing is there, but not in a state in which this can be done to it.
     OperationFailed,
@@ -149,6 +150,7 @@ impl ErrorCode {
             | Self::ResourceNotFound
             | Self::RequestNotFound
             | Self::TriggerNotFound
+            | Self::SopNotFound
             | Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::Timeout => 408,
@@ -185,6 +187,7 @@ impl ErrorCode {
             | Self::ResourceNotFound
             | Self::RequestNotFound
             | Self::TriggerNotFound
+            | Self::SopNotFound
             | Self::NotFound => "error.not_found",
             Self::Conflict | Self::DuplicateResource | Self::SecretExists | Self::SecretInUse => {
                 "error.conflict"

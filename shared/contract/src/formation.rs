@@ -12,6 +12,7 @@ pub mod health;
 pub mod history;
 pub mod logging;
 pub mod memories;
+pub mod procedures;
 pub mod requests;
 pub mod scheduler;
 pub mod secrets;

@@ -66,7 +66,7 @@ pub struct SessionId(String);
 /// One HTTP request or turn. Any text of 1–256 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
-#[schema(value_type = String, min_length = 1, max_length = 256, example = "req_V1StGXR8Z5jdHi6BmyTab")]
+#[schema(value_type = String, min_length = 1, max_length = 256, pattern = "^[!-~]+$", example = "req_V1StGXR8Z5jdHi6BmyTab")]
 pub struct RequestId(String);
 
 /// A person to whom identifiers are linked: `usr_` and 21 characters. Made by the formation.
@@ -84,9 +84,10 @@ pub struct InvalidMuxiUserId;
 
 /// Why a text cannot be a user, session or request id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} must have 1 to {OPAQUE_ID_BYTES_MAX} bytes and no control characters")]
+#[error("{kind} must have {rule}")]
 pub struct InvalidOpaqueId {
     kind: &'static str,
+    rule: &'static str,
 }
 
 /// 21 characters of `[_0-9a-zA-Z]` from the system's random source (about 125 bits).
@@ -246,12 +247,14 @@ impl FromStr for RequestId {
     type Err = InvalidOpaqueId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let text = opaque("request_id", text)?;
         // It is echoed in a header, so it must be able to stand in one.
-        if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let fits = (1..=OPAQUE_ID_BYTES_MAX).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let rule = "1 to 256 visible ASCII characters";
+        if fits {
             Ok(Self(text.to_owned()))
         } else {
-            Err(InvalidOpaqueId { kind: "request_id" })
+            Err(InvalidOpaqueId { kind: "request_id", rule })
         }
     }
 }
@@ -260,7 +263,12 @@ impl FromStr for RequestId {
 
 fn opaque<'a>(kind: &'static str, text: &'a str) -> Result<&'a str, InvalidOpaqueId> {
     let fits = !text.is_empty() && text.len() <= OPAQUE_ID_BYTES_MAX;
-    if fits && !text.contains(char::is_control) { Ok(text) } else { Err(InvalidOpaqueId { kind }) }
+    let rule = "1 to 256 bytes and no control characters";
+    if fits && !text.contains(char::is_control) {
+        Ok(text)
+    } else {
+        Err(InvalidOpaqueId { kind, rule })
+    }
 }
 
 macro_rules! text_conversions {

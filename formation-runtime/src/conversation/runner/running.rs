@@ -389,6 +389,7 @@ struct Last<'a> {
 impl Last<'_> {
     fn tell(self, update: Update) {
         self.turn.note(&update);
+        self.turn.entry.leave();
         self.place.send(update);
     }
 }

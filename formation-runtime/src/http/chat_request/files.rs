@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::super::fields::{Fields, NAME_CHARS_MAX};
 use crate::agents::FileLimits;
-use crate::conversation::files::{File, Kind, media_type_of};
+use crate::conversation::files::{File, Kind, is_media_type, media_type_of};
 
 /// What files a message may have.
 #[derive(Debug, Clone, Copy)]
@@ -131,6 +131,14 @@ fn kind(
         fields.fault("content_type", &message, "missing");
         return None;
     };
+    if !is_media_type(&media_type) {
+        fields.fault(
+            "content_type",
+            "must be a media type such as text/markdown",
+            "invalid_format",
+        );
+        return None;
+    }
     let reads_only = |model: &str, what: &str, capability: &str| {
         format!(
             "`{name}` is {what} and `{model}` reads text only; name a model that takes it as \

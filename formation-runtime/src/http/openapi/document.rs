@@ -25,6 +25,8 @@ mod memories;
 #[expect(dead_code, reason = "only their attributes count")]
 mod parameters;
 #[expect(dead_code, reason = "only their attributes count")]
+mod procedures;
+#[expect(dead_code, reason = "only their attributes count")]
 mod requests;
 #[expect(dead_code, reason = "only their attributes count")]
 mod scheduler;
@@ -47,6 +49,7 @@ use serde_json::{Value, json};
 use utoipa::OpenApi;
 
 use crate::http::audit::Resource;
+use crate::http::unbuilt;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -73,10 +76,11 @@ use crate::http::audit::Resource;
         (name = "users", description = "Who is who"),
         (name = "triggers", description = "Data of other systems that is answered"),
         (name = "scheduler", description = "What is asked at times that were set before"),
-        (name = "agents", description = "Who answers"),
+        (name = "agents", description = "Who answers, and by what procedures and skills"),
         (name = "secrets", description = "Keys for what the formation calls"),
         (name = "config", description = "The manifest, as its author wrote it"),
         (name = "audit", description = "What operators did"),
+        (name = "unbuilt", description = "What is documented for MUXI and not built in this version"),
     ),
     components(schemas(Failure, ValidationError, Resource)),
     paths(
@@ -145,6 +149,11 @@ use crate::http::audit::Resource;
         config::status,
         config::agents,
         config::agent,
+        procedures::skills_of_agent,
+        procedures::sops,
+        procedures::sop,
+        procedures::skills,
+        procedures::skill,
         config::formation,
         config::config,
         config::overlord,
@@ -208,6 +217,7 @@ fn complete(document: &mut Value) {
         codes.iter().map(|(status, names)| (reference(*status), failure(*status, names))).collect();
     document["components"]["responses"] = json!(responses);
     relate_fields(&mut document["components"]["schemas"]);
+    name_unbuilt(document);
     for (path, item) in document["paths"].as_object_mut().expect("paths") {
         for method in METHODS {
             let Some(operation) = item.get_mut(method) else { continue };
@@ -223,6 +233,25 @@ fn complete(document: &mut Value) {
 
 fn key(header: &str, description: &str) -> Value {
     json!({ "type": "apiKey", "in": "header", "name": header, "description": description })
+}
+
+/// What is documented for MUXI and not built here, so that nobody looks for it in vain.
+fn name_unbuilt(document: &mut Value) {
+    for (methods, path) in unbuilt::UNBUILT {
+        for method in *methods {
+            let method = method.as_str().to_lowercase();
+            let words = path.split(['/', '{', '}']).filter(|it| !it.is_empty() && *it != "v1");
+            let id = format!("unbuilt_{method}_{}", words.collect::<Vec<_>>().join("_"));
+            document["paths"][path][method.as_str()] = json!({
+                "operationId": if path.ends_with('/') { format!("{id}_root") } else { id },
+                "summary": "Not built in this version",
+                "tags": ["unbuilt"],
+                "responses": {
+                    "501": { "$ref": format!("#/components/responses/{}", reference(501)) },
+                },
+            });
+        }
+    }
 }
 
 /// Which failures a call may be answered with, besides those that it names itself.
@@ -443,7 +472,8 @@ mod tests {
             literal.split('"').next()
         });
         // With a slash at its end, the same.
-        let routed: BTreeSet<&str> = routed.filter(|path| *path != "/v1/").collect();
+        let unbuilt = unbuilt::UNBUILT.iter().map(|(_, path)| *path);
+        let routed: BTreeSet<&str> = routed.filter(|path| *path != "/v1/").chain(unbuilt).collect();
         assert!(routed.len() > 40, "{routed:?}");
         assert_eq!(documented, routed);
     }

@@ -42,6 +42,12 @@ async fn how_it_is_set_up() {
         walk.take(call(operation).admin()).await;
     }
     walk.take(call("get_agent").admin().path("helper")).await;
+    for operation in ["list_sops", "list_skills"] {
+        walk.take(call(operation).client()).await;
+    }
+    walk.take(call("list_agent_skills").client().path("helper")).await;
+    walk.take(call("get_sop").client().path("x").fails_with("SOP_NOT_FOUND")).await;
+    walk.refuse(call("get_skill").client().path("x")).await;
     walk.take(call("get_agent").admin().path("x").fails_with("AGENT_NOT_FOUND")).await;
     let server = call("get_mcp_server").admin().path("x");
     walk.take(server.fails_with("MCP_SERVER_NOT_FOUND")).await;
