@@ -116,6 +116,10 @@ impl Llm {
 
 impl std::fmt::Display for Target {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The host of this machine's models is asked for them by their whole names.
+        if self.provider.name() == "local" {
+            return formatter.write_str(&self.model);
+        }
         write!(formatter, "{}/{}", self.provider.name(), self.model)
     }
 }
