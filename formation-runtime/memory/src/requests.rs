@@ -3,39 +3,17 @@
 //! A turn that runs for its caller is written down together with its question; one that was accepted
 //! for later is written down before its caller is told so, and is found again by the next process.
 
+mod words;
+
 use muxi_contract::{RequestId, SessionId, UserId};
+
+pub use self::words::{RequestKind, RequestMode, RequestStatus};
 
 use crate::owner;
 use crate::sql::{DatabaseError, Row, Transaction, values};
 use crate::store::{Store, StoreError};
 use crate::transcript::{self, UserStore};
 use crate::usage;
-
-/// What a request came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequestKind {
-    Chat,
-    Trigger,
-    Job,
-}
-
-/// How the caller waits for the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequestMode {
-    Sync,
-    Stream,
-    Async,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RequestStatus {
-    Pending,
-    Processing,
-    Completed,
-    Failed,
-    Cancelled,
-    AwaitingClarification,
-}
 
 /// A request that is accepted for later.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -394,81 +372,6 @@ pub(crate) fn end(
 impl RequestSeq {
     pub(crate) const fn number(self) -> i64 {
         self.0
-    }
-}
-
-// === impl RequestKind ===
-
-impl RequestKind {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Trigger => "trigger",
-            Self::Job => "job",
-        }
-    }
-}
-
-impl std::str::FromStr for RequestKind {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Chat, Self::Trigger, Self::Job].into_iter().find(|it| it.as_str() == text).ok_or(())
-    }
-}
-
-// === impl RequestMode ===
-
-impl RequestMode {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Sync => "sync",
-            Self::Stream => "stream",
-            Self::Async => "async",
-        }
-    }
-}
-
-impl std::str::FromStr for RequestMode {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Sync, Self::Stream, Self::Async].into_iter().find(|it| it.as_str() == text).ok_or(())
-    }
-}
-
-// === impl RequestStatus ===
-
-impl RequestStatus {
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Processing => "processing",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::AwaitingClarification => "awaiting_clarification",
-        }
-    }
-
-    pub const fn is_open(self) -> bool {
-        matches!(self, Self::Pending | Self::Processing)
-    }
-}
-
-impl std::str::FromStr for RequestStatus {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let all = [
-            Self::Pending,
-            Self::Processing,
-            Self::Completed,
-            Self::Failed,
-            Self::Cancelled,
-            Self::AwaitingClarification,
-        ];
-        all.into_iter().find(|it| it.as_str() == text).ok_or(())
     }
 }
 
