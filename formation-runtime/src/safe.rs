@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -29,6 +30,7 @@ pub enum Purpose {
 pub struct Safe {
     purpose: Purpose,
     path: PathBuf,
+    tidied: Arc<Once>,
 }
 
 /// A key.
@@ -60,6 +62,7 @@ pub enum SafeError {
 
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 24;
+const UNFINISHED: &str = ".tmp";
 
 // === impl Purpose ===
 
@@ -93,7 +96,7 @@ impl fmt::Display for Purpose {
 
 impl Safe {
     pub fn new(data_dir: &Path, purpose: Purpose) -> Self {
-        Self { purpose, path: data_dir.join(purpose.file()) }
+        Self { purpose, path: data_dir.join(purpose.file()), tidied: Arc::new(Once::new()) }
     }
 
     /// The key that is there already.
@@ -117,6 +120,7 @@ impl Safe {
         let mut key = Zeroizing::new([0; KEY_BYTES]);
         hex::decode_to_slice(text.trim(), key.as_mut_slice())
             .map_err(|_| SafeError::Malformed(purpose))?;
+        self.tidied.call_once(|| self.remove_copies());
         Ok(Key::new(purpose, key))
     }
 
@@ -137,17 +141,38 @@ impl Safe {
 
     /// Whole or not at all, and never over one that is there.
     fn write_once(&self, text: &[u8]) -> io::Result<()> {
-        let beside = self.path.with_extension(format!("{}.tmp", nanoid()));
+        let beside = self.path.with_extension(format!("{}{UNFINISHED}", nanoid()));
         let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&beside)?;
         let written = file.write_all(text).and_then(|()| file.sync_all());
         let placed = written.and_then(|()| match fs::hard_link(&beside, &self.path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            // Who made one first may have tidied up by now.
+            Err(error) if !self.path.exists() => Err(error),
             Ok(()) | Err(_) => Ok(()),
         });
         // The reason of a failure matters more than a left-over file.
         drop(fs::remove_file(&beside));
         placed?;
         self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    }
+
+    /// Whoever was killed while it made the key left what it wrote beside it. Nobody needs that once
+    /// there is a key.
+    fn remove_copies(&self) {
+        let (Some(folder), Some(name)) = (self.path.parent(), self.path.file_stem()) else {
+            return;
+        };
+        let Ok(entries) = fs::read_dir(folder) else { return };
+        for entry in entries.flatten() {
+            let file = entry.file_name();
+            let between = file.to_str().zip(name.to_str()).and_then(|(file, name)| {
+                file.strip_prefix(name)?.strip_prefix('.')?.strip_suffix(UNFINISHED)
+            });
+            if between.is_some_and(|id| id.len() == nanoid().len())
+                && let Err(error) = fs::remove_file(entry.path())
+            {
+                tracing::warn!(%error, file = ?file, "a copy of a key could not be removed");
+            }
+        }
     }
 }
 
@@ -230,6 +255,27 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(safe.key_or_new(), Err(SafeError::Open(_))));
+    }
+
+    #[test]
+    fn what_a_kill_left_of_a_key_goes_and_what_is_not_ours_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let safe = Safe::new(folder.path(), Purpose::Credentials);
+        let left = |name: &str| folder.path().join(format!("{name}.{}.tmp", nanoid()));
+        let (ours, others) = (left("credentials"), left("artifacts"));
+        let foreign = folder.path().join("credentials.mine.tmp");
+        for path in [&ours, &others, &foreign] {
+            fs::write(path, "a key").unwrap();
+        }
+        assert!(matches!(safe.key(), Err(SafeError::Missing(_))));
+        assert!(ours.exists());
+        let made = safe.key_or_new().unwrap();
+        assert!(!ours.exists() && others.exists() && foreign.exists());
+        // It was killed after the key was in its place.
+        fs::write(&ours, "a key").unwrap();
+        let next = Safe::new(folder.path(), Purpose::Credentials);
+        assert_eq!(next.key().unwrap().bytes, made.bytes);
+        assert!(!ours.exists());
     }
 
     #[test]

@@ -168,11 +168,7 @@ impl UserStore {
 impl Store {
     /// Whether anybody's is kept sealed, so that a lost key is not replaced by a new one.
     pub async fn has_sealed_artifacts(&self) -> Result<bool, StoreError> {
-        self.read(|transaction| {
-            let sql = "SELECT 1 FROM artifacts WHERE sealed_by IS NOT NULL LIMIT 1";
-            Ok(transaction.first(sql, &[], |_| Ok(()))?.is_some())
-        })
-        .await
+        self.read(|transaction| Ok(keys(transaction)?[0].is_some())).await
     }
 
     /// Forgets up to `count_max` versions that are older than the given time; answers their ids.
@@ -221,15 +217,10 @@ fn keep(
     new: &NewArtifact,
     others_max: u32,
 ) -> Result<Result<Artifact, ArtifactRefusal>, DatabaseError> {
-    if let Some(sealed_by) = &new.sealed_by {
-        let other_key = transaction.first(
-            "SELECT 1 FROM artifacts WHERE sealed_by <> ?1 LIMIT 1",
-            values![sealed_by],
-            |_| Ok(()),
-        )?;
-        if other_key.is_some() {
-            return Ok(Err(ArtifactRefusal::OtherKey));
-        }
+    if let Some(sealed_by) = &new.sealed_by
+        && keys(transaction)?.iter().flatten().any(|key| key != sealed_by)
+    {
+        return Ok(Err(ArtifactRefusal::OtherKey));
     }
     let others: u32 = transaction.one(
         "SELECT count(*) FROM artifacts WHERE user_id = ?1",
@@ -284,6 +275,15 @@ fn keep(
         accessed_ms: new.at_ms,
     }))
 }
+
+/// The first and the last fingerprint in their order, which are the same unless there are two keys.
+fn keys(transaction: &mut Transaction<'_>) -> Result<[Option<String>; 2], DatabaseError> {
+    transaction.one(KEYS, &[], |row| Ok([row.get(0)?, row.get(1)?]))
+}
+
+/// Two questions, since an index has the answer to each and not to both at once.
+pub(crate) const KEYS: &str =
+    "SELECT (SELECT min(sealed_by) FROM artifacts), (SELECT max(sealed_by) FROM artifacts)";
 
 fn all(
     transaction: &mut Transaction<'_>,

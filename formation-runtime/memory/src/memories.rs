@@ -1,5 +1,7 @@
 //! What is remembered of a user beyond what was said, and what is remembered for all users.
 
+use std::collections::HashSet;
+
 use muxi_contract::{RequestId, SessionId, UserId};
 
 use crate::sql::{DatabaseError, Row, Transaction, values};
@@ -346,6 +348,15 @@ impl std::str::FromStr for Scope {
     }
 }
 
+// === impl NewMemory ===
+
+impl NewMemory {
+    /// What tells it from other entries of sources.
+    fn origin(&self) -> Option<(&str, &str)> {
+        self.source.as_deref().zip(self.source_id.as_deref())
+    }
+}
+
 // === impl Past ===
 
 impl Past {
@@ -368,15 +379,23 @@ fn have_room(
     entries: &[NewMemory],
     memories_max: u32,
 ) -> Result<bool, DatabaseError> {
-    let mut there: u64 = transaction.one(
+    let (mut new, mut sources) = (0, HashSet::new());
+    for entry in entries {
+        let is_repeated = entry.origin().is_some_and(|origin| !sources.insert(origin));
+        if !is_repeated && remembered_before(transaction, user, entry)?.is_none() {
+            new += 1;
+        }
+    }
+    // Who has too many, since fewer are allowed now, may still repeat what is known.
+    if new == 0 {
+        return Ok(true);
+    }
+    let there: u64 = transaction.one(
         "SELECT count(*) FROM memories WHERE user_id = ?1",
         values![user.as_str()],
         |row| row.get(0),
     )?;
-    for entry in entries {
-        there += u64::from(remembered_before(transaction, user, entry)?.is_none());
-    }
-    Ok(there <= u64::from(memories_max))
+    Ok(there + new <= u64::from(memories_max))
 }
 
 /// What became of the entry when its source brought it before.
@@ -385,7 +404,7 @@ fn remembered_before(
     user: &UserId,
     new: &NewMemory,
 ) -> Result<Option<Remembered>, DatabaseError> {
-    let (Some(source), Some(source_id)) = (&new.source, &new.source_id) else { return Ok(None) };
+    let Some((source, source_id)) = new.origin() else { return Ok(None) };
     transaction.first(
         "SELECT event_id FROM memories WHERE user_id = ?1 AND source = ?2 AND source_id = ?3",
         values![user.as_str(), source, source_id],

@@ -40,6 +40,7 @@ const STEPS: &[Step] = steps![
     "0010_files",
     "0011_delivery_owners",
     "0012_artifacts",
+    "0013_request_work",
 ];
 
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +60,15 @@ pub enum MigrationError {
 /// Brings the database to the newest schema, all missing steps in one transaction: a new file waits
 /// for its disk once.
 pub(crate) fn run(connection: &mut dyn Connection, dialect: Dialect) -> Result<(), MigrationError> {
-    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    run_all(connection, dialect, STEPS)
+}
+
+fn run_all(
+    connection: &mut dyn Connection,
+    dialect: Dialect,
+    steps: &[Step],
+) -> Result<(), MigrationError> {
+    let known = i64::try_from(steps.len()).unwrap_or(i64::MAX);
     let (mut found, mut step) = (0, 0);
     connection
         .transact(Mode::Write, &mut |transaction| {
@@ -68,7 +77,7 @@ pub(crate) fn run(connection: &mut dyn Connection, dialect: Dialect) -> Result<(
             if found >= known {
                 return Ok(());
             }
-            for (number, texts) in (1..).zip(STEPS).filter(|(number, _)| *number > found) {
+            for (number, texts) in (1..).zip(steps).filter(|(number, _)| *number > found) {
                 step = number;
                 transaction.batch(match dialect {
                     Dialect::Sqlite => texts.sqlite,
@@ -102,5 +111,63 @@ impl crate::sql::Transaction<'_> {
             }
             Dialect::Postgres => format!("INSERT INTO schema_version (version) VALUES ({step})"),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sql::postgres::{Place, Postgres};
+    use crate::sql::values;
+
+    fn what_is_to_be_done_moves(connection: &mut dyn Connection, dialect: Dialect) {
+        run_all(connection, dialect, &STEPS[..12]).unwrap();
+        let accepted = [
+            ("pending", Some(r#"{"text":"hi","webhook_url":"https://example.com"}"#)),
+            ("pending", Some(r#"{"text":"\u0000","webhook_url":null}"#)),
+            ("processing", Some(r#"{"text":"hi","webhook_url":"https://example.org"}"#)),
+            ("completed", None),
+        ];
+        let fill = &mut |transaction: &mut crate::sql::Transaction<'_>| {
+            for (status, work) in accepted {
+                transaction.execute(
+                    "INSERT INTO requests (id, user_id, session, kind, mode, status, work, created_ms)
+                     VALUES ('r', 'a', 's', 'chat', 'async', ?1, ?2, 1)",
+                    values![status, work],
+                )?;
+            }
+            Ok(())
+        };
+        connection.transact(Mode::Write, fill).unwrap();
+        run(connection, dialect).unwrap();
+        let mut found: Vec<(Option<String>, Option<String>)> = Vec::new();
+        let read = &mut |transaction: &mut crate::sql::Transaction<'_>| {
+            found = transaction.all(
+                "SELECT work, webhook_url FROM requests LEFT JOIN request_work ON request = seq
+                 ORDER BY seq",
+                &[],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?;
+            Ok(())
+        };
+        connection.transact(Mode::Read, read).unwrap();
+        let found: Vec<_> = found.iter().map(|it| (it.0.as_deref(), it.1.as_deref())).collect();
+        let [first, second, ..] = accepted.map(|(_, work)| work);
+        let expected = [
+            (first, Some("https://example.com")),
+            (second, None),
+            (None, Some("https://example.org")),
+            (None, None),
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn what_was_to_be_done_is_found_after_the_update() {
+        let mut file = rusqlite::Connection::open_in_memory().unwrap();
+        what_is_to_be_done_moves(&mut file, Dialect::Sqlite);
+        let server = muxi_testkit::postgres::Postgres::start();
+        let place = Place { url: server.url().into(), schema: "old".to_owned() };
+        what_is_to_be_done_moves(&mut Postgres::connect(place).unwrap(), Dialect::Postgres);
     }
 }

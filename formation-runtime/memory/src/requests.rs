@@ -5,7 +5,7 @@
 
 mod words;
 
-use muxi_contract::{RequestId, SessionId, UserId};
+use muxi_contract::{ErrorCode, RequestId, SessionId, UserId};
 
 pub use self::words::{RequestKind, RequestMode, RequestStatus};
 
@@ -13,7 +13,7 @@ use crate::owner;
 use crate::sql::{DatabaseError, Row, Transaction, values};
 use crate::store::{Store, StoreError};
 use crate::transcript::{self, UserStore};
-use crate::usage;
+use crate::{Outcome, usage};
 
 /// A request that is accepted for later.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct NewRequest {
     pub kind: RequestKind,
     /// What is to be done, as JSON that its maker reads again.
     pub work: String,
+    /// Who is to be told of the end, also when the process dies on the way.
+    pub webhook_url: Option<String>,
     pub at_ms: i64,
 }
 
@@ -37,10 +39,22 @@ pub struct Request {
     pub status: RequestStatus,
     pub result: Option<String>,
     pub error: Option<String>,
+    pub error_code: Option<ErrorCode>,
     /// What the caller should know besides, as a JSON list.
     pub warnings: Option<String>,
     pub created_ms: i64,
+    pub started_ms: Option<i64>,
     pub ended_ms: Option<i64>,
+    /// Who answers, from the start of the work for as long as the session is kept.
+    pub agent: Option<String>,
+    /// What its turn took, once that has ended by itself.
+    pub tokens: Option<Tokens>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tokens {
+    pub prompt: u64,
+    pub completion: u64,
 }
 
 /// A request's place in the order of all.
@@ -53,6 +67,7 @@ pub struct Abandoned {
     pub request: Request,
     /// There while its work had not begun, so that it can still be done.
     pub work: Option<String>,
+    pub webhook_url: Option<String>,
 }
 
 /// A webhook that is to be sent.
@@ -64,8 +79,12 @@ pub struct NewDelivery {
     pub body: String,
 }
 
-const COLUMNS: &str = "SELECT seq, id, user_id, session, kind, mode, status, result, error, \
-                       created_ms, ended_ms, warnings FROM requests";
+/// What a turn used until its process died is not known.
+const COLUMNS: &str = "SELECT r.seq, r.id, r.user_id, r.session, r.kind, r.mode, r.status, \
+     r.result, r.error, r.error_code, r.warnings, r.created_ms, r.started_ms, r.ended_ms, t.agent, \
+     CASE WHEN t.status NOT IN ('running', 'interrupted') THEN t.prompt_tokens END, \
+     t.completion_tokens \
+     FROM requests r LEFT JOIN turns t ON t.seq = r.turn";
 
 // === impl UserStore ===
 
@@ -83,7 +102,7 @@ impl UserStore {
         let user = self.user().clone();
         self.store()
             .read(move |transaction| {
-                let sql = format!("{COLUMNS} WHERE user_id = ?1 ORDER BY seq DESC LIMIT ?2");
+                let sql = format!("{COLUMNS} WHERE r.user_id = ?1 ORDER BY r.seq DESC LIMIT ?2");
                 transaction.all(&sql, values![user.as_str(), limit], request)
             })
             .await
@@ -94,19 +113,20 @@ impl UserStore {
         let (user, id) = (self.user().clone(), id.clone());
         self.store()
             .read(move |transaction| {
-                let sql =
-                    format!("{COLUMNS} WHERE id = ?1 AND user_id = ?2 ORDER BY seq DESC LIMIT 1");
+                let sql = format!(
+                    "{COLUMNS} WHERE r.id = ?1 AND r.user_id = ?2 ORDER BY r.seq DESC LIMIT 1"
+                );
                 transaction.first(&sql, values![id.as_str(), user.as_str()], request)
             })
             .await
     }
 
-    /// Ends a request whose work never began.
-    pub async fn end_pending_request(
+    /// Ends a request that has no turn to end with: its work never began, or its process died. False
+    /// if it has ended already.
+    pub async fn end_request(
         &self,
         seq: RequestSeq,
-        end: RequestStatus,
-        error: Option<String>,
+        outcome: Outcome,
         delivery: Option<NewDelivery>,
         at_ms: i64,
     ) -> Result<bool, StoreError> {
@@ -115,17 +135,9 @@ impl UserStore {
         let ended = self
             .store()
             .write(move |transaction| {
-                let id: Option<String> = transaction.first(
-                    "UPDATE requests SET status = ?3, error = ?4, ended_ms = ?5, owner = NULL,
-                         work = NULL
-                     WHERE seq = ?1 AND user_id = ?2 AND ended_ms IS NULL RETURNING id",
-                    values![seq.0, user.as_str(), end.as_str(), error.as_ref(), at_ms],
-                    |row| row.get(0),
-                )?;
-                if let (Some(id), Some(delivery)) = (&id, &delivery) {
-                    deliver(transaction, id, user.as_str(), delivery, at_ms)?;
-                }
-                Ok(id.is_some())
+                let delivery = delivery.as_ref();
+                let came = End { outcome: &outcome, result: None, warnings: None, delivery, at_ms };
+                end(transaction, user.as_str(), seq, &came)
             })
             .await?;
         if tells {
@@ -141,7 +153,7 @@ impl Store {
     /// The newest requests of all users, for the operator.
     pub async fn all_requests(&self, limit: u32) -> Result<Vec<Request>, StoreError> {
         self.read(move |transaction| {
-            let sql = format!("{COLUMNS} ORDER BY seq DESC LIMIT ?1");
+            let sql = format!("{COLUMNS} ORDER BY r.seq DESC LIMIT ?1");
             transaction.all(&sql, values![limit], request)
         })
         .await
@@ -151,7 +163,7 @@ impl Store {
     pub async fn request_of_anyone(&self, id: &RequestId) -> Result<Option<Request>, StoreError> {
         let id = id.clone();
         self.read(move |transaction| {
-            let sql = format!("{COLUMNS} WHERE id = ?1 ORDER BY seq DESC LIMIT 1");
+            let sql = format!("{COLUMNS} WHERE r.id = ?1 ORDER BY r.seq DESC LIMIT 1");
             transaction.first(&sql, values![id.as_str()], request)
         })
         .await
@@ -200,11 +212,16 @@ impl Store {
                 if owner::lives(transaction, &owner)? {
                     continue;
                 }
-                let sql = format!("{COLUMNS} WHERE ended_ms IS NULL AND coalesce(owner, '') = ?1");
+                let sql =
+                    format!("{COLUMNS} WHERE r.ended_ms IS NULL AND coalesce(r.owner, '') = ?1");
                 for request in transaction.all(&sql, values![&owner], request)? {
-                    let work = "SELECT work FROM requests WHERE seq = ?1";
-                    let work = transaction.one(work, values![request.seq.0], |row| row.get(0))?;
-                    found.push(Abandoned { request, work });
+                    let (work, webhook_url) = transaction.one(
+                        "SELECT w.work, r.webhook_url FROM requests r
+                         LEFT JOIN request_work w ON w.request = r.seq WHERE r.seq = ?1",
+                        values![request.seq.0],
+                        |row| Ok((row.get(0)?, row.get(1)?)),
+                    )?;
+                    found.push(Abandoned { request, work, webhook_url });
                 }
                 transaction.execute(
                     "UPDATE requests SET owner = ?2
@@ -215,35 +232,6 @@ impl Store {
             Ok(found)
         })
         .await
-    }
-
-    /// Ends a request whose turn was cut off with its process.
-    pub async fn fail_request(
-        &self,
-        seq: RequestSeq,
-        error: String,
-        delivery: Option<NewDelivery>,
-        at_ms: i64,
-    ) -> Result<(), StoreError> {
-        let tells = delivery.is_some();
-        self.write(move |transaction| {
-            let ended: Option<(String, String)> = transaction.first(
-                "UPDATE requests SET status = 'failed', error = ?2, ended_ms = ?3, owner = NULL,
-                     work = NULL
-                 WHERE seq = ?1 AND ended_ms IS NULL RETURNING id, user_id",
-                values![seq.0, &error, at_ms],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )?;
-            if let (Some((id, user)), Some(delivery)) = (&ended, &delivery) {
-                deliver(transaction, id, user, delivery, at_ms)?;
-            }
-            Ok(())
-        })
-        .await?;
-        if tells {
-            self.delivery_made.notify_one();
-        }
-        Ok(())
     }
 
     /// Forgets requests that ended before the given time, what is left of their webhooks, and what else
@@ -282,8 +270,9 @@ pub(crate) fn accept(
     owner: &str,
     new: &NewRequest,
 ) -> Result<RequestSeq, DatabaseError> {
-    transaction.one(
-        "INSERT INTO requests (id, user_id, session, kind, mode, status, owner, work, created_ms)
+    let seq = transaction.one(
+        "INSERT INTO requests
+             (id, user_id, session, kind, mode, status, owner, webhook_url, created_ms)
          VALUES (?1, ?2, ?3, ?4, 'async', 'pending', ?5, ?6, ?7) RETURNING seq",
         values![
             new.id.as_str(),
@@ -291,11 +280,16 @@ pub(crate) fn accept(
             new.session.as_str(),
             new.kind.as_str(),
             owner,
-            &new.work,
+            new.webhook_url.as_ref(),
             new.at_ms,
         ],
         |row| row.get(0).map(RequestSeq),
-    )
+    )?;
+    transaction.execute(
+        "INSERT INTO request_work (request, work) VALUES (?1, ?2)",
+        values![seq.0, &new.work],
+    )?;
+    Ok(seq)
 }
 
 /// The row of a turn that begins: made now, or made when the request was accepted.
@@ -304,13 +298,15 @@ pub(crate) fn begin(
     begun: &Begun<'_>,
 ) -> Result<RequestSeq, DatabaseError> {
     let Begun { accepted, id, user, session, kind, mode, owner, turn, at_ms } = *begun;
-    if let Some(RequestSeq(seq)) = accepted {
+    if let Some(seq) = accepted {
         transaction.execute(
             "UPDATE requests SET status = 'processing', turn = ?2, started_ms = ?3, owner = ?4
              WHERE seq = ?1",
-            values![seq, turn, at_ms, owner],
+            values![seq.0, turn, at_ms, owner],
         )?;
-        return Ok(RequestSeq(seq));
+        // Nobody begins it a second time.
+        drop_work(transaction, seq)?;
+        return Ok(seq);
     }
     transaction.one(
         "INSERT INTO requests
@@ -330,6 +326,15 @@ pub(crate) fn turn_of(
     Ok(transaction.first(sql, values![request.0], |row| row.get(0))?.flatten())
 }
 
+/// The request that the turn answers, if it is still known.
+pub(crate) fn of_turn(
+    transaction: &mut Transaction<'_>,
+    turn: i64,
+) -> Result<Option<RequestSeq>, DatabaseError> {
+    let sql = "SELECT seq FROM requests WHERE turn = ?1";
+    transaction.first(sql, values![turn], |row| row.get(0).map(RequestSeq))
+}
+
 /// What [`begin`] writes down.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Begun<'a> {
@@ -344,27 +349,48 @@ pub(crate) struct Begun<'a> {
     pub(crate) at_ms: i64,
 }
 
-/// The request's end, in the transaction that ends its turn.
+/// What [`end`] writes down.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End<'a> {
+    pub(crate) outcome: &'a Outcome,
+    pub(crate) result: Option<&'a str>,
+    pub(crate) warnings: Option<&'a str>,
+    pub(crate) delivery: Option<&'a NewDelivery>,
+    pub(crate) at_ms: i64,
+}
+
+/// The request's first end; whether this is it.
 pub(crate) fn end(
     transaction: &mut Transaction<'_>,
-    turn: i64,
-    status: RequestStatus,
-    (result, error, warnings): (Option<&str>, Option<&str>, Option<&str>),
-    delivery: Option<&NewDelivery>,
-    at_ms: i64,
-) -> Result<(), DatabaseError> {
-    let ended: Option<(String, String)> = transaction.first(
+    user: &str,
+    seq: RequestSeq,
+    end: &End<'_>,
+) -> Result<bool, DatabaseError> {
+    let End { outcome, result, warnings, delivery, at_ms } = *end;
+    let code = outcome.error_code().map(ErrorCode::name);
+    let id: Option<String> = transaction.first(
         "UPDATE requests
-         SET status = ?2, result = ?3, error = ?4, ended_ms = ?5, owner = NULL, work = NULL,
-             warnings = ?6
-         WHERE turn = ?1 AND ended_ms IS NULL RETURNING id, user_id",
-        values![turn, status.as_str(), result, error, at_ms, warnings],
-        |row| Ok((row.get(0)?, row.get(1)?)),
+         SET status = ?3, result = ?4, error = ?5, error_code = ?6, warnings = ?7, ended_ms = ?8,
+             owner = NULL
+         WHERE seq = ?1 AND user_id = ?2 AND ended_ms IS NULL RETURNING id",
+        values![
+            seq.0,
+            user,
+            outcome.request_status().as_str(),
+            result,
+            outcome.error(),
+            code.as_ref(),
+            warnings,
+            at_ms,
+        ],
+        |row| row.get(0),
     )?;
-    if let (Some((id, user)), Some(delivery)) = (&ended, delivery) {
-        deliver(transaction, id, user, delivery, at_ms)?;
+    let Some(id) = id else { return Ok(false) };
+    drop_work(transaction, seq)?;
+    if let Some(delivery) = delivery {
+        deliver(transaction, &id, user, delivery, at_ms)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 // === impl RequestSeq ===
@@ -377,7 +403,16 @@ impl RequestSeq {
 
 // === private helpers ===
 
+/// Files may come with it, so that it is large.
+fn drop_work(transaction: &mut Transaction<'_>, seq: RequestSeq) -> Result<(), DatabaseError> {
+    transaction.execute("DELETE FROM request_work WHERE request = ?1", values![seq.0])?;
+    Ok(())
+}
+
 fn request(row: &Row) -> Result<Request, DatabaseError> {
+    let error_code: Option<String> = row.get(9)?;
+    let used: (Option<u64>, Option<u64>) = (row.get(15)?, row.get(16)?);
+    let tokens = |(prompt, completion)| Tokens { prompt, completion };
     Ok(Request {
         seq: RequestSeq(row.get(0)?),
         id: row.parsed(1)?,
@@ -388,9 +423,13 @@ fn request(row: &Row) -> Result<Request, DatabaseError> {
         status: row.parsed(6)?,
         result: row.get(7)?,
         error: row.get(8)?,
-        warnings: row.get(11)?,
-        created_ms: row.get(9)?,
-        ended_ms: row.get(10)?,
+        error_code: error_code.map(|_| row.parsed(9)).transpose()?,
+        warnings: row.get(10)?,
+        created_ms: row.get(11)?,
+        started_ms: row.get(12)?,
+        ended_ms: row.get(13)?,
+        agent: row.get(14)?,
+        tokens: used.0.zip(used.1).map(tokens),
     })
 }
 

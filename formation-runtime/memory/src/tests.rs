@@ -52,6 +52,7 @@ mod isolation;
 mod jobs;
 mod memories;
 mod people;
+mod requests;
 
 promises![
     what_was_said_is_there_after_a_restart,
@@ -114,6 +115,10 @@ async fn say(store: &UserStore, session: &str, text: &str, reply: &str, at_ms: i
     store.end_turn(turn.id, answer(Outcome::Completed, reply, at_ms + 1)).await.unwrap();
 }
 
+fn failed(error: &str) -> Outcome {
+    Outcome::Failed { error: error.to_owned(), code: ErrorCode::LlmError }
+}
+
 fn texts(page: &Page) -> Vec<&str> {
     page.messages.iter().map(|message| message.text.as_str()).collect()
 }
@@ -166,8 +171,7 @@ async fn a_broken_turn_keeps_the_text_that_there_was_and_its_first_end(database:
     store.end_turn(turn.id, answer(Outcome::Cancelled, "Once upon", 2)).await.unwrap();
     store.end_turn(turn.id, answer(Outcome::Completed, "too late", 3)).await.unwrap();
     let silent = store.begin_turn(question("s", "more", 4), 10).await.unwrap();
-    let failed = Outcome::Failed { error: "no provider".to_owned() };
-    store.end_turn(silent.id, answer(failed, "", 5)).await.unwrap();
+    store.end_turn(silent.id, answer(failed("no provider"), "", 5)).await.unwrap();
 
     let page = store.messages(&session("s"), 10, None).await.unwrap();
     assert_eq!(texts(&page), ["tell", "Once upon", "more"]);
@@ -359,9 +363,8 @@ async fn recent_durations_are_those_of_answers_that_were_given_here(database: &D
         let turn = alice.begin_turn(question("s", "hi", begin), 10).await.unwrap();
         alice.end_turn(turn.id, answer(Outcome::Completed, "x", begin + took)).await.unwrap();
     }
-    let failed = alice.begin_turn(question("s", "hi", 40), 10).await.unwrap();
-    let error = "HTTP 500".to_owned();
-    alice.end_turn(failed.id, answer(Outcome::Failed { error }, "", 99)).await.unwrap();
+    let broken = alice.begin_turn(question("s", "hi", 40), 10).await.unwrap();
+    alice.end_turn(broken.id, answer(failed("HTTP 500"), "", 99)).await.unwrap();
     let said = |role, text: &str| RestoredMessage {
         role,
         text: text.to_owned(),

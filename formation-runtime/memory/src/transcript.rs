@@ -123,10 +123,6 @@ impl UserStore {
         let tells = end.delivery.is_some();
         self.store
             .write(move |transaction| {
-                let error = match &end.outcome {
-                    Outcome::Failed { error } => Some(error.as_str()),
-                    Outcome::Completed | Outcome::Cancelled | Outcome::Interrupted => None,
-                };
                 let ended: Option<String> = transaction.first(
                     "UPDATE turns
                      SET status = ?3, error = ?4, prompt_tokens = ?5, completion_tokens = ?6,
@@ -137,7 +133,7 @@ impl UserStore {
                         turn.seq(),
                         user.as_str(),
                         end.outcome.status(),
-                        error,
+                        end.outcome.error(),
                         end.prompt_tokens,
                         end.completion_tokens,
                         end.at_ms,
@@ -156,19 +152,16 @@ impl UserStore {
                      WHERE turn = ?1 AND role = 'assistant'",
                     values![turn.seq(), content, end.at_ms],
                 )?;
-                let interrupted = "the process stopped while it was answering";
-                let error = match &end.outcome {
-                    Outcome::Interrupted => Some(interrupted),
-                    Outcome::Completed | Outcome::Failed { .. } | Outcome::Cancelled => error,
-                };
-                requests::end(
-                    transaction,
-                    turn.seq(),
-                    end.outcome.request_status(),
-                    (content, error, end.warnings.as_deref()),
-                    end.delivery.as_ref(),
-                    end.at_ms,
-                )?;
+                if let Some(request) = requests::of_turn(transaction, turn.seq())? {
+                    let came = requests::End {
+                        outcome: &end.outcome,
+                        result: content,
+                        warnings: end.warnings.as_deref(),
+                        delivery: end.delivery.as_ref(),
+                        at_ms: end.at_ms,
+                    };
+                    requests::end(transaction, user.as_str(), request, &came)?;
+                }
                 transaction.execute(
                     "UPDATE sessions SET last_activity_ms = ?3
                      WHERE user_id = ?1 AND id = ?2 AND last_activity_ms < ?3",
@@ -258,13 +251,7 @@ impl Store {
     ) -> Result<Vec<i64>, StoreError> {
         let agent = agent.to_owned();
         self.read(move |transaction| {
-            transaction.all(
-                "SELECT ended_ms - started_ms FROM turns
-                 WHERE agent = ?1 AND status = 'completed' AND request_id <> ?2
-                 ORDER BY seq DESC LIMIT ?3",
-                values![&agent, RESTORED, limit],
-                |row| row.get(0),
-            )
+            transaction.all(RECENT_DURATIONS, values![&agent, RESTORED, limit], |row| row.get(0))
         })
         .await
     }
@@ -299,6 +286,11 @@ pub(crate) fn counts(transaction: &mut Transaction<'_>) -> Result<Counts, Databa
         |row| Ok(Counts { sessions: row.get(0)?, messages: row.get(1)? }),
     )
 }
+
+/// Asked for each message, so there is an index for it.
+pub(crate) const RECENT_DURATIONS: &str = "SELECT ended_ms - started_ms FROM turns
+     WHERE agent = ?1 AND status = 'completed' AND request_id <> ?2
+     ORDER BY seq DESC LIMIT ?3";
 
 // === private helpers ===
 

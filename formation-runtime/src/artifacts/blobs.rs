@@ -59,34 +59,18 @@ impl Blobs {
 
     /// That there is none is as well.
     pub(super) fn remove(&self, id: &str) -> io::Result<()> {
-        match fs::remove_file(self.path(id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        remove(&self.path(id))
     }
 
     /// Ids of what was written before the given time; what never became whole goes at once. Files of
-    /// other names are not ours.
+    /// other names are not ours, and a folder that cannot be read does not keep others from it.
     pub(super) fn older_than(&self, before_ms: i64) -> io::Result<Vec<String>> {
         let mut found = Vec::new();
         for folder in entries(&self.root)? {
             let folder = folder?;
-            if !folder.file_type()?.is_dir() {
-                continue;
-            }
-            for entry in entries(&folder.path())? {
-                let path = entry?.path();
-                let (Some(id), Some(extension)) = (id_of(&path), path.extension()) else {
-                    continue;
-                };
-                if folder.file_name() != *folder_of(&id) || !is_older(&path, before_ms)? {
-                    continue;
-                }
-                if extension == UNFINISHED {
-                    fs::remove_file(&path)?;
-                } else if extension == WHOLE {
-                    found.push(id);
-                }
+            if let Err(error) = older_in(&folder, before_ms, &mut found) {
+                let folder = folder.path();
+                tracing::warn!(folder = %folder.display(), %error, "old artifacts are kept for now");
             }
         }
         Ok(found)
@@ -98,6 +82,33 @@ impl Blobs {
 }
 
 // === private helpers ===
+
+fn older_in(folder: &fs::DirEntry, before_ms: i64, found: &mut Vec<String>) -> io::Result<()> {
+    if !folder.file_type()?.is_dir() {
+        return Ok(());
+    }
+    for entry in entries(&folder.path())? {
+        let path = entry?.path();
+        let (Some(id), Some(extension)) = (id_of(&path), path.extension()) else { continue };
+        if folder.file_name() != *folder_of(&id) || !is_older(&path, before_ms)? {
+            continue;
+        }
+        if extension == UNFINISHED {
+            remove(&path)?;
+        } else if extension == WHOLE {
+            found.push(id);
+        }
+    }
+    Ok(())
+}
+
+/// Another process of the formation may have been first.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
 
 fn folder_of(id: &str) -> &str {
     id.strip_prefix(ID_START).and_then(|it| it.get(..FOLDER_CHARS)).unwrap_or("other")
@@ -131,6 +142,8 @@ fn entries(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<fs::DirE
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -156,5 +169,23 @@ mod tests {
         blobs.remove(&id).unwrap();
         assert!(blobs.read(&id).is_err());
         assert_eq!(fs::read_dir(inner).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_looked_into_keeps_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::new(folder.path().to_owned());
+        let ids = ["art_aa0123456789012345678", "art_bb0123456789012345678"];
+        for id in ids {
+            blobs.write(id, b"bytes").unwrap();
+        }
+        for (closed, open) in [(0, 1), (1, 0)] {
+            let inner = blobs.path(ids[closed]).parent().unwrap().to_owned();
+            let permit = |mode| fs::set_permissions(&inner, fs::Permissions::from_mode(mode));
+            permit(0).unwrap();
+            // Whoever may do everything finds both.
+            assert!(blobs.older_than(i64::MAX).unwrap().contains(&ids[open].to_owned()));
+            permit(0o700).unwrap();
+        }
     }
 }

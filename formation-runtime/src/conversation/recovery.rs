@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use muxi_contract::ErrorCode;
 use muxi_memory::{Abandoned, Outcome, RequestMode, RequestStatus, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +54,7 @@ pub async fn run(app: App, stop: CancellationToken) {
 
 async fn take_over(app: &App) -> Result<(), StoreError> {
     app.store.free_deliveries(app.clock.now_ms()).await?;
-    for Abandoned { request, work } in app.store.take_abandoned().await? {
+    for Abandoned { request, work, webhook_url } in app.store.take_abandoned().await? {
         let work: Option<Work> = work.and_then(|work| serde_json::from_str(&work).ok());
         tracing::warn!(request = %request.id, status = request.status.as_str(), "its process is gone");
         let agent = work.as_ref().and_then(|work| app.agents.find(&work.agent));
@@ -75,7 +76,7 @@ async fn take_over(app: &App) -> Result<(), StoreError> {
                     .clone()
                     .and_then(|it| Expected::new(it).ok())
                     .map(Arc::new),
-                webhook_url: work.webhook_url.clone(),
+                webhook_url,
                 accepted: Some(request.seq),
                 created_ms: request.created_ms,
             };
@@ -90,21 +91,20 @@ async fn take_over(app: &App) -> Result<(), StoreError> {
             resume(&app.conversations, question).await;
             continue;
         }
-        let error = if request.status == RequestStatus::Pending {
-            "the agent that it was for is no longer there"
+        let outcome = if request.status == RequestStatus::Pending {
+            let error = "the agent that it was for is no longer there".to_owned();
+            Outcome::Failed { error, code: ErrorCode::AgentNotFound }
         } else {
-            "the process stopped while it was answering"
+            Outcome::Interrupted
         };
         app.events.tell(Event {
             user: Some(request.user.clone()),
             session: Some(request.session.clone()),
             request: Some(request.id.clone()),
-            ..app.event(EventKind::RequestAbandoned, error)
+            ..app.event(EventKind::RequestAbandoned, outcome.error().unwrap_or_default())
         });
         let now_ms = app.clock.now_ms();
-        let outcome = Outcome::Failed { error: error.to_owned() };
-        let url = work.and_then(|work| work.webhook_url);
-        let delivery = url.as_deref().map(|url| {
+        let delivery = webhook_url.as_deref().map(|url| {
             let reported = Reported {
                 formation: &app.manifest.id,
                 user: &request.user,
@@ -114,7 +114,8 @@ async fn take_over(app: &App) -> Result<(), StoreError> {
             };
             report::of_end(reported, &outcome, "", &[], now_ms)
         });
-        app.store.fail_request(request.seq, error.to_owned(), delivery, now_ms).await?;
+        let store = app.store.for_user(&request.user);
+        store.end_request(request.seq, outcome, delivery, now_ms).await?;
     }
     Ok(())
 }

@@ -25,23 +25,24 @@ pub fn of_end(
     now_ms: i64,
 ) -> NewDelivery {
     let Reported { formation, user, request, url, began_ms } = reported;
-    let (status, failure) = match outcome {
-        Outcome::Completed => ("completed", None),
-        Outcome::Cancelled => ("cancelled", None),
-        Outcome::Failed { error } => ("failed", Some(error.as_str())),
-        Outcome::Interrupted => ("failed", Some("the formation stopped while it was answering")),
-    };
     let said = (!text.is_empty()).then(|| json!({"type": "text", "text": text, "file": null}));
     let files = artifacts.iter().map(|file| json!({"type": "file", "text": null, "file": file}));
-    let error = failure
-        .map(|message| json!({"code": "processing_failed", "message": message, "trace": null}));
+    let error = outcome.error().map(|message| {
+        json!({
+            "code": "processing_failed",
+            // As the API tells it; `code` is the published word for all of them.
+            "error_code": outcome.error_code(),
+            "message": message,
+            "trace": null,
+        })
+    });
     #[expect(clippy::cast_precision_loss, reason = "a request takes less than 285,000 years")]
     let seconds = (now_ms - began_ms).max(0) as f64 / 1000.0;
     let body = json!({
         "id": request,
         "request_id": request,
         "object": "response",
-        "status": status,
+        "status": outcome.request_status().as_str(),
         "timestamp": now_ms,
         "formation_id": formation,
         "user_id": user,

@@ -88,7 +88,6 @@ pub(super) struct Work {
     pub(super) text: String,
     #[serde(default)]
     pub(super) files: Vec<File>,
-    pub(super) webhook_url: Option<String>,
     #[serde(default)]
     pub(super) output_schema: Option<serde_json::Value>,
 }
@@ -292,7 +291,6 @@ fn written_down(question: &Question) -> NewRequest {
         agent: question.agent.config.id.clone(),
         text: question.text.clone(),
         files: question.files.clone(),
-        webhook_url: question.webhook_url.clone(),
         output_schema: question.expected.as_ref().map(|it| it.schema().clone()),
     };
     NewRequest {
@@ -300,6 +298,7 @@ fn written_down(question: &Question) -> NewRequest {
         session: question.session.clone(),
         kind: question.kind,
         work: serde_json::to_string(&work).expect("our own types always serialise"),
+        webhook_url: question.webhook_url.clone(),
         at_ms: question.created_ms,
     }
 }

@@ -5,6 +5,7 @@
 
 mod files;
 
+use muxi_contract::ErrorCode;
 use muxi_contract::formation::artifacts::ArtifactRef;
 use muxi_formation::manifest::Response;
 use muxi_llm::{FinishReason, ModelFile, Usage};
@@ -176,6 +177,23 @@ impl Update {
 
 // === impl Failure ===
 
+impl Failure {
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Model { .. } => ErrorCode::LlmError,
+            Self::NothingHeard => ErrorCode::UnprocessableEntity,
+            Self::Budget { .. } => ErrorCode::BudgetExceeded,
+            Self::Memory { is_gone: false } => ErrorCode::InternalError,
+            Self::Memory { is_gone: true } | Self::Stopping => ErrorCode::ServiceUnavailable,
+        }
+    }
+
+    /// As it is remembered.
+    pub fn outcome(&self) -> muxi_memory::Outcome {
+        muxi_memory::Outcome::Failed { error: self.to_string(), code: self.code() }
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
@@ -301,8 +319,7 @@ impl Turn {
 
     fn fail(&mut self, failure: Failure) -> Vec<Effect> {
         self.count(None);
-        let outcome = muxi_memory::Outcome::Failed { error: failure.to_string() };
-        self.end(outcome, Some(Update::Failed(failure)))
+        self.end(failure.outcome(), Some(Update::Failed(failure)))
     }
 
     /// A call is over; `None` if its provider did not tell what it used.
@@ -405,7 +422,7 @@ mod tests {
             outcomes,
             [
                 Outcome::Completed,
-                Outcome::Failed { error },
+                Outcome::Failed { error, code: ErrorCode::LlmError },
                 Outcome::Interrupted,
                 Outcome::Cancelled,
                 Outcome::Cancelled

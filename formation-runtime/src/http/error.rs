@@ -202,22 +202,15 @@ impl From<StartError> for Problem {
 
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
+        let problem = Self::new(failure.code(), failure.to_string());
         match failure {
-            Failure::Model { message, retryable } => Self {
-                data: Some(json!({"retryable": retryable})),
-                ..Self::new(ErrorCode::LlmError, message)
-            },
-            Failure::Budget { message, seconds } => {
-                Self::new(ErrorCode::BudgetExceeded, message).come_back(seconds)
+            Failure::Model { retryable, .. } => {
+                Self { data: Some(json!({"retryable": retryable})), ..problem }
             }
-            Failure::NothingHeard => Self::new(ErrorCode::UnprocessableEntity, failure.to_string()),
+            Failure::Budget { seconds, .. } => problem.come_back(seconds),
+            Failure::Stopping => problem.come_back(1),
             Failure::Memory { is_gone: true } => StoreError::Gone.into(),
-            Failure::Memory { is_gone: false } => {
-                Self::new(ErrorCode::InternalError, "the conversation could not be written down")
-            }
-            Failure::Stopping => {
-                Self::new(ErrorCode::ServiceUnavailable, "the formation is stopping").come_back(1)
-            }
+            Failure::Memory { is_gone: false } | Failure::NothingHeard => problem,
         }
     }
 }

@@ -2,9 +2,10 @@
 
 use axum::extract::State;
 use axum::http::Uri;
+use muxi_contract::chat::Usage;
 use muxi_contract::formation::requests::{RequestCancelled, RequestList, RequestView};
 use muxi_contract::{ErrorCode, RequestId, UserId};
-use muxi_memory::{Request, RequestStatus};
+use muxi_memory::{Request, RequestStatus, Tokens};
 
 use super::answer::Answer;
 use super::audit::{Act, Resource, Trail};
@@ -54,13 +55,17 @@ pub(crate) async fn get(
             request_id: id,
             user_id: named.shown(&user).clone(),
             session_id: None,
+            agent_id: None,
             kind: None,
             mode: None,
             status: RequestStatus::Pending.as_str().to_owned(),
             progress: None,
             created_at: seconds(created_ms),
+            started_at: None,
             completed_at: None,
+            usage: None,
             error: None,
+            error_code: None,
             result: None,
             partial_result: None,
             artifacts: None,
@@ -188,13 +193,21 @@ fn shown(request: &Request, named: &NamedUser, whole: bool) -> RequestView {
         request_id: request.id.clone(),
         user_id: named.shown(&request.user).clone(),
         session_id: Some(request.session.clone()),
+        agent_id: request.agent.clone(),
         kind: Some(request.kind.as_str().to_owned()),
         mode: Some(request.mode.as_str().to_owned()),
         status: request.status.as_str().to_owned(),
         progress: None,
         created_at: seconds(request.created_ms),
+        started_at: request.started_ms.map(seconds),
         completed_at: request.ended_ms.map(seconds),
+        usage: request.tokens.map(|Tokens { prompt, completion }| Usage {
+            prompt_tokens: prompt,
+            completion_tokens: completion,
+            total_tokens: prompt + completion,
+        }),
         error: request.error.clone(),
+        error_code: request.error_code,
         result: text_of(RequestStatus::Completed).flatten(),
         partial_result: text_of(RequestStatus::Cancelled).flatten(),
         artifacts: None,

@@ -203,6 +203,15 @@ impl ErrorCode {
     }
 }
 
+impl std::str::FromStr for ErrorCode {
+    type Err = serde_json::Error;
+
+    /// Reads what [`ErrorCode::name`] gave.
+    fn from_str(name: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(name.into())
+    }
+}
+
 // === impl Envelope ===
 
 impl<T> Envelope<T> {

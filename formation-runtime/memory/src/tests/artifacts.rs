@@ -94,8 +94,11 @@ async fn an_artifact_belongs_to_its_request_and_its_key(database: &Database) {
     let bob = store.for_user(&user("bob"));
     assert!(bob.artifacts_of(first.request).await.unwrap().is_empty());
     assert!(store.has_sealed_artifacts().await.unwrap());
-    let other = NewArtifact { sealed_by: Some("o".to_owned()), ..artifact("d", "d", first.id, 4) };
-    assert_eq!(alice.keep_artifact(other, 10).await.unwrap(), Err(ArtifactRefusal::OtherKey));
+    for key in ["j", "l"] {
+        let sealed_by = Some(key.to_owned());
+        let other = NewArtifact { sealed_by, ..artifact("d", "d", first.id, 4) };
+        assert_eq!(alice.keep_artifact(other, 10).await.unwrap(), Err(ArtifactRefusal::OtherKey));
+    }
     let open = NewArtifact { sealed_by: None, ..artifact("e", "e", first.id, 4) };
     assert_eq!(alice.keep_artifact(open, 10).await.unwrap().unwrap().sealed_by, None);
 

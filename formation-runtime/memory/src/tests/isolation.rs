@@ -65,7 +65,7 @@ async fn perform(
         }
         Act::Accept => {
             let (session, kind, work) = (session(&id), RequestKind::Chat, text);
-            let new = NewRequest { id: request_id, session, kind, work, at_ms };
+            let new = NewRequest { id: request_id, session, kind, work, webhook_url: None, at_ms };
             own.accept_request(new).await.unwrap();
         }
         Act::Restore => {

@@ -31,14 +31,14 @@ fn run_of(job: &str, due_ms: i64, next_ms: Option<i64>) -> (NewRun, NewRequest) 
         session: session("sched"),
         kind: RequestKind::Job,
         work: "{}".to_owned(),
+        webhook_url: None,
         at_ms: due_ms + 1,
     };
     (NewRun { job: job.to_owned(), due_ms, next_ms, open_max: 2 }, request)
 }
 
-async fn end(store: &UserStore, seq: RequestSeq, status: RequestStatus, at_ms: i64) {
-    let error = (status == RequestStatus::Failed).then(|| "broken".to_owned());
-    assert!(store.end_pending_request(seq, status, error, None, at_ms).await.unwrap());
+async fn end(store: &UserStore, seq: RequestSeq, outcome: Outcome, at_ms: i64) {
+    assert!(store.end_request(seq, outcome, None, at_ms).await.unwrap());
 }
 
 async fn a_due_job_is_begun_once_and_its_outcome_is_counted(database: &Database) {
@@ -65,7 +65,7 @@ async fn a_due_job_is_begun_once_and_its_outcome_is_counted(database: &Database)
     assert_eq!(due.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["job_2"]);
 
     assert!(first.settle_runs(3, 210).await.unwrap().is_empty());
-    end(&alice, started, RequestStatus::Completed, 220).await;
+    end(&alice, started, Outcome::Completed, 220).await;
     // A request that has ended stays until its job has noted it.
     assert_eq!(first.forget_requests(1_000).await.unwrap(), 0);
     let settled = second.settle_runs(3, 230).await.unwrap();
@@ -80,7 +80,7 @@ async fn a_due_job_is_begun_once_and_its_outcome_is_counted(database: &Database)
 
     let (run, request) = run_of("job_2", 150, None);
     let started = alice.start_run(run, request).await.unwrap().unwrap();
-    end(&alice, started, RequestStatus::Cancelled, 300).await;
+    end(&alice, started, Outcome::Cancelled, 300).await;
     first.settle_runs(3, 310).await.unwrap();
     let (job, _) = first.job("job_2").await.unwrap().unwrap();
     assert_eq!((job.status, job.runs, job.failures), (JobStatus::Cancelled, 1, 0));
@@ -91,10 +91,10 @@ async fn a_job_pauses_when_it_fails_too_often_in_a_row(database: &Database) {
     let alice = store.for_user(&user("alice"));
     alice.create_job(job("job_1", hourly(), 0), 10).await.unwrap();
     for (due_ms, status, paused) in [
-        (0, RequestStatus::Failed, false),
-        (1, RequestStatus::Completed, false),
-        (2, RequestStatus::Failed, false),
-        (3, RequestStatus::Failed, true),
+        (0, failed("broken"), false),
+        (1, Outcome::Completed, false),
+        (2, failed("broken"), false),
+        (3, failed("broken"), true),
     ] {
         let (run, request) = run_of("job_1", due_ms, Some(due_ms + 1));
         let started = alice.start_run(run, request).await.unwrap().unwrap();
@@ -124,7 +124,7 @@ async fn jobs_are_bounded_and_changed_and_deleted_with_their_history(database: &
     for due_ms in 0..30 {
         let (run, request) = run_of("job_1", due_ms, Some(due_ms + 1));
         let started = alice.start_run(run, request).await.unwrap().unwrap();
-        end(&alice, started, RequestStatus::Completed, due_ms).await;
+        end(&alice, started, Outcome::Completed, due_ms).await;
         store.settle_runs(3, due_ms).await.unwrap();
     }
     let (_, runs) = store.job("job_1").await.unwrap().unwrap();
@@ -153,7 +153,7 @@ async fn only_so_many_runs_are_open_at_once(database: &Database) {
         begun.push(alice.start_run(run, request).await.unwrap());
     }
     assert!(begun[0].is_some() && begun[1].is_some() && begun[2].is_none());
-    end(&alice, begun[0].unwrap(), RequestStatus::Completed, 1).await;
+    end(&alice, begun[0].unwrap(), Outcome::Completed, 1).await;
     store.settle_runs(3, 1).await.unwrap();
     let (run, request) = run_of("job_3", 0, Some(1));
     assert!(alice.start_run(run, request).await.unwrap().is_some());

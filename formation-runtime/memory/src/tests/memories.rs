@@ -183,6 +183,14 @@ async fn a_user_has_no_more_memories_than_allowed(database: &Database) {
     assert_eq!(keep(&alice, again).await.unwrap().len(), 2);
     assert_eq!(keep(&alice, vec![new("f", "x", 4)]).await, Err(TooManyMemories));
     assert_eq!(keep(&bob, both).await.unwrap().len(), 2);
+    let repeated = || from("web", "1", new("g", "x", 4));
+    let with_less_room = async |entries| alice.remember(entries, 1, |_| None).await.unwrap();
+    let known = with_less_room(vec![from("crm", "1", new("h", "x", 4))]).await.unwrap();
+    assert_eq!(known, [Remembered::Before { event_id: "evt_a".to_owned() }]);
     assert!(alice.delete_memory("e", false).await.unwrap());
+    // One entry that comes twice is one.
+    let again = NewMemory { id: "i".to_owned(), event_id: "evt_i".to_owned(), ..repeated() };
+    assert_eq!(keep(&alice, vec![repeated(), again]).await.unwrap().len(), 2);
+    assert!(alice.delete_memory("g", false).await.unwrap());
     assert_eq!(keep(&alice, vec![new("f", "x", 5)]).await.unwrap(), [Remembered::New]);
 }

@@ -8,8 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use muxi_llm::{Chunk, ChunkStream, CompletionRequest, LlmError, Message, Usage};
 use muxi_memory::{
-    BegunTurn, HistoryMessage, NewTurn, NewUsage, Outcome, RequestStatus, StoreError, TurnEnd,
-    TurnId, UserStore,
+    BegunTurn, HistoryMessage, NewTurn, NewUsage, Outcome, StoreError, TurnEnd, TurnId, UserStore,
 };
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -77,33 +76,23 @@ impl Running {
     }
 
     async fn cancel_waiting(&self, last: Last<'_>) {
-        let status = (RequestStatus::Cancelled, Outcome::Cancelled);
-        self.end_before_it_began(status, Update::Cancelled(String::new()), last).await;
+        let told = Update::Cancelled(String::new());
+        self.end_before_it_began(Outcome::Cancelled, told, last).await;
     }
 
     async fn refuse(&self, failure: Failure, last: Last<'_>) {
-        let status = (RequestStatus::Failed, Outcome::Failed { error: failure.to_string() });
-        self.end_before_it_began(status, Update::Failed(failure), last).await;
+        self.end_before_it_began(failure.outcome(), Update::Failed(failure), last).await;
     }
 
     /// Only a request that was accepted for later has left a trace by now.
-    async fn end_before_it_began(
-        &self,
-        (status, outcome): (RequestStatus, Outcome),
-        update: Update,
-        last: Last<'_>,
-    ) {
+    async fn end_before_it_began(&self, outcome: Outcome, update: Update, last: Last<'_>) {
         let Some(seq) = self.question.accepted else {
             last.tell(update);
             return;
         };
         let now_ms = self.context.clock.now_ms();
         let delivery = self.reported().map(|it| report::of_end(it, &outcome, "", &[], now_ms));
-        let error = match outcome {
-            Outcome::Failed { error } => Some(error),
-            Outcome::Completed | Outcome::Cancelled | Outcome::Interrupted => None,
-        };
-        match self.store.end_pending_request(seq, status, error, delivery, now_ms).await {
+        match self.store.end_request(seq, outcome, delivery, now_ms).await {
             Ok(_) => last.tell(update),
             Err(error) => {
                 tracing::error!(error = %chain(&error), "the end of a request could not be written down");

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::chat::Usage;
+use crate::envelope::ErrorCode;
 use crate::formation::artifacts::ArtifactRef;
 use crate::ids::{RequestId, SessionId, UserId};
 
@@ -21,6 +23,10 @@ pub struct RequestView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub session_id: Option<SessionId>,
+    /// Who answers, from the start of the work for as long as the session is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub agent_id: Option<String>,
     /// What asked: `chat`, `trigger` or `job`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -34,11 +40,23 @@ pub struct RequestView {
     /// Always null.
     pub progress: Option<f64>,
     pub created_at: f64,
+    /// When its question left the queue of its session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub started_at: Option<f64>,
     pub completed_at: Option<f64>,
+    /// What its answer used, as far as the provider told it; of one whose process died nothing is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub usage: Option<Usage>,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub error: Option<String>,
+    /// The code that a caller who waited was answered with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub error_code: Option<ErrorCode>,
     /// The answer of a completed one, where one request is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
