@@ -26,6 +26,12 @@ async fn an_asynchronous_chat_is_answered_later_and_its_webhook_is_signed() {
         (&request["status"], &request["result"]),
         (&json!("completed"), &json!("fake model: hi"))
     );
+    assert_eq!((&request["agent_id"], &request["error_code"]), (&json!("helper"), &Value::Null));
+    let time = |name: &str| request[name].as_f64().unwrap();
+    assert!(time("created_at") <= time("started_at") && time("started_at") <= time("completed_at"));
+    let tokens = |name: &str| request["usage"][name].as_u64().unwrap();
+    assert!(tokens("prompt_tokens") > 0);
+    assert_eq!(tokens("total_tokens"), tokens("prompt_tokens") + tokens("completion_tokens"));
     let (first, told) = receiver.next().await;
     let (second, again) = receiver.next().await;
     assert_eq!(told["response"][0]["text"], "fake model: hi");
@@ -59,8 +65,10 @@ async fn what_was_accepted_is_done_by_the_next_process_and_what_was_cut_off_ends
     let cut = ended(&runtime, "cut").await;
     assert_eq!(cut["status"], "failed");
     assert!(cut["error"].as_str().unwrap().contains("stopped"), "{cut}");
+    assert_eq!((&cut["error_code"], &cut["usage"]), (&json!("SERVICE_UNAVAILABLE"), &Value::Null));
     let (_, told) = receiver.next().await;
     assert_eq!((&told["id"], &told["status"]), (&json!("cut"), &json!("failed")));
+    assert_eq!(told["error"]["error_code"], "SERVICE_UNAVAILABLE");
     let waits = ended(&runtime, "waits").await;
     assert_eq!((&waits["status"], &waits["result"]), (&json!("completed"), &json!("at last")));
 }
