@@ -242,7 +242,13 @@ fn name_unbuilt(document: &mut Value) {
             let method = method.as_str().to_lowercase();
             let words = path.split(['/', '{', '}']).filter(|it| !it.is_empty() && *it != "v1");
             let id = format!("unbuilt_{method}_{}", words.collect::<Vec<_>>().join("_"));
+            let variables = path.split('/').filter_map(|part| {
+                let name = part.strip_prefix('{')?.strip_suffix('}')?;
+                let schema = json!({ "type": "string" });
+                Some(json!({ "name": name, "in": "path", "required": true, "schema": schema }))
+            });
             document["paths"][path][method.as_str()] = json!({
+                "parameters": variables.collect::<Vec<_>>(),
                 "operationId": if path.ends_with('/') { format!("{id}_root") } else { id },
                 "summary": "Not built in this version",
                 "tags": ["unbuilt"],
