@@ -190,6 +190,9 @@ async fn a_failing_model_is_an_honest_error() {
     assert_eq!(name, "error");
     assert_eq!((&error["type"], &error["code"]), (&json!("LLM_ERROR"), &json!("LLM_ERROR")));
     assert!(error["error"].is_string() && error["message"].is_string());
+    // Who reads tokens alone learns of it, too.
+    let token = &frames[frames.len() - 2].1["token"];
+    assert_eq!((&token["type"], &token["code"]), (&json!("failed"), &json!("LLM_ERROR")));
     let failed = "failed".to_owned();
     assert_eq!(runtime.transcript().await.last().unwrap(), &("Once ".to_owned(), failed));
 }

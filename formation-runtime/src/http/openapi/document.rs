@@ -301,15 +301,15 @@ fn tidy(operation: &mut Value) {
 const STREAMS: &[(&str, &[&str], &str, &str)] = &[
     (
         "chat",
-        &["message", "ui", "done", "error"],
+        &["message", "done", "error"],
         "With `events`: `{token: {type, content, stage, …}}` for each, `type` being `progress`, `thinking`, \
-         `content`, `completed` or `cancelled`. With `tokens`: `{token: text}`. Then `done`, or `error` \
-         (`{error, type, code, message}`).",
+         `content`, `completed`, `cancelled` or `failed`. With `tokens`: `{token: text}`. Then `done`, or after \
+         a failure `error` (`{error, type, code, message}`).",
         "data: {\"token\":\"Hello\"}\n\nevent: done\ndata: {\"finished\":true}\n\n",
     ),
     (
         "audio_chat",
-        &["message", "ui", "done", "error"],
+        &["message", "done", "error"],
         "As those of a message.",
         "data: {\"token\":\"Hello\"}\n\nevent: done\ndata: {\"finished\":true}\n\n",
     ),
