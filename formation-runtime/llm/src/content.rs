@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use crate::Role;
+use crate::{Role, ToolCall};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -13,6 +13,10 @@ pub struct Message {
     pub content: String,
     /// What goes with the text; not every model takes it.
     pub attachments: Vec<Attachment>,
+    /// What the assistant asked for with it.
+    pub tool_calls: Vec<ToolCall>,
+    /// Of a tool's result: the call that it answers.
+    pub tool_call_id: Option<String>,
 }
 
 /// A file that a model looks at as it is.
@@ -47,8 +51,19 @@ impl Message {
         Self::new(Role::Assistant, content)
     }
 
+    /// What became of a call.
+    pub fn tool(call_id: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { tool_call_id: Some(call_id.into()), ..Self::new(Role::Tool, content) }
+    }
+
     fn new(role: Role, content: impl Into<String>) -> Self {
-        Self { role, content: content.into(), attachments: Vec::new() }
+        Self {
+            role,
+            content: content.into(),
+            attachments: Vec::new(),
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+        }
     }
 
     pub(crate) fn openai(&self) -> Value {

@@ -21,11 +21,13 @@ mod wire;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use crate::anthropic::Anthropic;
 pub use crate::content::{Attachment, AttachmentKind, Message};
@@ -72,6 +74,31 @@ pub struct CompletionRequest {
     pub messages: Vec<Message>,
     pub temperature: Option<f32>,
     pub max_tokens: Option<u32>,
+    /// What the model may ask for instead of answering.
+    pub tools: Vec<ToolSpec>,
+    /// JSON Schema of the answer. Not every provider can hold its model to it, so that the answer is
+    /// to be checked all the same.
+    pub shape: Option<Arc<Value>>,
+}
+
+/// A tool, as a model reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolSpec {
+    /// `[a-zA-Z0-9_-]{1,64}`, unique in its request.
+    pub name: String,
+    pub description: String,
+    /// JSON Schema of an object.
+    pub parameters: Arc<Value>,
+}
+
+/// What a model asks for. It comes whole, however the provider cut it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The provider's, or made where it sends none; never empty.
+    pub id: String,
+    pub name: String,
+    /// JSON as the model wrote it, which may be none; empty for no arguments.
+    pub arguments: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +107,8 @@ pub enum Role {
     System,
     User,
     Assistant,
+    /// The result of a call that the assistant asked for.
+    Tool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +119,8 @@ pub enum Chunk {
     Thinking(String),
     /// A file that the model made, or why there is none of what it sent.
     File(Result<ModelFile, BadFile>),
+    /// The model wants this done before it goes on.
+    ToolCall(ToolCall),
     /// Always the last item.
     Finished { reason: FinishReason, usage: Option<Usage> },
 }
@@ -115,6 +146,8 @@ pub enum FinishReason {
     Stop,
     /// The answer reached `max_tokens` or the model's context window.
     Length,
+    /// It waits for what it asked for.
+    ToolCalls,
     /// The provider withheld (part of) the answer.
     ContentFilter,
     /// A reason this crate gives no meaning to, in the provider's word.

@@ -41,6 +41,7 @@ fn question() -> CompletionRequest {
         messages: vec![Message::system("be brief"), Message::user("hello there")],
         temperature: Some(0.7),
         max_tokens: Some(64),
+        ..CompletionRequest::default()
     }
 }
 
@@ -53,6 +54,7 @@ async fn read(mut stream: ChunkStream) -> (Vec<String>, Result<Chunk, LlmError>)
             Ok(Chunk::Text(text)) => texts.push(text),
             Ok(Chunk::Thinking(text)) => texts.push(format!("({text})")),
             Ok(Chunk::File(file)) => panic!("no file was asked for: {file:?}"),
+            Ok(Chunk::ToolCall(call)) => panic!("no tool was offered: {call:?}"),
             end @ (Ok(Chunk::Finished { .. }) | Err(_)) => {
                 assert!(stream.next().await.is_none(), "nothing follows the end");
                 return (texts, end);

@@ -357,6 +357,7 @@ fn word(reason: FinishReason) -> String {
     match reason {
         FinishReason::Stop => "stop".to_owned(),
         FinishReason::Length => "length".to_owned(),
+        FinishReason::ToolCalls => "tool_calls".to_owned(),
         FinishReason::ContentFilter => "content_filter".to_owned(),
         FinishReason::Other(word) => word,
     }

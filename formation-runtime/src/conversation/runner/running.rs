@@ -149,6 +149,7 @@ impl Running {
             messages,
             temperature: Some(temperature),
             max_tokens: Some(model.max_tokens),
+            ..CompletionRequest::default()
         }
     }
 
@@ -406,6 +407,10 @@ fn event(chunk: Option<Result<Chunk, LlmError>>) -> Event {
         Some(Ok(Chunk::Thinking(text))) => Event::Thinking(text),
         Some(Ok(Chunk::File(Ok(file)))) => Event::File(file),
         Some(Ok(Chunk::File(Err(why)))) => Event::NoFile(why.to_string()),
+        Some(Ok(Chunk::ToolCall(call))) => Event::ModelFailed {
+            message: format!("the model asked for `{}`, which it was not offered", call.name),
+            retryable: true,
+        },
         Some(Ok(Chunk::Finished { reason, usage })) => {
             Event::Finished { reason, usage, structured: None }
         }

@@ -1,0 +1,11 @@
+//! What agents can do: tools, and the servers that offer them.
+//!
+//! Invariants:
+//! - A tool that crashes, hangs, floods or lies fails its own call and nothing else.
+//! - What a tool says is [`Outcome`] data of known trust; nobody reads it as an instruction.
+//! - Dropping a call, or cancelling its token, ends the work behind it.
+
+mod tool;
+
+pub use muxi_llm::ToolSpec;
+pub use tool::{Call, Content, Danger, Origin, Outcome, Tool};
