@@ -8,6 +8,10 @@
 //! - The same input gives the same decision, and each decision says why.
 
 pub mod approval;
+pub mod clarification;
+pub mod complexity;
+pub mod fence;
 pub mod graph;
+pub mod loop_guard;
 pub mod routing;
 mod text;
