@@ -184,7 +184,10 @@ impl UserStore {
                      WHERE id = ?1 AND user_id = ?2 AND status = 'active' AND next_ms = ?3
                        AND NOT EXISTS (
                            SELECT 1 FROM job_runs r WHERE r.job = jobs.id AND r.ended_ms IS NULL)
-                       AND (SELECT count(*) FROM job_runs WHERE ended_ms IS NULL) < ?6",
+                       AND (SELECT count(*) FROM job_runs o
+                            LEFT JOIN requests q ON q.seq = o.request
+                            WHERE o.ended_ms IS NULL
+                              AND coalesce(q.status, '') <> 'awaiting_clarification') < ?6",
                     values![
                         &run.job,
                         user.as_str(),
@@ -336,7 +339,10 @@ impl Store {
                          WHERE status = 'active' AND next_ms IS NOT NULL AND NOT EXISTS (
                              SELECT 1 FROM job_runs r
                              WHERE r.job = jobs.id AND r.ended_ms IS NULL)),
-                        (SELECT count(*) FROM job_runs WHERE ended_ms IS NULL)",
+                        (SELECT count(*) FROM job_runs o
+                         LEFT JOIN requests q ON q.seq = o.request
+                         WHERE o.ended_ms IS NULL
+                           AND coalesce(q.status, '') <> 'awaiting_clarification')",
                 &[],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )

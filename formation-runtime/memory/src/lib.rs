@@ -11,18 +11,25 @@ mod answers;
 mod artifacts;
 mod audit;
 mod credentials;
+mod decisions;
 mod deliveries;
 mod jobs;
 mod memories;
 mod migrate;
 mod owner;
+mod pending;
 mod people;
+mod progress;
 mod requests;
 mod sessions;
+mod skills;
 mod sql;
 mod store;
+mod tasks;
+mod tool_tokens;
 mod transcript;
 mod usage;
+mod widgets;
 
 use std::path::PathBuf;
 
@@ -32,6 +39,7 @@ pub use crate::answers::{AnswerKey, Claim};
 pub use crate::artifacts::{Artifact, ArtifactAge, ArtifactRefusal, NewArtifact};
 pub use crate::audit::{AuditEntry, AuditFilter, AuditPage, AuditSeq, NewAuditEntry};
 pub use crate::credentials::{NotKept, SealedCredential};
+pub use crate::decisions::Decision;
 pub use crate::deliveries::{Attempted, DueDelivery};
 pub use crate::jobs::{Job, JobChange, JobRun, JobStatus, JobTimes, NewJob, NewRun, SettledRun};
 pub use crate::memories::{
@@ -39,7 +47,12 @@ pub use crate::memories::{
     TooManyMemories,
 };
 pub use crate::migrate::MigrationError;
+pub use crate::pending::{
+    NewPending, NewResolution, Pending, PendingFilter, PendingGroup, PendingKind, PendingStatus,
+    Resolution, Resolved, Then,
+};
 pub use crate::people::{Identifier, LinkRefusal, NewIdentifier};
+pub use crate::progress::{TaskResult, TaskResultStatus};
 pub use crate::requests::{
     Abandoned, NewDelivery, NewRequest, Request, RequestKind, RequestMode, RequestSeq,
     RequestStatus, Tokens,
@@ -47,8 +60,11 @@ pub use crate::requests::{
 pub use crate::sessions::{Busy, Cleared, Kept, RestoredMessage};
 pub use crate::sql::DatabaseError;
 pub use crate::store::{Counts, Location, OpenError, Retention, Store, StoreError};
+pub use crate::tasks::{NewTask, Task, TaskEnd, TaskKind, TaskLine, TaskState};
+pub use crate::tool_tokens::SealedToken;
 pub use crate::transcript::UserStore;
-pub use crate::usage::{NewUsage, Spent, UsageFilter};
+pub use crate::usage::{ModelCall, NewUsage, Spent, UsageFilter};
+pub use crate::widgets::{NewWidget, Widget};
 
 /// The file of a formation's memory within its data folder.
 pub const DATABASE_FILE: &str = "memory.db";
@@ -78,6 +94,10 @@ pub struct BegunTurn {
     pub request: RequestSeq,
     /// Oldest first, without the question of this turn.
     pub history: Vec<HistoryMessage>,
+    /// Who answered last in the session.
+    pub last_agent: Option<String>,
+    /// What the session waits for.
+    pub pending: Option<Pending>,
 }
 
 /// A turn's place in the order of all turns.
@@ -111,6 +131,13 @@ pub struct TurnEnd {
     pub warnings: Option<String>,
     /// Who is to be told of it.
     pub delivery: Option<NewDelivery>,
+    /// Who is to be told of the end of the request that asked first, if this turn goes on from its
+    /// question.
+    pub original_delivery: Option<NewDelivery>,
+    /// Who answered, if it is not who was expected to.
+    pub agent: Option<String>,
+    /// Why it did what it did, as far as that is not written down yet.
+    pub decisions: Vec<Decision>,
     pub at_ms: i64,
 }
 
@@ -125,6 +152,8 @@ pub enum Outcome {
     Cancelled,
     /// The process was told to stop, or died.
     Interrupted,
+    /// It asked its user something; the text is the question. See [`UserStore::end_turn_waiting`].
+    Waiting,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,7 +239,8 @@ impl std::str::FromStr for Role {
 impl Outcome {
     pub(crate) const fn status(&self) -> &'static str {
         match self {
-            Self::Completed => "completed",
+            // A question is all that the turn had to say.
+            Self::Completed | Self::Waiting => "completed",
             Self::Failed { .. } => "failed",
             Self::Cancelled => "cancelled",
             Self::Interrupted => "interrupted",
@@ -222,7 +252,7 @@ impl Outcome {
         match self {
             Self::Failed { error, .. } => Some(error),
             Self::Interrupted => Some("the process stopped while it was answering"),
-            Self::Completed | Self::Cancelled => None,
+            Self::Completed | Self::Cancelled | Self::Waiting => None,
         }
     }
 
@@ -230,7 +260,7 @@ impl Outcome {
         match self {
             Self::Failed { code, .. } => Some(*code),
             Self::Interrupted => Some(ErrorCode::ServiceUnavailable),
-            Self::Completed | Self::Cancelled => None,
+            Self::Completed | Self::Cancelled | Self::Waiting => None,
         }
     }
 
@@ -240,6 +270,7 @@ impl Outcome {
             Self::Completed => RequestStatus::Completed,
             Self::Failed { .. } | Self::Interrupted => RequestStatus::Failed,
             Self::Cancelled => RequestStatus::Cancelled,
+            Self::Waiting => RequestStatus::AwaitingClarification,
         }
     }
 }

@@ -41,6 +41,7 @@ const STEPS: &[Step] = steps![
     "0011_delivery_owners",
     "0012_artifacts",
     "0013_request_work",
+    "0014_agents",
 ];
 
 #[derive(Debug, thiserror::Error)]

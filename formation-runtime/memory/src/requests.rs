@@ -3,17 +3,21 @@
 //! A turn that runs for its caller is written down together with its question; one that was accepted
 //! for later is written down before its caller is told so, and is found again by the next process.
 
+mod waiting;
 mod words;
 
 use muxi_contract::{ErrorCode, RequestId, SessionId, UserId};
 
+pub(crate) use self::waiting::{
+    accept_again, end_forgotten, forget_silent_turn, settle, take_up, wait,
+};
 pub use self::words::{RequestKind, RequestMode, RequestStatus};
 
 use crate::owner;
 use crate::sql::{DatabaseError, Row, Transaction, values};
 use crate::store::{Store, StoreError};
 use crate::transcript::{self, UserStore};
-use crate::{Outcome, usage};
+use crate::{Outcome, pending, tasks, usage};
 
 /// A request that is accepted for later.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +72,8 @@ pub struct Abandoned {
     /// There while its work had not begun, so that it can still be done.
     pub work: Option<String>,
     pub webhook_url: Option<String>,
+    /// How many processes died while they worked on it.
+    pub deaths: u32,
 }
 
 /// A webhook that is to be sent.
@@ -135,8 +141,14 @@ impl UserStore {
         let ended = self
             .store()
             .write(move |transaction| {
-                let delivery = delivery.as_ref();
-                let came = End { outcome: &outcome, result: None, warnings: None, delivery, at_ms };
+                let came = End {
+                    outcome: &outcome,
+                    result: None,
+                    warnings: None,
+                    delivery: delivery.as_ref(),
+                    original_delivery: None,
+                    at_ms,
+                };
                 end(transaction, user.as_str(), seq, &came)
             })
             .await?;
@@ -144,6 +156,22 @@ impl UserStore {
             self.store().delivery_made.notify_one();
         }
         Ok(ended)
+    }
+
+    /// Keeps what is to be done if this process dies, of a request whose work can be begun again.
+    pub async fn keep_work(&self, seq: RequestSeq, work: String) -> Result<(), StoreError> {
+        let user = self.user().clone();
+        self.store()
+            .write(move |transaction| {
+                let is_open = transaction.first(
+                    "SELECT 1 FROM requests
+                     WHERE seq = ?1 AND user_id = ?2 AND status = 'processing'",
+                    values![seq.0, user.as_str()],
+                    |_| Ok(()),
+                )?;
+                is_open.map_or(Ok(()), |()| put_work(transaction, seq, &work))
+            })
+            .await
     }
 }
 
@@ -169,11 +197,12 @@ impl Store {
         .await
     }
 
-    /// Asks whoever works on it to stop; false when it has ended already.
+    /// Asks whoever works on it to stop; false when nobody does.
     pub async fn ask_to_cancel(&self, seq: RequestSeq, at_ms: i64) -> Result<bool, StoreError> {
         self.write(move |transaction| {
             let asked = transaction.execute(
-                "UPDATE requests SET cancel_ms = ?2 WHERE seq = ?1 AND ended_ms IS NULL",
+                "UPDATE requests SET cancel_ms = ?2
+                 WHERE seq = ?1 AND ended_ms IS NULL AND status <> 'awaiting_clarification'",
                 values![seq.0, at_ms],
             )?;
             Ok(asked > 0)
@@ -203,7 +232,8 @@ impl Store {
             transcript::interrupt_orphans(transaction)?;
             let owners: Vec<String> = transaction.all(
                 "SELECT DISTINCT coalesce(owner, '') FROM requests
-                 WHERE ended_ms IS NULL AND coalesce(owner, '') <> ?1",
+                 WHERE ended_ms IS NULL AND coalesce(owner, '') <> ?1
+                   AND status <> 'awaiting_clarification'",
                 values![&own],
                 |row| row.get(0),
             )?;
@@ -212,22 +242,27 @@ impl Store {
                 if owner::lives(transaction, &owner)? {
                     continue;
                 }
-                let sql =
-                    format!("{COLUMNS} WHERE r.ended_ms IS NULL AND coalesce(r.owner, '') = ?1");
+                let sql = format!(
+                    "{COLUMNS} WHERE r.ended_ms IS NULL AND coalesce(r.owner, '') = ?1
+                       AND r.status <> 'awaiting_clarification'"
+                );
                 for request in transaction.all(&sql, values![&owner], request)? {
+                    // One that had not begun did not kill anybody.
+                    let died = u32::from(request.status == RequestStatus::Processing);
+                    let deaths = transaction.one(
+                        "UPDATE requests SET owner = ?2, deaths = deaths + ?3
+                         WHERE seq = ?1 RETURNING deaths",
+                        values![request.seq.0, &own, died],
+                        |row| row.get(0),
+                    )?;
                     let (work, webhook_url) = transaction.one(
                         "SELECT w.work, r.webhook_url FROM requests r
                          LEFT JOIN request_work w ON w.request = r.seq WHERE r.seq = ?1",
                         values![request.seq.0],
                         |row| Ok((row.get(0)?, row.get(1)?)),
                     )?;
-                    found.push(Abandoned { request, work, webhook_url });
+                    found.push(Abandoned { request, work, webhook_url, deaths });
                 }
-                transaction.execute(
-                    "UPDATE requests SET owner = ?2
-                     WHERE ended_ms IS NULL AND coalesce(owner, '') = ?1",
-                    values![&owner, &own],
-                )?;
             }
             Ok(found)
         })
@@ -248,6 +283,9 @@ impl Store {
             )?;
             let now_ms = transaction.now_ms()?;
             usage::forget(transaction, now_ms)?;
+            tasks::forget(transaction, now_ms)?;
+            pending::forget(transaction, before_ms)?;
+            end_forgotten(transaction)?;
             transaction
                 .execute("DELETE FROM ingestions WHERE created_ms < ?1", values![before_ms])?;
             transaction.execute("DELETE FROM forgets WHERE created_ms < ?1", values![before_ms])?;
@@ -285,10 +323,7 @@ pub(crate) fn accept(
         ],
         |row| row.get(0).map(RequestSeq),
     )?;
-    transaction.execute(
-        "INSERT INTO request_work (request, work) VALUES (?1, ?2)",
-        values![seq.0, &new.work],
-    )?;
+    put_work(transaction, seq, &new.work)?;
     Ok(seq)
 }
 
@@ -356,36 +391,44 @@ pub(crate) struct End<'a> {
     pub(crate) result: Option<&'a str>,
     pub(crate) warnings: Option<&'a str>,
     pub(crate) delivery: Option<&'a NewDelivery>,
+    /// Of the request that asked first, where this one goes on from its question.
+    pub(crate) original_delivery: Option<&'a NewDelivery>,
     pub(crate) at_ms: i64,
 }
 
-/// The request's first end; whether this is it.
+/// The request's first end, which is that of the requests that it goes on from, too; whether this is
+/// it. One that waits ends with what it waits for.
 pub(crate) fn end(
     transaction: &mut Transaction<'_>,
     user: &str,
     seq: RequestSeq,
     end: &End<'_>,
 ) -> Result<bool, DatabaseError> {
-    let End { outcome, result, warnings, delivery, at_ms } = *end;
+    let End { outcome, result, warnings, delivery, at_ms, .. } = *end;
     let code = outcome.error_code().map(ErrorCode::name);
-    let id: Option<String> = transaction.first(
+    let ended: Option<(String, Option<String>)> = transaction.first(
         "UPDATE requests
          SET status = ?3, result = ?4, error = ?5, error_code = ?6, warnings = ?7, ended_ms = ?8,
              owner = NULL
-         WHERE seq = ?1 AND user_id = ?2 AND ended_ms IS NULL RETURNING id",
+         WHERE seq = ?1 AND user_id = ?2 AND ended_ms IS NULL
+           AND status <> 'awaiting_clarification'
+         RETURNING id, goes_on_from",
         values![
             seq.0,
             user,
-            outcome.request_status().as_str(),
+            ended_as(outcome).as_str(),
             result,
             outcome.error(),
             code.as_ref(),
             warnings,
             at_ms,
         ],
-        |row| row.get(0),
+        |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
-    let Some(id) = id else { return Ok(false) };
+    let Some((id, goes_on_from)) = ended else { return Ok(false) };
+    if let Some(earlier) = goes_on_from {
+        settle(transaction, user, &earlier, end)?;
+    }
     drop_work(transaction, seq)?;
     if let Some(delivery) = delivery {
         deliver(transaction, &id, user, delivery, at_ms)?;
@@ -399,9 +442,35 @@ impl RequestSeq {
     pub(crate) const fn number(self) -> i64 {
         self.0
     }
+
+    pub(crate) fn read(row: &Row, column: usize) -> Result<Self, DatabaseError> {
+        row.get(column).map(Self)
+    }
 }
 
 // === private helpers ===
+
+/// What waits for nothing has said all that there was.
+const fn ended_as(outcome: &Outcome) -> RequestStatus {
+    if matches!(outcome, Outcome::Waiting) {
+        RequestStatus::Completed
+    } else {
+        outcome.request_status()
+    }
+}
+
+fn put_work(
+    transaction: &mut Transaction<'_>,
+    seq: RequestSeq,
+    work: &str,
+) -> Result<(), DatabaseError> {
+    transaction.execute(
+        "INSERT INTO request_work (request, work) VALUES (?1, ?2)
+         ON CONFLICT (request) DO UPDATE SET work = excluded.work",
+        values![seq.0, work],
+    )?;
+    Ok(())
+}
 
 /// Files may come with it, so that it is large.
 fn drop_work(transaction: &mut Transaction<'_>, seq: RequestSeq) -> Result<(), DatabaseError> {
@@ -433,7 +502,7 @@ fn request(row: &Row) -> Result<Request, DatabaseError> {
     })
 }
 
-fn deliver(
+pub(crate) fn deliver(
     transaction: &mut Transaction<'_>,
     request: &str,
     user: &str,

@@ -3,6 +3,7 @@
 use muxi_contract::{SessionId, UserId};
 
 use crate::Role;
+use crate::requests;
 use crate::sql::{DatabaseError, Transaction, values};
 use crate::store::{Store, StoreError};
 use crate::transcript::UserStore;
@@ -118,6 +119,7 @@ impl Store {
                          WHERE t.user_id = sessions.user_id AND t.session = sessions.id)",
                     values![before_ms],
                 )?;
+                requests::end_forgotten(transaction)?;
             }
             Ok(gone)
         })
@@ -168,6 +170,11 @@ fn clear(
              WHERE t.user_id = sessions.user_id AND t.session = sessions.id)",
         which,
     )?;
+    // Of sessions that stay, since something is being answered there.
+    for table in ["pendings", "widgets", "active_skills"] {
+        transaction.execute(&format!("DELETE FROM {table} WHERE {whose}"), which)?;
+    }
+    requests::end_forgotten(transaction)?;
     Ok(Cleared { messages, sessions })
 }
 

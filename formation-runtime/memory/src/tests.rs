@@ -51,8 +51,11 @@ mod credentials;
 mod isolation;
 mod jobs;
 mod memories;
+mod pending;
 mod people;
+mod progress;
 mod requests;
+mod tasks;
 
 promises![
     what_was_said_is_there_after_a_restart,
@@ -106,6 +109,9 @@ fn answer(outcome: Outcome, text: &str, at_ms: i64) -> TurnEnd {
         }],
         warnings: None,
         delivery: None,
+        original_delivery: None,
+        agent: None,
+        decisions: Vec::new(),
         at_ms,
     }
 }

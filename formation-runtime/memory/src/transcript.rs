@@ -2,15 +2,14 @@
 
 use muxi_contract::{SessionId, UserId};
 
-use crate::owner;
+use crate::pending::{self, NewPending};
 use crate::requests;
 use crate::sessions::RESTORED;
 use crate::sql::{DatabaseError, Row, Transaction, values};
 use crate::store::{Counts, Retention, Store, StoreError};
-use crate::usage;
 use crate::{
     Before, BegunTurn, HistoryMessage, Message, NewTurn, Outcome, Page, Role, Session, TurnEnd,
-    TurnId,
+    TurnId, decisions, owner, usage,
 };
 
 /// Everything that can be asked or changed, for one user.
@@ -47,7 +46,12 @@ impl UserStore {
         self.store
             .write(move |transaction| {
                 let (user, session) = (user.as_str(), turn.session.as_str());
+                if let Some(accepted) = turn.accepted {
+                    requests::forget_silent_turn(transaction, user, accepted)?;
+                }
                 let history = history(transaction, user, session, history_max)?;
+                let last_agent = last_agent(transaction, user, session)?;
+                let pending = pending::open_of_session(transaction, user, session, turn.at_ms)?;
                 transaction.execute(
                     "INSERT INTO sessions (user_id, id, created_ms, last_activity_ms)
                      VALUES (?1, ?2, ?3, ?3)
@@ -96,7 +100,7 @@ impl UserStore {
                 if let Some(retention) = context.retention {
                     forget(transaction, user, session, retention)?;
                 }
-                Ok(BegunTurn { id, request, history })
+                Ok(BegunTurn { id, request, history, last_agent, pending })
             })
             .await
     }
@@ -119,55 +123,20 @@ impl UserStore {
     /// Writes down how the turn ended, with the text that there was. Ending a turn twice keeps the
     /// first end.
     pub async fn end_turn(&self, turn: TurnId, end: TurnEnd) -> Result<(), StoreError> {
+        self.finish_turn(turn, end, None).await
+    }
+
+    pub(crate) async fn finish_turn(
+        &self,
+        turn: TurnId,
+        end: TurnEnd,
+        pending: Option<NewPending>,
+    ) -> Result<(), StoreError> {
         let user = self.user.clone();
-        let tells = end.delivery.is_some();
+        let tells = end.delivery.is_some() || end.original_delivery.is_some();
         self.store
             .write(move |transaction| {
-                let ended: Option<String> = transaction.first(
-                    "UPDATE turns
-                     SET status = ?3, error = ?4, prompt_tokens = ?5, completion_tokens = ?6,
-                         ended_ms = ?7, owner = NULL
-                     WHERE seq = ?1 AND user_id = ?2 AND status = 'running'
-                     RETURNING session",
-                    values![
-                        turn.seq(),
-                        user.as_str(),
-                        end.outcome.status(),
-                        end.outcome.error(),
-                        end.prompt_tokens,
-                        end.completion_tokens,
-                        end.at_ms,
-                    ],
-                    |row| row.get(0),
-                )?;
-                let Some(session) = ended else { return Ok(()) };
-                for used in &end.usage {
-                    usage::note(transaction, turn.seq(), used, end.at_ms)?;
-                }
-                // A completed answer may be empty; a broken one without a word is none.
-                let content = (end.outcome == Outcome::Completed || !end.text.is_empty())
-                    .then_some(end.text.as_str());
-                transaction.execute(
-                    "UPDATE messages SET content = ?2, at_ms = ?3
-                     WHERE turn = ?1 AND role = 'assistant'",
-                    values![turn.seq(), content, end.at_ms],
-                )?;
-                if let Some(request) = requests::of_turn(transaction, turn.seq())? {
-                    let came = requests::End {
-                        outcome: &end.outcome,
-                        result: content,
-                        warnings: end.warnings.as_deref(),
-                        delivery: end.delivery.as_ref(),
-                        at_ms: end.at_ms,
-                    };
-                    requests::end(transaction, user.as_str(), request, &came)?;
-                }
-                transaction.execute(
-                    "UPDATE sessions SET last_activity_ms = ?3
-                     WHERE user_id = ?1 AND id = ?2 AND last_activity_ms < ?3",
-                    values![user.as_str(), &session, end.at_ms],
-                )?;
-                Ok(())
+                finish(transaction, user.as_str(), turn, &end, pending.as_ref())
             })
             .await?;
         if tells {
@@ -294,6 +263,80 @@ pub(crate) const RECENT_DURATIONS: &str = "SELECT ended_ms - started_ms FROM tur
 
 // === private helpers ===
 
+fn finish(
+    transaction: &mut Transaction<'_>,
+    user: &str,
+    turn: TurnId,
+    end: &TurnEnd,
+    pending: Option<&NewPending>,
+) -> Result<(), DatabaseError> {
+    let ended: Option<String> = transaction.first(
+        "UPDATE turns
+         SET status = ?3, error = ?4, prompt_tokens = ?5, completion_tokens = ?6,
+             ended_ms = ?7, owner = NULL, agent = coalesce(CAST(?8 AS TEXT), agent)
+         WHERE seq = ?1 AND user_id = ?2 AND status = 'running'
+         RETURNING session",
+        values![
+            turn.seq(),
+            user,
+            end.outcome.status(),
+            end.outcome.error(),
+            end.prompt_tokens,
+            end.completion_tokens,
+            end.at_ms,
+            end.agent.as_ref(),
+        ],
+        |row| row.get(0),
+    )?;
+    let Some(session) = ended else { return Ok(()) };
+    for used in &end.usage {
+        usage::note(transaction, turn.seq(), used, end.at_ms)?;
+    }
+    // A completed answer may be empty; a broken one without a word is none.
+    let is_whole = matches!(end.outcome, Outcome::Completed | Outcome::Waiting);
+    let content = (is_whole || !end.text.is_empty()).then_some(end.text.as_str());
+    transaction.execute(
+        "UPDATE messages SET content = ?2, at_ms = ?3 WHERE turn = ?1 AND role = 'assistant'",
+        values![turn.seq(), content, end.at_ms],
+    )?;
+    if let Some(request) = requests::of_turn(transaction, turn.seq())? {
+        decisions::note(transaction, request, &end.decisions)?;
+        let came = requests::End {
+            outcome: &end.outcome,
+            result: content,
+            warnings: end.warnings.as_deref(),
+            delivery: end.delivery.as_ref(),
+            original_delivery: end.original_delivery.as_ref(),
+            at_ms: end.at_ms,
+        };
+        match pending {
+            Some(new) => pending::begin(transaction, user, &session, request, new, &came)?,
+            None => drop(requests::end(transaction, user, request, &came)?),
+        }
+    }
+    transaction.execute(
+        "UPDATE sessions SET last_activity_ms = ?3
+         WHERE user_id = ?1 AND id = ?2 AND last_activity_ms < ?3",
+        values![user, &session, end.at_ms],
+    )?;
+    Ok(())
+}
+
+/// Who answered last in the session.
+fn last_agent(
+    transaction: &mut Transaction<'_>,
+    user: &str,
+    session: &str,
+) -> Result<Option<String>, DatabaseError> {
+    transaction.first(
+        "SELECT agent FROM turns
+         WHERE user_id = ?1 AND session = ?2 AND status = 'completed'
+         ORDER BY seq DESC LIMIT 1",
+        values![user, session],
+        |row| row.get(0),
+    )
+}
+
 const SESSION_COLUMNS: &str = "SELECT id, created_ms, last_activity_ms,
         (SELECT count(*) FROM messages m
          WHERE m.user_id = sessions.user_id AND m.session = sessions.id
@@ -342,7 +385,7 @@ fn forget(
              AND t.session = sessions.id AND t.status = 'running')",
         values![retention.sessions],
     )?;
-    Ok(())
+    requests::end_forgotten(transaction)
 }
 
 fn session(row: &Row) -> Result<Session, DatabaseError> {

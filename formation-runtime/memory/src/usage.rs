@@ -1,10 +1,11 @@
 //! What calls of models used and cost, written down with the turns that they belong to.
 
-use muxi_contract::UserId;
 use muxi_contract::formation::usage::GroupBy;
+use muxi_contract::{RequestId, UserId};
 
 use crate::sql::{DatabaseError, Row, Transaction, values};
 use crate::store::{Store, StoreError};
+use crate::transcript::UserStore;
 
 /// What one call used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,14 @@ pub struct NewUsage {
     pub cost_nano: Option<i64>,
     /// The provider did not tell; the figures are ours.
     pub is_estimated: bool,
+}
+
+/// One call of a model, as it was written down with its turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelCall {
+    pub agent: String,
+    pub used: NewUsage,
+    pub at_ms: i64,
 }
 
 /// A sum over calls.
@@ -49,6 +58,43 @@ const SUMS: &str = "count(*), coalesce(CAST(sum(prompt_tokens) AS BIGINT), 0), \
                     coalesce(CAST(sum(cost_nano) AS BIGINT), 0), count(*) - count(cost_nano), \
                     coalesce(CAST(sum(estimated) AS BIGINT), 0)";
 const WHICH: &str = "(CAST(?1 AS TEXT) IS NULL OR user_id = ?1) AND at_ms >= ?2 AND at_ms < ?3";
+
+/// Of one request that are listed.
+const CALLS_MAX: u32 = 500;
+
+// === impl UserStore ===
+
+impl UserStore {
+    /// The calls that the user's request made since the given time, oldest first.
+    pub async fn calls_of(
+        &self,
+        request: &RequestId,
+        since_ms: i64,
+    ) -> Result<Vec<ModelCall>, StoreError> {
+        let (whose, request) = (self.user().clone(), request.clone());
+        self.store()
+            .read(move |transaction| {
+                transaction.all(
+                    "SELECT agent, model, prompt_tokens, completion_tokens, cost_nano, estimated,
+                         at_ms
+                     FROM usage WHERE user_id = ?1 AND at_ms >= ?3 AND request_id = ?2
+                     ORDER BY seq LIMIT ?4",
+                    values![whose.as_str(), request.as_str(), since_ms, CALLS_MAX],
+                    |row| {
+                        let used = NewUsage {
+                            model: row.get(1)?,
+                            prompt_tokens: row.get(2)?,
+                            completion_tokens: row.get(3)?,
+                            cost_nano: row.get(4)?,
+                            is_estimated: row.get(5)?,
+                        };
+                        Ok(ModelCall { agent: row.get(0)?, used, at_ms: row.get(6)? })
+                    },
+                )
+            })
+            .await
+    }
+}
 
 // === impl Store ===
 

@@ -358,9 +358,12 @@ fn stored_end(app: App, names: Names, stored: Option<Request>) -> impl Stream<It
             stored = app.store.for_user(&names.user).request(&id).await.ok().flatten();
         }
         let (kind, content) = match stored {
-            Some(Request { status: RequestStatus::Completed, result, .. }) => {
-                (TurnEventKind::Completed, result.unwrap_or_default())
-            }
+            // A question is all that there is to tell for now.
+            Some(Request {
+                status: RequestStatus::Completed | RequestStatus::AwaitingClarification,
+                result,
+                ..
+            }) => (TurnEventKind::Completed, result.unwrap_or_default()),
             Some(Request { status: RequestStatus::Cancelled, result, .. }) => {
                 (TurnEventKind::Cancelled, result.unwrap_or_default())
             }

@@ -303,6 +303,9 @@ impl Running {
             usage,
             warnings,
             delivery,
+            original_delivery: None,
+            agent: None,
+            decisions: Vec::new(),
             at_ms: now_ms,
         };
         self.store.end_turn(id, end).await
