@@ -22,6 +22,8 @@ const CANCEL_EVERY: Duration = Duration::from_secs(1);
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Forgotten in one transaction, so that nobody waits for long.
 const TURNS_AT_ONCE: u32 = 500;
+/// A request during which more processes died is not begun again: it may be what kills them.
+const DEATHS_MAX: u32 = 3;
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 const FORGET_EVERY: Duration = Duration::from_hours(1);
 
@@ -54,11 +56,11 @@ pub async fn run(app: App, stop: CancellationToken) {
 
 async fn take_over(app: &App) -> Result<(), StoreError> {
     app.store.free_deliveries(app.clock.now_ms()).await?;
-    for Abandoned { request, work, webhook_url } in app.store.take_abandoned().await? {
+    for Abandoned { request, work, webhook_url, deaths } in app.store.take_abandoned().await? {
         let work: Option<Work> = work.and_then(|work| serde_json::from_str(&work).ok());
         tracing::warn!(request = %request.id, status = request.status.as_str(), "its process is gone");
         let agent = work.as_ref().and_then(|work| app.agents.find(&work.agent));
-        if request.status == RequestStatus::Pending
+        if deaths <= DEATHS_MAX
             && let (Some(work), Some(agent)) = (&work, agent)
         {
             let question = Question {
