@@ -11,6 +11,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::similarity::likeness;
 pub use self::similarity::similarity;
 use crate::text::line;
 

@@ -15,3 +15,4 @@ pub mod graph;
 pub mod loop_guard;
 pub mod routing;
 mod text;
+pub mod workflow;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Plan;
+use super::{Plan, Task};
 use crate::text::{overlap, stems};
 
 /// What the words of an instruction weigh against who is to follow it.
@@ -10,15 +10,23 @@ const WORDS: f64 = 0.7;
 
 /// 1 for the same work by the same agents, 0 for nothing in common. Ids, order and titles do not count:
 /// a plan that was only renamed fails again.
-#[expect(clippy::cast_precision_loss, reason = "plans have few tasks")]
 pub fn similarity(one: &Plan, other: &Plan) -> f64 {
-    let (one, other) = (sketch(one), sketch(other));
-    let total = best_matches(&one, &other) + best_matches(&other, &one);
-    total / (one.len() + other.len()) as f64
+    likeness(one.tasks(), other.tasks())
 }
 
-fn sketch(plan: &Plan) -> Vec<(&str, BTreeSet<String>)> {
-    plan.tasks().iter().map(|task| (task.agent.as_str(), stems(&task.instruction))).collect()
+/// The same of tasks that are no whole plan; two times nothing is the same.
+#[expect(clippy::cast_precision_loss, reason = "plans have few tasks")]
+pub(crate) fn likeness(one: &[Task], other: &[Task]) -> f64 {
+    let (one, other) = (sketch(one), sketch(other));
+    let tasks = one.len() + other.len();
+    if tasks == 0 {
+        return 1.0;
+    }
+    (best_matches(&one, &other) + best_matches(&other, &one)) / tasks as f64
+}
+
+fn sketch(tasks: &[Task]) -> Vec<(&str, BTreeSet<String>)> {
+    tasks.iter().map(|task| (task.agent.as_str(), stems(&task.instruction))).collect()
 }
 
 fn best_matches(from: &[(&str, BTreeSet<String>)], to: &[(&str, BTreeSet<String>)]) -> f64 {

@@ -48,7 +48,7 @@ pub fn read(answer: &str, asking: &Asking<'_>) -> Result<Decision, Fault> {
     if answer.len() > asking.limits.reply_bytes {
         return Err(Fault::TooLong(asking.limits.reply_bytes));
     }
-    let object = last_object(answer).ok_or(Fault::NoObject)?;
+    let object = last_object(answer, "kind").ok_or(Fault::NoObject)?;
     let kind = text(&object, "kind").unwrap_or_default();
     let complexity = object.get("complexity").and_then(number).map(|it| it.clamp(0.0, 10.0));
     let read = match kind {
@@ -139,11 +139,7 @@ fn workflow(object: &Map<String, Value>, asking: &Asking<'_>) -> Result<Route, S
     if listed.len() > limits.tasks {
         return Err(format!("model planned {} tasks, more than {}", listed.len(), limits.tasks));
     }
-    let tasks: Vec<Task> = listed
-        .iter()
-        .zip(1..)
-        .filter_map(|(task, number)| Some(planned(task.as_object()?, number, asking)))
-        .collect();
+    let tasks = planned_tasks(object, asking.candidates, limits);
     if let [only] = tasks.as_slice() {
         return Ok(Route::Agent { id: only.agent.clone() });
     }
@@ -154,13 +150,33 @@ fn workflow(object: &Map<String, Value>, asking: &Asking<'_>) -> Result<Route, S
     Ok(Route::Workflow { plan })
 }
 
-fn planned(task: &Map<String, Value>, number: usize, asking: &Asking<'_>) -> Task {
-    let limits = asking.limits.plan;
+/// The object of a plan that was asked for alone.
+pub(crate) fn plan_object(answer: &str, limits: &Limits) -> Option<Map<String, Value>> {
+    (answer.len() <= limits.reply_bytes).then(|| last_object(answer, "tasks"))?
+}
+
+/// The tasks of an object, with the agents that the scorer takes where the named ones are not there.
+pub(crate) fn planned_tasks(
+    object: &Map<String, Value>,
+    candidates: &[Candidate],
+    limits: graph::Limits,
+) -> Vec<Task> {
+    let listed = object.get("tasks").and_then(Value::as_array).into_iter().flatten();
+    let objects = listed.take(limits.tasks + 1).filter_map(Value::as_object).zip(1..);
+    objects.map(|(task, number)| planned(task, number, candidates, limits)).collect()
+}
+
+fn planned(
+    task: &Map<String, Value>,
+    number: usize,
+    candidates: &[Candidate],
+    limits: graph::Limits,
+) -> Task {
     let instruction = text(task, "instruction").unwrap_or_default();
     let instruction = cut(instruction, limits.instruction_bytes).0.to_owned();
-    let agent = text(task, "agent").and_then(|named| known(named, asking.candidates));
+    let agent = text(task, "agent").and_then(|named| known(named, candidates));
     let agent = agent.unwrap_or_else(|| {
-        let scored = score(&instruction, asking.candidates, None).into_iter().next();
+        let scored = score(&instruction, candidates, None).into_iter().next();
         scored.map(|scored| scored.id).unwrap_or_default()
     });
     let on = task.get("depends_on").and_then(Value::as_array).into_iter().flatten();
@@ -218,8 +234,8 @@ fn number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str()?.trim().parse().ok()).filter(|it: &f64| it.is_finite())
 }
 
-/// The last object with a `kind`: models put fences and sentences around it and think aloud before it.
-fn last_object(answer: &str) -> Option<Map<String, Value>> {
+/// The last object with that key: models put fences and sentences around it and think aloud before it.
+fn last_object(answer: &str, key: &str) -> Option<Map<String, Value>> {
     let mut found = None;
     let mut from = 0;
     for _ in 0..BEGINNINGS {
@@ -228,7 +244,7 @@ fn last_object(answer: &str) -> Option<Map<String, Value>> {
         let mut values = serde_json::Deserializer::from_str(&answer[start..]).into_iter::<Value>();
         from = match values.next() {
             Some(Ok(Value::Object(object))) => {
-                if object.contains_key("kind") {
+                if object.contains_key(key) {
                     found = Some(object);
                 }
                 start + values.byte_offset()
