@@ -65,52 +65,37 @@ impl Message {
             tool_call_id: None,
         }
     }
-
-    pub(crate) fn openai(&self) -> Value {
-        self.written(Attachment::openai)
-    }
-
-    pub(crate) fn anthropic(&self) -> Value {
-        self.written(Attachment::anthropic)
-    }
-
-    /// Text alone stays a string: some servers know nothing else. Files come first, as both providers
-    /// advise for documents.
-    fn written(&self, part: fn(&Attachment) -> Value) -> Value {
-        if self.attachments.is_empty() {
-            return json!({"role": self.role, "content": self.content});
-        }
-        let mut parts: Vec<Value> = self.attachments.iter().map(part).collect();
-        parts.push(json!({"type": "text", "text": self.content}));
-        json!({"role": self.role, "content": parts})
-    }
 }
 
 // === impl Attachment ===
 
 impl Attachment {
-    fn openai(&self) -> Value {
-        let url = format!("data:{};base64,{}", self.media_type, self.base64());
-        match self.kind {
-            AttachmentKind::Image => json!({"type": "image_url", "image_url": {"url": url}}),
-            AttachmentKind::Document => {
-                json!({"type": "file", "file": {"filename": self.name, "file_data": url}})
-            }
-        }
-    }
-
-    fn anthropic(&self) -> Value {
-        let source =
-            json!({"type": "base64", "media_type": self.media_type, "data": self.base64()});
-        match self.kind {
-            AttachmentKind::Image => json!({"type": "image", "source": source}),
-            AttachmentKind::Document => {
-                json!({"type": "document", "source": source, "title": self.name})
-            }
-        }
-    }
-
-    fn base64(&self) -> String {
+    pub(crate) fn base64(&self) -> String {
         BASE64_STANDARD.encode(&self.bytes)
     }
 }
+
+// === impl ToolCall ===
+
+impl ToolCall {
+    /// The arguments as a JSON object. Servers parse what they get back and refuse words that are none,
+    /// so those travel within one: the model must see what it wrote to do better.
+    pub(crate) fn object(&self) -> Value {
+        if self.arguments.trim().is_empty() {
+            return json!({});
+        }
+        match serde_json::from_str(&self.arguments) {
+            Ok(object @ Value::Object(_)) => object,
+            Ok(_) | Err(_) => json!({ "not_an_object": self.arguments }),
+        }
+    }
+}
+
+/// A name or an id in the characters that every provider takes: a model may have made it up, or another
+/// provider written it. Equal ones stay equal.
+pub(crate) fn plain(name: &str) -> String {
+    let allowed = |character: char| character.is_ascii_alphanumeric() || "_-".contains(character);
+    name.chars().take(NAME_CHARS_MAX).map(|it| if allowed(it) { it } else { '_' }).collect()
+}
+
+const NAME_CHARS_MAX: usize = 64;

@@ -179,6 +179,21 @@ impl Connection {
         bytes_max: usize,
     ) -> Result<Vec<u8>, Fault> {
         let response = self.send(path, |request| Ok(request.multipart(form()?))).await?;
+        self.read(response, bytes_max).await
+    }
+
+    /// Sends JSON and reads the whole answer, which is no stream.
+    pub(crate) async fn post_for_json(
+        &self,
+        path: &str,
+        body: &Value,
+        bytes_max: usize,
+    ) -> Result<Vec<u8>, Fault> {
+        let response = self.send(path, |request| Ok(request.json(body))).await?;
+        self.read(response, bytes_max).await
+    }
+
+    async fn read(&self, response: Response, bytes_max: usize) -> Result<Vec<u8>, Fault> {
         if !response.status().is_success() {
             return Err(self.refused(response).await);
         }

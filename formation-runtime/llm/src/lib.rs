@@ -16,6 +16,7 @@ mod model;
 mod openai;
 mod retry;
 mod sse;
+mod tool_calls;
 mod transcription;
 mod wire;
 
@@ -60,12 +61,28 @@ pub trait Provider: Send + Sync + fmt::Debug {
         model: &'a str,
         _: &'a Recording,
     ) -> BoxFuture<'a, Result<Transcript, LlmError>> {
-        let (provider, model) = (self.name().to_owned(), model.to_owned());
-        Box::pin(async move {
-            let message = "transcribes no audio; name a model that does".to_owned();
-            let kind = LlmErrorKind::BadRequest;
-            Err(LlmError { kind, provider, model, message, source: None })
-        })
+        let error = unable(self.name(), model, "transcribes no audio; name a model that does");
+        Box::pin(async move { Err(error) })
+    }
+
+    /// What texts mean, as vectors of one length, one a text and in their order; in one request.
+    fn embed<'a>(
+        &'a self,
+        model: &'a str,
+        _: &'a [String],
+    ) -> BoxFuture<'a, Result<Embeddings, LlmError>> {
+        let error = unable(self.name(), model, "makes no embeddings; name a model that does");
+        Box::pin(async move { Err(error) })
+    }
+}
+
+fn unable(provider: &str, model: &str, message: &str) -> LlmError {
+    LlmError {
+        kind: LlmErrorKind::BadRequest,
+        provider: provider.to_owned(),
+        model: model.to_owned(),
+        message: message.to_owned(),
+        source: None,
     }
 }
 
@@ -152,6 +169,14 @@ pub enum FinishReason {
     ContentFilter,
     /// A reason this crate gives no meaning to, in the provider's word.
     Other(String),
+}
+
+/// What texts mean to a model. Only vectors of one model compare.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embeddings {
+    /// One a text, in the order of the texts, all of one length.
+    pub vectors: Vec<Vec<f32>>,
+    pub usage: Option<Usage>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 
 use crate::{
-    ChunkStream, CompletionRequest, LlmError, LlmErrorKind, Provider, Recording, RetryPolicy,
-    Transcript,
+    ChunkStream, CompletionRequest, Embeddings, LlmError, LlmErrorKind, Provider, Recording,
+    RetryPolicy, Transcript,
 };
 
 /// A model at a provider.
@@ -62,6 +62,22 @@ impl Llm {
         recording: &Recording,
     ) -> Result<(Transcript, Served), LlmError> {
         self.ask(|target| target.provider.transcribe(&target.model, recording)).await
+    }
+
+    /// What texts mean, batch by batch. The fallback is not asked: vectors of two models do not compare.
+    pub async fn embed(&self, texts: &[String]) -> Result<(Embeddings, Served), LlmError> {
+        let mut attempts = 0;
+        let mut all = Embeddings { vectors: Vec::with_capacity(texts.len()), usage: None };
+        for batch in batches(texts) {
+            let call = || self.primary.provider.embed(&self.primary.model, batch);
+            let Embeddings { vectors, usage } = self.attempt(call, &mut attempts).await?;
+            all.vectors.extend(vectors);
+            all.usage = match (all.usage, usage) {
+                (Some(before), Some(usage)) => Some(before.plus(usage)),
+                (before, usage) => before.or(usage),
+            };
+        }
+        Ok((all, self.primary.served(attempts, false)))
     }
 
     async fn ask<'a, T, F>(
@@ -136,5 +152,44 @@ impl Target {
 
     fn served(&self, attempts: u32, fallback: bool) -> Served {
         Served { model: self.to_string(), attempts, fallback }
+    }
+}
+
+// === private helpers ===
+
+/// The smallest bound of the known providers.
+const BATCH_TEXTS_MAX: usize = 96;
+/// A text that is larger goes alone.
+const BATCH_BYTES_MAX: usize = 256 * 1024;
+
+fn batches(texts: &[String]) -> impl Iterator<Item = &[String]> {
+    let mut rest = texts;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |text: &&String| {
+            bytes += text.len();
+            bytes <= BATCH_BYTES_MAX
+        };
+        let count = rest.iter().take(BATCH_TEXTS_MAX).take_while(fits).count();
+        let (batch, later) = rest.split_at(count.max(1).min(rest.len()));
+        rest = later;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_bounded_in_texts_and_bytes() {
+        let sizes = |lengths: &[usize]| {
+            let texts: Vec<_> = lengths.iter().map(|length| "x".repeat(*length)).collect();
+            batches(&texts).map(<[String]>::len).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(&[]), [0; 0]);
+        assert_eq!(sizes(&[1; 200]), [96, 96, 8]);
+        assert_eq!(sizes(&[BATCH_BYTES_MAX, 1, BATCH_BYTES_MAX + 1, 1]), [1, 1, 1, 1]);
+        assert_eq!(sizes(&[BATCH_BYTES_MAX - 1, 1, 1]), [2, 1]);
     }
 }

@@ -2,8 +2,8 @@
 //! script tells it to, and keeps a journal of what it was asked.
 //!
 //! It speaks `OpenAI`'s chat completions (`/v1/chat/completions`, `/v1/models`), its transcriptions
-//! (`/v1/audio/transcriptions`: the reply's text is what it heard), and Anthropic's messages
-//! (`/v1/messages`), and refuses requests that the real ones would refuse. Tests drive it by method
+//! (`/v1/audio/transcriptions`: the reply's text is what it heard), its embeddings (`/v1/embeddings`: the
+//! words of a text, hashed), and Anthropic's messages (`/v1/messages`), and refuses requests that the real ones would refuse. Tests drive it by method
 //! ([`FakeLlm`]) or, from another process, over HTTP:
 //!
 //! | request | effect |
@@ -12,9 +12,13 @@
 //! | `POST /__gate/NAME` | opens a gate for everyone who waits or will wait at it |
 //! | `GET /__journal` | all [`Entry`]s, oldest first |
 //! | `GET /__journal/wait?count=N&outcome=O&timeout_ms=T` | the journal as soon as it holds N entries (with that outcome, if given); 504 after the deadline |
+//! | `GET /__embeddings` | the same for embeddings, which the journal does not count |
 //! | `DELETE /__journal` | forgets all entries |
 
+mod asked;
+mod embedding;
 mod journal;
+mod objection;
 mod recording;
 mod script;
 mod server;
@@ -32,7 +36,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 
 pub use self::journal::{Entry, Outcome};
-pub use self::script::{Match, Reply, Rule, Script, Tokens};
+pub use self::script::{Call, Match, NamedSplit, Reply, Rule, Script, Split, Tokens};
 use self::server::{State, router};
 
 /// A running fake model; it ends when it is dropped.
@@ -113,6 +117,11 @@ impl FakeLlm {
 
     pub fn journal(&self) -> Vec<Entry> {
         self.state.journal.entries()
+    }
+
+    /// Requests for embeddings, which the journal does not count.
+    pub fn embeddings(&self) -> Vec<Entry> {
+        self.state.embeddings.entries()
     }
 
     /// Waits until that many requests have ended so (`None`: have arrived), and gives the journal.

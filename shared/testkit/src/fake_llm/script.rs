@@ -1,12 +1,14 @@
 //! The script: which request gets which reply, and the plan of acts that a reply stands for.
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::asked::Asked;
 use super::wire::Wire;
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -18,6 +20,9 @@ pub struct Script {
     pub models: Vec<String>,
     /// The first rule that matches decides; without one the reply is an echo.
     pub rules: Vec<Rule>,
+    /// The same for embeddings, counted apart: `contains` goes by any text, of a reply only delay and
+    /// refusal count, and without one every text gets the vector of its words.
+    pub embedding_rules: Vec<Rule>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -34,6 +39,14 @@ pub struct Rule {
 pub struct Match {
     /// The last user message contains this.
     pub contains: Option<String>,
+    /// The system's messages contain this.
+    pub system_contains: Option<String>,
+    /// Any message contains this, whoever's it is.
+    pub any_contains: Option<String>,
+    /// Whether a tool's result came after the assistant's last message.
+    pub has_tool_result: Option<bool>,
+    /// A tool of this name is on offer.
+    pub offers_tool: Option<String>,
     pub model: Option<String>,
     /// Only the n-th request, from 1, of those that the other conditions let through; a request counts
     /// for every such rule, whichever decides it.
@@ -48,6 +61,10 @@ pub struct Reply {
     pub text: Option<String>,
     /// The answer, chunk by chunk; wins over `text`.
     pub chunks: Option<Vec<String>>,
+    /// What the model asks for after the text; each piece of a call is a chunk as well.
+    pub tool_calls: Vec<Call>,
+    /// How the arguments of calls are cut.
+    pub split: Split,
     /// What the model thinks before the answer, chunk by chunk; no part of the counts of chunks.
     pub thinking: Vec<String>,
     /// Bytes of the event stream as they are, one write each; wins over both.
@@ -78,6 +95,32 @@ pub struct Reply {
     pub usage: Option<Tokens>,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Call {
+    /// Made from its place when it is not given.
+    pub id: Option<String>,
+    pub name: String,
+    /// A string is sent as it is, be it JSON or not; an object as its JSON.
+    #[serde(default)]
+    pub arguments: Value,
+}
+
+/// `"whole"`, `"byte"` (one character a piece), or so many characters a piece.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Split {
+    Named(NamedSplit),
+    Characters(NonZeroUsize),
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NamedSplit {
+    Whole,
+    Byte,
+}
+
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Tokens {
     pub prompt_tokens: u64,
@@ -89,6 +132,7 @@ pub struct Tokens {
 pub(super) struct Prompter {
     pub(super) script: Script,
     seen: Vec<u64>,
+    embeddings_seen: Vec<u64>,
 }
 
 /// One step of sending a reply.
@@ -118,31 +162,107 @@ impl Script {
     }
 }
 
+// === impl Match ===
+
+impl Match {
+    /// Whether all conditions hold that one request can tell.
+    fn fits(&self, asked: &Asked) -> bool {
+        let Self {
+            contains,
+            system_contains,
+            any_contains,
+            has_tool_result,
+            offers_tool,
+            model,
+            ..
+        } = self;
+        let says = |wanted: &Option<String>, text: &String| {
+            wanted.as_ref().is_none_or(|part| text.contains(part))
+        };
+        says(contains, &asked.last_user_message)
+            && says(system_contains, &asked.system)
+            && (any_contains.is_none() || asked.texts.iter().any(|text| says(any_contains, text)))
+            && has_tool_result.is_none_or(|wanted| wanted == asked.has_tool_result)
+            && offers_tool.as_ref().is_none_or(|wanted| asked.tools.contains(wanted))
+            && model.as_ref().is_none_or(|wanted| *wanted == asked.model)
+    }
+}
+
 // === impl Prompter ===
 
 impl Prompter {
     pub(super) fn new(script: Script) -> Self {
         let seen = vec![0; script.rules.len()];
-        Self { script, seen }
+        let embeddings_seen = vec![0; script.embedding_rules.len()];
+        Self { script, seen, embeddings_seen }
     }
 
-    pub(super) fn reply(&mut self, model: &str, last_user_message: &str) -> Reply {
-        let mut decided = None;
-        for (rule, seen) in self.script.rules.iter().zip(&mut self.seen) {
-            let Match { contains, model: wanted_model, nth } = &rule.matches;
-            let says = contains.as_ref().is_none_or(|part| last_user_message.contains(part));
-            if !says || wanted_model.as_ref().is_some_and(|wanted| wanted != model) {
-                continue;
-            }
-            *seen += 1;
-            if decided.is_none() && nth.is_none_or(|nth| nth == *seen) {
-                decided = Some(&rule.reply);
-            }
-        }
-        decided.cloned().unwrap_or_else(|| Reply {
-            text: Some(format!("fake model: {last_user_message}")),
+    pub(super) fn admits(&self, key: Option<&str>) -> bool {
+        self.script.api_key.is_none() || self.script.api_key.as_deref() == key
+    }
+
+    pub(super) fn reply(&mut self, asked: &Asked) -> Reply {
+        decide(&self.script.rules, &mut self.seen, asked).unwrap_or_else(|| Reply {
+            text: Some(format!("fake model: {}", asked.last_user_message)),
             ..Reply::default()
         })
+    }
+
+    pub(super) fn embedding_reply(&mut self, asked: &Asked) -> Reply {
+        let rules = &self.script.embedding_rules;
+        decide(rules, &mut self.embeddings_seen, asked).unwrap_or_default()
+    }
+}
+
+fn decide(rules: &[Rule], seen: &mut [u64], asked: &Asked) -> Option<Reply> {
+    let mut decided = None;
+    for (rule, seen) in rules.iter().zip(seen) {
+        if !rule.matches.fits(asked) {
+            continue;
+        }
+        *seen += 1;
+        if decided.is_none() && rule.matches.nth.is_none_or(|nth| nth == *seen) {
+            decided = Some(&rule.reply);
+        }
+    }
+    decided.cloned()
+}
+
+// === impl Call ===
+
+impl Call {
+    pub(super) fn id(&self, place: usize) -> String {
+        self.id.clone().unwrap_or_else(|| format!("call_fake_{place}"))
+    }
+
+    pub(super) fn arguments(&self) -> String {
+        match &self.arguments {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                self.arguments.to_string()
+            }
+        }
+    }
+}
+
+// === impl Split ===
+
+impl Default for Split {
+    fn default() -> Self {
+        Self::Named(NamedSplit::Whole)
+    }
+}
+
+impl Split {
+    pub(super) fn cut(self, text: &str) -> Vec<String> {
+        let characters: Vec<char> = text.chars().collect();
+        let size = match self {
+            Self::Named(NamedSplit::Whole) => characters.len().max(1),
+            Self::Named(NamedSplit::Byte) => 1,
+            Self::Characters(size) => size.get(),
+        };
+        characters.chunks(size).map(|piece| piece.iter().collect()).collect()
     }
 }
 
@@ -157,15 +277,20 @@ impl Reply {
         }
     }
 
+    /// Calls alone come without a block of text, on the wire that has blocks.
+    pub(super) fn has_text_block(&self) -> bool {
+        self.tool_calls.is_empty() || !self.thinking.is_empty() || !self.chunks().is_empty()
+    }
+
     /// Everything that happens after the head, in order.
     pub(super) fn plan(&self, wire: Wire, model: &str, tokens: Option<Tokens>) -> Vec<Act> {
-        let (opening, chunks, closing) = match &self.raw_chunks {
-            Some(raw) => (Vec::new(), raw.iter().cloned().map(Bytes::from).collect(), Vec::new()),
-            None => (
-                wire.opening(model, tokens),
-                self.chunks().iter().map(|text| wire.chunk(model, text)).collect::<Vec<_>>(),
-                wire.closing(model, self.finish_reason.as_deref(), tokens),
-            ),
+        let (opening, chunks, closing) = if let Some(raw) = &self.raw_chunks {
+            (Vec::new(), raw.iter().cloned().map(Bytes::from).collect(), Vec::new())
+        } else {
+            let texts = self.chunks();
+            let texts = texts.iter().map(|text| wire.chunk(model, text));
+            let chunks: Vec<_> = texts.chain(wire.calls(model, self)).collect();
+            (wire.opening(model, self, tokens), chunks, wire.closing(model, self, tokens))
         };
         let mut acts: Vec<_> = opening.into_iter().map(Act::Frame).collect();
         acts.extend(self.thinking.iter().map(|text| Act::Frame(wire.thought(model, text))));

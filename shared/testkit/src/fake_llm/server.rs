@@ -19,7 +19,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::asked::{Asked, list};
+use super::embedding::embed;
 use super::journal::{Journal, Outcome};
+use super::objection::{objection, to_embeddings};
 use super::recording;
 use super::script::{Act, Prompter, Reply, Script, Tokens};
 use super::wire::Wire;
@@ -27,6 +30,8 @@ use super::wire::Wire;
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) journal: Journal,
+    /// Apart, so that a count of the model's answers is not disturbed.
+    pub(super) embeddings: Journal,
     prompter: Mutex<Prompter>,
     gates: Mutex<HashMap<String, watch::Sender<bool>>>,
 }
@@ -36,11 +41,13 @@ pub(super) fn router(state: Arc<State>) -> Router {
         .route("/v1/chat/completions", post(openai))
         .route("/v1/messages", post(anthropic))
         .route("/v1/audio/transcriptions", post(transcribe))
+        .route("/v1/embeddings", post(embeddings))
         .route("/v1/models", get(models))
         .route("/__script", put(put_script))
         .route("/__gate/{name}", post(open_gate))
         .route("/__journal", get(journal).delete(clear_journal))
         .route("/__journal/wait", get(wait))
+        .route("/__embeddings", get(embeddings_journal))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(state)
 }
@@ -89,7 +96,8 @@ async fn transcribe(state: Shared<Arc<State>>, headers: HeaderMap, body: Bytes) 
     }
     let form = form.unwrap_or_default();
     let name = form["file"]["filename"].as_str().unwrap_or_default();
-    let reply = lock(&state.prompter).reply(form["model"].as_str().unwrap_or_default(), name);
+    let asked = Asked::words(form["model"].as_str().unwrap_or_default(), name.to_owned());
+    let reply = lock(&state.prompter).reply(&asked);
     pause(Duration::from_millis(reply.head_delay_ms)).await;
     if let Some(name) = &reply.gate {
         state.pass_gate(name).await;
@@ -111,6 +119,43 @@ async fn transcribe(state: Shared<Arc<State>>, headers: HeaderMap, body: Bytes) 
     with_headers(Json(answer).into_response(), &reply)
 }
 
+async fn embeddings(state: Shared<Arc<State>>, headers: HeaderMap, body: Bytes) -> Response {
+    let (state, wire) = (state.0, Wire::OpenAi);
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let path = "/v1/embeddings".to_owned();
+    let id = state.embeddings.open(path, presentable(&headers), body.clone());
+    let refuse = |status: u16, error: &Value| {
+        state.embeddings.close(id, Outcome::Refused);
+        refusal(status, error)
+    };
+    if let Some(message) = to_embeddings(&body) {
+        return refuse(400, &wire.error(400, &message));
+    }
+    let texts: Vec<_> = list(&body["input"]).iter().filter_map(Value::as_str).collect();
+    let asked = Asked::words(body["model"].as_str().unwrap_or_default(), texts.join("\n"));
+    let reply = {
+        let mut prompter = lock(&state.prompter);
+        if !prompter.admits(wire.key(&headers)) {
+            return refuse(401, &wire.error(401, WRONG_KEY));
+        }
+        prompter.embedding_reply(&asked)
+    };
+    pause(Duration::from_millis(reply.head_delay_ms)).await;
+    if let Some(status) = reply.status.filter(|status| *status != 200) {
+        let error = reply.error_body.clone().unwrap_or_else(|| wire.error(status, "scripted"));
+        return with_headers(refuse(status, &error), &reply);
+    }
+    state.embeddings.close(id, Outcome::Finished);
+    let data = texts.iter().enumerate().map(
+        |(index, text)| json!({ "object": "embedding", "index": index, "embedding": embed(text) }),
+    );
+    let answer = json!({
+        "object": "list", "model": asked.model, "data": data.collect::<Value>(),
+        "usage": { "prompt_tokens": asked.tokens(), "total_tokens": asked.tokens() },
+    });
+    with_headers(Json(answer).into_response(), &reply)
+}
+
 async fn models(Shared(state): Shared<Arc<State>>) -> Json<Value> {
     let prompter = lock(&state.prompter);
     let models = prompter.script.models.iter();
@@ -129,20 +174,18 @@ async fn answer(
     let id = state.journal.open(path.to_owned(), presentable(&headers), body.clone());
     // From here on a dropped future or body is a client that left.
     let mut record = Record { state: state.clone(), id, ended: false };
-    if let Some(message) = wire.objection(&headers, &body) {
+    if let Some(message) = objection(wire, &headers, &body) {
         record.end(Outcome::Refused);
         return refusal(400, &wire.error(400, &message));
     }
-    let model = body["model"].as_str().unwrap_or_default();
-    let question = last_user_message(&body);
+    let asked = Asked::read(&body);
     let reply = {
         let mut prompter = lock(&state.prompter);
-        let wanted = prompter.script.api_key.as_deref();
-        if wanted.is_some_and(|wanted| wire.key(&headers) != Some(wanted)) {
+        if !prompter.admits(wire.key(&headers)) {
             record.end(Outcome::Refused);
-            return refusal(401, &wire.error(401, "the key is not the right one"));
+            return refusal(401, &wire.error(401, WRONG_KEY));
         }
-        prompter.reply(model, &question)
+        prompter.reply(&asked)
     };
 
     pause(Duration::from_millis(reply.head_delay_ms)).await;
@@ -151,9 +194,9 @@ async fn answer(
         let error = reply.error_body.clone().unwrap_or_else(|| wire.error(status, "scripted"));
         return with_headers(refusal(status, &error), &reply);
     }
-    let tokens = reply.usage.unwrap_or_else(|| count(&body, &reply));
+    let tokens = reply.usage.unwrap_or_else(|| count(&asked, &reply));
     let counted = wire.counts(&body).then_some(tokens);
-    let mut show = Show { acts: reply.plan(wire, model, counted).into_iter(), record };
+    let mut show = Show { acts: reply.plan(wire, &asked.model, counted).into_iter(), record };
     let response = if body["stream"] == true {
         let frames = stream::unfold(show, async |mut show| Some((show.next().await?, show)));
         ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(frames)).into_response()
@@ -163,8 +206,7 @@ async fn answer(
                 return Body::from_stream(stream::iter([Err::<Bytes, _>(cut)])).into_response();
             }
         }
-        let text = reply.chunks().concat();
-        Json(wire.whole(model, &text, reply.finish_reason.as_deref(), tokens)).into_response()
+        Json(wire.whole(&asked.model, &reply, tokens)).into_response()
     };
     with_headers(response, &reply)
 }
@@ -190,8 +232,13 @@ async fn journal(Shared(state): Shared<Arc<State>>) -> Response {
     Json(state.journal.entries()).into_response()
 }
 
+async fn embeddings_journal(Shared(state): Shared<Arc<State>>) -> Response {
+    Json(state.embeddings.entries()).into_response()
+}
+
 async fn clear_journal(Shared(state): Shared<Arc<State>>) -> StatusCode {
     state.journal.clear();
+    state.embeddings.clear();
     StatusCode::NO_CONTENT
 }
 
@@ -279,6 +326,7 @@ impl Show {
 
 // === private helpers ===
 
+const WRONG_KEY: &str = "the key is not the right one";
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A sleep of zero would last until the timer's next millisecond; a yield only lets the server write out
@@ -319,24 +367,8 @@ fn with_headers(mut response: Response, reply: &Reply) -> Response {
     }
 }
 
-fn last_user_message(body: &Value) -> String {
-    let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let last = messages.iter().rev().find(|message| message["role"] == "user");
-    last.map(|message| text_of(&message["content"])).unwrap_or_default()
-}
-
-/// A content is a string or a list of parts.
-fn text_of(content: &Value) -> String {
-    match content.as_array() {
-        Some(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
-        None => content.as_str().unwrap_or_default().to_owned(),
-    }
-}
-
-/// Words and chunks stand in for tokens.
-fn count(body: &Value, reply: &Reply) -> Tokens {
-    let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let words = |message: &Value| text_of(&message["content"]).split_whitespace().count();
-    let prompt: usize = messages.iter().map(words).sum();
-    Tokens { prompt_tokens: prompt as u64, completion_tokens: reply.chunks().len() as u64 }
+/// Words, chunks and calls stand in for tokens.
+fn count(asked: &Asked, reply: &Reply) -> Tokens {
+    let said = reply.chunks().len() + reply.tool_calls.len();
+    Tokens { prompt_tokens: asked.tokens(), completion_tokens: said as u64 }
 }

@@ -4,7 +4,7 @@ use axum::http::HeaderMap;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::script::Tokens;
+use super::script::{Reply, Tokens};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wire {
@@ -13,41 +13,6 @@ pub(super) enum Wire {
 }
 
 impl Wire {
-    /// Why the real provider would refuse this request, if it would.
-    pub(super) fn objection(self, headers: &HeaderMap, body: &Value) -> Option<String> {
-        if !body["model"].is_string() {
-            return Some("model: a string is required".to_owned());
-        }
-        let Some(messages) = body["messages"].as_array().filter(|list| !list.is_empty()) else {
-            return Some("messages: at least one message is required".to_owned());
-        };
-        let roles: &[&str] = match self {
-            Self::OpenAi => &["system", "developer", "user", "assistant", "tool"],
-            Self::Anthropic => &["user", "assistant"],
-        };
-        for (index, message) in messages.iter().enumerate() {
-            let role = message["role"].as_str().unwrap_or_default();
-            if !roles.contains(&role) {
-                return Some(format!("messages.{index}.role: `{role}` is not one of {roles:?}"));
-            }
-            if message["content"].is_null() {
-                return Some(format!("messages.{index}.content: required"));
-            }
-        }
-        if self == Self::Anthropic {
-            if !body["max_tokens"].is_u64() {
-                return Some("max_tokens: required".to_owned());
-            }
-            if !headers.contains_key("anthropic-version") {
-                return Some("anthropic-version: header is required".to_owned());
-            }
-            if body["temperature"].as_f64().is_some_and(|it| !(0.0..=1.0).contains(&it)) {
-                return Some("temperature: range 0 to 1".to_owned());
-            }
-        }
-        None
-    }
-
     pub(super) fn key(self, headers: &HeaderMap) -> Option<&str> {
         match self {
             Self::OpenAi => headers.get("authorization")?.to_str().ok()?.strip_prefix("Bearer "),
@@ -78,13 +43,13 @@ impl Wire {
         }
     }
 
-    pub(super) fn opening(self, model: &str, tokens: Option<Tokens>) -> Vec<Bytes> {
+    pub(super) fn opening(self, model: &str, reply: &Reply, tokens: Option<Tokens>) -> Vec<Bytes> {
         match self {
             Self::OpenAi => {
                 vec![data(&completion(model, &json!({ "role": "assistant", "content": "" }), None))]
             }
-            Self::Anthropic => vec![
-                event(
+            Self::Anthropic => {
+                let start = event(
                     "message_start",
                     &json!({ "type": "message_start", "message": {
                         "id": "msg_fake", "type": "message", "role": "assistant", "model": model,
@@ -94,15 +59,51 @@ impl Wire {
                             "output_tokens": 1,
                         },
                     } }),
-                ),
-                event(
-                    "content_block_start",
-                    &json!({ "type": "content_block_start", "index": 0,
-                        "content_block": { "type": "text", "text": "" } }),
-                ),
-                event("ping", &json!({ "type": "ping" })),
-            ],
+                );
+                let block = json!({ "type": "text", "text": "" });
+                let text = reply.has_text_block().then(|| block_start(0, &block));
+                let ping = event("ping", &json!({ "type": "ping" }));
+                [start].into_iter().chain(text).chain([ping]).collect()
+            }
         }
+    }
+
+    /// The calls of a reply: each begins with its name, and then come the pieces of its arguments.
+    pub(super) fn calls(self, model: &str, reply: &Reply) -> Vec<Bytes> {
+        let mut frames = Vec::new();
+        let blocks_before = usize::from(reply.has_text_block());
+        for (place, call) in reply.tool_calls.iter().enumerate() {
+            let (id, name, index) = (call.id(place), &call.name, place + blocks_before);
+            let pieces = reply.split.cut(&call.arguments());
+            match self {
+                Self::OpenAi => {
+                    let piece = |call: Value| {
+                        data(&completion(model, &json!({ "tool_calls": [call] }), None))
+                    };
+                    frames.push(piece(json!({
+                        "index": place, "id": id, "type": "function",
+                        "function": { "name": name, "arguments": "" },
+                    })));
+                    frames.extend(pieces.iter().map(|text| {
+                        piece(json!({ "index": place, "function": { "arguments": text } }))
+                    }));
+                }
+                Self::Anthropic => {
+                    let block = json!({ "type": "tool_use", "id": id, "name": name, "input": {} });
+                    let start = block_start(index, &block);
+                    let before = index.checked_sub(1).map(block_stop).unwrap_or_default();
+                    frames.push(Bytes::from([before, start].concat()));
+                    frames.extend(pieces.iter().map(|text| {
+                        event(
+                            "content_block_delta",
+                            &json!({ "type": "content_block_delta", "index": index,
+                                "delta": { "type": "input_json_delta", "partial_json": text } }),
+                        )
+                    }));
+                }
+            }
+        }
+        frames
     }
 
     pub(super) fn chunk(self, model: &str, text: &str) -> Bytes {
@@ -127,15 +128,11 @@ impl Wire {
         }
     }
 
-    pub(super) fn closing(
-        self,
-        model: &str,
-        reason: Option<&str>,
-        tokens: Option<Tokens>,
-    ) -> Vec<Bytes> {
+    pub(super) fn closing(self, model: &str, reply: &Reply, tokens: Option<Tokens>) -> Vec<Bytes> {
+        let reason = self.reason(reply);
         match self {
             Self::OpenAi => {
-                let last = completion(model, &json!({}), Some(reason.unwrap_or("stop")));
+                let last = completion(model, &json!({}), Some(reason));
                 let mut frames = vec![data(&last)];
                 if let Some(tokens) = tokens {
                     let mut frame = completion(model, &json!({}), None);
@@ -147,11 +144,11 @@ impl Wire {
                 frames
             }
             Self::Anthropic => vec![
-                event("content_block_stop", &json!({ "type": "content_block_stop", "index": 0 })),
+                block_stop(reply.tool_calls.len() + usize::from(reply.has_text_block()) - 1),
                 event(
                     "message_delta",
                     &json!({ "type": "message_delta",
-                        "delta": { "stop_reason": reason.unwrap_or("end_turn") },
+                        "delta": { "stop_reason": reason },
                         "usage": {
                             "output_tokens": tokens.unwrap_or_default().completion_tokens,
                         } }),
@@ -162,33 +159,52 @@ impl Wire {
     }
 
     /// The answer to a request that did not ask for a stream.
-    pub(super) fn whole(
-        self,
-        model: &str,
-        text: &str,
-        reason: Option<&str>,
-        tokens: Tokens,
-    ) -> Value {
+    pub(super) fn whole(self, model: &str, reply: &Reply, tokens: Tokens) -> Value {
+        let (text, reason) = (reply.chunks().concat(), self.reason(reply));
+        let calls = reply.tool_calls.iter().enumerate();
         match self {
-            Self::OpenAi => json!({
-                "id": "chatcmpl-fake", "object": "chat.completion", "created": 0, "model": model,
-                "choices": [{
-                    "index": 0,
-                    "message": { "role": "assistant", "content": text },
-                    "finish_reason": reason.unwrap_or("stop"),
-                }],
-                "usage": usage(tokens),
-            }),
-            Self::Anthropic => json!({
-                "id": "msg_fake", "type": "message", "role": "assistant", "model": model,
-                "content": [{ "type": "text", "text": text }],
-                "stop_reason": reason.unwrap_or("end_turn"),
-                "usage": {
-                    "input_tokens": tokens.prompt_tokens,
-                    "output_tokens": tokens.completion_tokens,
-                },
-            }),
+            Self::OpenAi => {
+                let calls = calls.map(|(place, call)| {
+                    json!({ "id": call.id(place), "type": "function",
+                        "function": { "name": call.name, "arguments": call.arguments() } })
+                });
+                let mut message = json!({ "role": "assistant", "content": text });
+                if !reply.tool_calls.is_empty() {
+                    message["tool_calls"] = calls.collect();
+                }
+                json!({
+                    "id": "chatcmpl-fake", "object": "chat.completion", "created": 0, "model": model,
+                    "choices": [{ "index": 0, "message": message, "finish_reason": reason }],
+                    "usage": usage(tokens),
+                })
+            }
+            Self::Anthropic => {
+                let calls = calls.map(|(place, call)| {
+                    let input: Value = serde_json::from_str(&call.arguments()).unwrap_or_default();
+                    json!({ "type": "tool_use",
+                        "id": call.id(place), "name": call.name, "input": input })
+                });
+                let text = reply.has_text_block().then(|| json!({ "type": "text", "text": text }));
+                json!({
+                    "id": "msg_fake", "type": "message", "role": "assistant", "model": model,
+                    "content": text.into_iter().chain(calls).collect::<Value>(),
+                    "stop_reason": reason,
+                    "usage": {
+                        "input_tokens": tokens.prompt_tokens,
+                        "output_tokens": tokens.completion_tokens,
+                    },
+                })
+            }
         }
+    }
+
+    fn reason(self, reply: &Reply) -> &str {
+        reply.finish_reason.as_deref().unwrap_or(match (self, reply.tool_calls.is_empty()) {
+            (Self::OpenAi, true) => "stop",
+            (Self::OpenAi, false) => "tool_calls",
+            (Self::Anthropic, true) => "end_turn",
+            (Self::Anthropic, false) => "tool_use",
+        })
     }
 
     /// Whether the client asked for counts at the end of its stream.
@@ -213,6 +229,15 @@ fn usage(tokens: Tokens) -> Value {
         "completion_tokens": tokens.completion_tokens,
         "total_tokens": tokens.prompt_tokens + tokens.completion_tokens,
     })
+}
+
+fn block_start(index: usize, block: &Value) -> Bytes {
+    let start = json!({ "type": "content_block_start", "index": index, "content_block": block });
+    event("content_block_start", &start)
+}
+
+fn block_stop(index: usize) -> Bytes {
+    event("content_block_stop", &json!({ "type": "content_block_stop", "index": index }))
 }
 
 fn data(value: &Value) -> Bytes {
