@@ -13,6 +13,7 @@ pub mod complexity;
 pub mod fence;
 pub mod graph;
 pub mod loop_guard;
+pub mod procedure;
 pub mod routing;
 mod text;
 pub mod workflow;

@@ -294,6 +294,24 @@ impl Default for Replanning {
     }
 }
 
+// === impl Assignment ===
+
+impl Assignment {
+    /// What the agent is asked, with nothing of the conversation but the request and the results that the
+    /// task depends on.
+    pub fn to_prompt(&self, request: &str) -> String {
+        let mut parts = vec![format!("Your task: {}", self.task.instruction)];
+        parts.push(format!(
+            "It is part of a larger request. Do only your task; others do the rest.\n\nThe request: {request}"
+        ));
+        for Upstream { id, label, text, is_cut } in &self.upstream {
+            let note = if *is_cut { "\n[cut here]" } else { "" };
+            parts.push(format!("Result of task {id} ({label}):\n{text}{note}"));
+        }
+        parts.join("\n\n")
+    }
+}
+
 // === impl Retry ===
 
 impl Retry {

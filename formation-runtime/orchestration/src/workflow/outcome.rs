@@ -55,6 +55,13 @@ impl Outcome {
         self.end == End::Partial
     }
 
+    /// The result of the last task as it is, for a procedure whose results nobody rewrites; nothing unless
+    /// everything was done.
+    pub fn last_text(&self) -> Option<&str> {
+        let last = self.results.last().map(|result| result.text.as_str());
+        last.filter(|_| self.end == End::Completed)
+    }
+
     /// For the call that writes one answer of all: each result under its task, so much of each at most, and
     /// what is missing with the order to say so.
     pub fn to_synthesis(&self, request: &str, result_bytes: usize) -> String {
