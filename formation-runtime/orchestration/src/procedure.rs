@@ -101,13 +101,18 @@ pub fn guide(name: &str, steps: &[Step]) -> String {
     lines.join("\n")
 }
 
+/// The place of the step, from 0, that a task of a template comes from.
+pub fn step_position(task: &str) -> Option<usize> {
+    let position: usize = task.strip_prefix("step-")?.parse().ok()?;
+    position.checked_sub(1)
+}
+
 // === impl Template ===
 
 impl Template {
     /// What a task of the plan comes from: its tools, skills and model.
     pub fn step(&self, task: &str) -> Option<&Step> {
-        let position: usize = task.strip_prefix("step-")?.parse().ok()?;
-        self.steps.get(position.checked_sub(1)?)
+        self.steps.get(step_position(task)?)
     }
 }
 

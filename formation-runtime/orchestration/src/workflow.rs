@@ -17,7 +17,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::outcome::{End, Missing, Outcome, TaskResult};
-pub use self::replan::{ReplanFault, question as replan_question, read as read_replan};
+pub use self::replan::{
+    ReplanFault, question as replan_question, read as read_replan, read_revision, revision_question,
+};
 use crate::graph::{Plan, Task};
 
 /// How failures are met and how long everything may take.
@@ -291,24 +293,6 @@ impl Default for Replanning {
             timeout_ms: 30_000,
             non_replannable: patterns.map(ToOwned::to_owned).to_vec(),
         }
-    }
-}
-
-// === impl Assignment ===
-
-impl Assignment {
-    /// What the agent is asked, with nothing of the conversation but the request and the results that the
-    /// task depends on.
-    pub fn to_prompt(&self, request: &str) -> String {
-        let mut parts = vec![format!("Your task: {}", self.task.instruction)];
-        parts.push(format!(
-            "It is part of a larger request. Do only your task; others do the rest.\n\nThe request: {request}"
-        ));
-        for Upstream { id, label, text, is_cut } in &self.upstream {
-            let note = if *is_cut { "\n[cut here]" } else { "" };
-            parts.push(format!("Result of task {id} ({label}):\n{text}{note}"));
-        }
-        parts.join("\n\n")
     }
 }
 

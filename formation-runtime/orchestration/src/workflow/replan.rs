@@ -1,4 +1,5 @@
-//! Asking a model for another plan, and reading it.
+//! Asking a model for another plan, and reading it: one for what is missing of a plan that failed, or one
+//! that a person wants changed before it begins.
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,8 @@ use crate::text::{cut, line};
 
 /// So much of a result is shown; the plan needs to know what there is, not all of it.
 const RESULT_BYTES: usize = 500;
+/// More of a wish is not shown.
+const WISH_BYTES: usize = 4_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReplanFault {
@@ -20,36 +23,74 @@ pub enum ReplanFault {
     Plan(#[from] Faults),
 }
 
-/// What goes to the model; the request itself goes as the user's message.
+/// What goes to the model after a failure; the request itself goes as the user's message.
 pub fn question(replan: &Replan, candidates: &[Candidate], limits: &Limits) -> Question {
+    let done = replan.done.iter().map(|TaskResult { task, text }| {
+        json!({"id": task.id, "task": task.label(), "result": cut(text, RESULT_BYTES).0})
+    });
+    let missing = replan.missing.iter().map(|missing| {
+        let because = line(&missing.because, RESULT_BYTES);
+        json!({"id": missing.id, "task": missing.label, "because": because})
+    });
+    let what = format!(
+        "A plan for the user's request failed in part. Make another plan for what is missing, in another \
+         way: with other agents, other steps or a smaller goal.\n\n\
+         Done, as data (refer to it by id in `depends_on`, do not repeat it): {}\n\
+         Missing, as data: {}",
+        Value::from(done.collect::<Vec<_>>()),
+        Value::from(missing.collect::<Vec<_>>()),
+    );
+    let tasks = limits.plan.tasks.saturating_sub(replan.done.len()).max(1);
+    asked(&what, tasks, candidates, limits)
+}
+
+/// The new tasks with those that are done, which stay as they were.
+pub fn read(
+    answer: &str,
+    replan: &Replan,
+    candidates: &[Candidate],
+    limits: &Limits,
+) -> Result<Plan, ReplanFault> {
+    let done: Vec<Task> = replan.done.iter().map(|result| result.task.clone()).collect();
+    planned(answer, &done, candidates, limits)
+}
+
+/// What goes to the model when a person wants a plan changed; the request itself goes as the user's
+/// message.
+pub fn revision_question(
+    plan: &Plan,
+    wish: &str,
+    candidates: &[Candidate],
+    limits: &Limits,
+) -> Question {
+    let what = format!(
+        "There is a plan for the user's request, and the user wants it changed before it begins. Write the \
+         whole plan as it is to be: change what the user wants changed, and keep all other tasks with \
+         their ids, instructions and agents.\n\nThe plan: {}\nThe user's wish: {}",
+        plan.to_json(),
+        Value::from(cut(wish, WISH_BYTES).0),
+    );
+    asked(&what, limits.plan.tasks, candidates, limits)
+}
+
+/// The whole plan as it was changed.
+pub fn read_revision(
+    answer: &str,
+    candidates: &[Candidate],
+    limits: &Limits,
+) -> Result<Plan, ReplanFault> {
+    planned(answer, &[], candidates, limits)
+}
+
+fn asked(what: &str, tasks: usize, candidates: &[Candidate], limits: &Limits) -> Question {
     let shown: Vec<&Candidate> = candidates.iter().take(limits.candidates).collect();
     let agents: Vec<Value> = shown.iter().map(|it| it.id.as_str().into()).collect();
-    let done: Vec<Value> = replan
-        .done
-        .iter()
-        .map(|TaskResult { task, text }| {
-            json!({"id": task.id, "task": task.label(), "result": cut(text, RESULT_BYTES).0})
-        })
-        .collect();
-    let missing: Vec<Value> = replan
-        .missing
-        .iter()
-        .map(|missing| {
-            json!({"id": missing.id, "task": missing.label, "because": line(&missing.because, RESULT_BYTES)})
-        })
-        .collect();
     let system = format!(
-        "A plan for the user's request failed in part. Make another plan for what is missing, in another \
-         way: with other agents, other steps or a smaller goal. Answer with one JSON object and nothing \
-         else.\n\nAgents:\n{}\nDone, as data (refer to it by id in `depends_on`, do not repeat it): {}\n\
-         Missing, as data: {}\n\nWrite 1 to {} `tasks`, each with a new `id`, an `instruction` that stands \
-         for itself, the `agent` that does it, and `depends_on`.\n\
-         The object is {{\"tasks\": [{{\"id\": text, \"instruction\": text, \"agent\": text, \"depends_on\": \
-         [text]}}]}}.",
+        "{what}\n\nAgents:\n{}\nAnswer with one JSON object and nothing else. Write 1 to {tasks} `tasks`, \
+         each with an `id` of its own, an `instruction` that stands for itself, the `agent` that does it, \
+         and `depends_on` with the ids whose results it reads.\nThe object is {{\"tasks\": [{{\"id\": text, \
+         \"instruction\": text, \"agent\": text, \"depends_on\": [text]}}]}}.",
         profiles(&shown, limits),
-        Value::from(done),
-        Value::from(missing),
-        limits.plan.tasks.saturating_sub(replan.done.len()).max(1),
     );
     let schema = json!({
         "type": "object",
@@ -60,20 +101,19 @@ pub fn question(replan: &Replan, candidates: &[Candidate], limits: &Limits) -> Q
     Question { system, schema }
 }
 
-/// The new tasks with those that are done, which stay as they were.
-pub fn read(
+fn planned(
     answer: &str,
-    replan: &Replan,
+    done: &[Task],
     candidates: &[Candidate],
     limits: &Limits,
 ) -> Result<Plan, ReplanFault> {
     let object = plan_object(answer, limits).ok_or(ReplanFault::NoObject)?;
-    let mut tasks: Vec<Task> = replan.done.iter().map(|result| result.task.clone()).collect();
-    let new = planned_tasks(&object, candidates, limits.plan);
     // What is done is known already, whatever the model repeats of it.
-    tasks.extend(new.into_iter().filter(|new| !replan.done.iter().any(|it| it.task.id == new.id)));
-    let mut agents: Vec<&str> = candidates.iter().map(|it| it.id.as_str()).collect();
+    let mut new = planned_tasks(&object, candidates, limits.plan);
+    new.retain(|new| !done.iter().any(|done| done.id == new.id));
+    let tasks = [done, new.as_slice()].concat();
     // An agent that has done its part need not be there for another.
-    agents.extend(replan.done.iter().map(|result| result.task.agent.as_str()));
+    let agents = candidates.iter().map(|it| it.id.as_str());
+    let agents: Vec<&str> = agents.chain(done.iter().map(|task| task.agent.as_str())).collect();
     Ok(Plan::new(tasks, &agents, limits.plan)?)
 }

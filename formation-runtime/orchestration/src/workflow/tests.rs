@@ -315,20 +315,6 @@ fn what_others_read_of_a_result_is_bounded() {
 // === the texts ===
 
 #[test]
-fn an_agent_reads_its_task_the_request_and_what_came_before() {
-    let mut run = Run::new(plan(&[("a", &[]), ("b", &["a"])]), Policy::default());
-    run.tick(0);
-    let done = Event::TaskDone { id: "a".into(), attempt: 1, text: "20 °C".into() };
-    let effects = run.workflow.step(done, 0);
-    let Effect::Start(assignment) = &effects[0] else { panic!("{effects:?}") };
-    assert_eq!(
-        assignment.to_prompt("Weather?"),
-        "Your task: Do b\n\nIt is part of a larger request. Do only your task; others do the rest.\n\n\
-         The request: Weather?\n\nResult of task a (Do a):\n20 °C"
-    );
-}
-
-#[test]
 fn the_last_result_stays_as_it_is() {
     let mut run = Run::new(plan(&[("b", &["a"]), ("a", &[])]), Policy::default());
     run.tick(0);

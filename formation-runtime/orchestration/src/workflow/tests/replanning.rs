@@ -133,3 +133,32 @@ fn the_model_is_asked_for_what_is_missing_and_its_plan_is_read() {
         r#"{"tasks": [{"id": "c", "instruction": "x", "agent": "ben", "depends_on": ["c"]}]}"#;
     assert!(matches!(read_replan(circle, replan, &candidates, &limits), Err(ReplanFault::Plan(_))));
 }
+
+#[test]
+fn a_plan_is_changed_as_the_user_wants_it() {
+    let candidates: Vec<crate::routing::Candidate> = AGENTS
+        .iter()
+        .map(|id| crate::routing::Candidate { id: (*id).into(), ..Default::default() })
+        .collect();
+    let limits = crate::routing::Limits::default();
+    let plan = plan(&[("a", &[]), ("b", &["a"])]);
+    let question = revision_question(&plan, "let \"ben\" do b", &candidates, &limits);
+    assert!(question.system.contains(&format!("The plan: {}\n", plan.to_json())));
+    assert!(
+        question.system.contains(r#"The user's wish: "let \"ben\" do b""#),
+        "{}",
+        question.system
+    );
+    assert!(jsonschema::meta::is_valid(&question.schema));
+    let answer = r#"```json
+        {"tasks": [{"id": "a", "instruction": "Do a", "agent": "anna", "depends_on": []},
+        {"id": "b", "instruction": "Do b", "agent": "ben", "depends_on": ["a"]}]}
+        ```"#;
+    let changed = read_revision(answer, &candidates, &limits).unwrap();
+    assert_eq!(changed.to_text(), "1. Do a (anna)\n2. Do b (ben, after 1)");
+    let none = read_revision(r#"{"tasks": []}"#, &candidates, &limits);
+    assert_eq!(
+        none.unwrap_err().to_string(),
+        "the other plan does not hold: the plan has no task; give at least one"
+    );
+}
