@@ -228,7 +228,7 @@ fn app(
     for warning in &loaded.warnings {
         report::warn(&warning.to_string());
     }
-    let manifest = loaded.manifest;
+    let manifest = *loaded.manifest;
     // The largest file that the bundle takes must find room.
     let file_bytes = manifest.input_limits.max_file_size_bytes;
     let limits =

@@ -25,6 +25,7 @@ pub(super) fn secrets(
         .flatten()
         .collect();
     secrets.extend(chosen.iter().filter_map(|it| it.api_key.clone()));
+    secrets.extend(loaded.entrusted());
     secrets.extend(loaded.triggers.iter().filter_map(|it| it.webhook.clone()));
     if let Persistent::Postgres { url } = &manifest.memory.persistent {
         secrets.extend(password(url.expose_secret()));

@@ -1,6 +1,9 @@
 //! Walks a document along its table: tells every fault and gives back a value that fits the types.
 
 mod logging;
+mod models;
+mod shapes;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -10,9 +13,10 @@ use std::str::FromStr;
 use serde_yaml::{Mapping, Number, Value};
 
 use crate::diagnostic::{Diagnostic, Place};
-use crate::manifest::{Database, ModelName, database};
-use crate::schema::{CAPABILITIES, PERSISTENT, Shape, State, Table, closest, model_table, size};
+use crate::manifest::ModelName;
+use crate::schema::{CAPABILITIES, Shape, State, Table, closest, size};
 use crate::yaml::{Content, Entry, Node, Text};
+use shapes::Named;
 
 /// A formation that gets less memory or disk than this could not even begin.
 const SIZE_MIN: u64 = 1 << 20;
@@ -58,7 +62,13 @@ impl Checker<'_> {
                         self.warn(*key_place, format!("`{key_path}` has no effect"), why);
                     }
                 }
-                Some(State::Planned) => self.planned(*key_place, &key_path),
+                Some(State::Unbuilt) => self.unbuilt(*key_place, &key_path),
+                Some(State::Refused) => self.refused(*key_place, &key_path),
+                Some(State::Stale(mend)) => {
+                    let message =
+                        format!("`{key_path}` is not part of the schema and has no effect");
+                    self.warn(*key_place, message, mend);
+                }
                 Some(State::Removed(mend)) => {
                     let message = format!("`{key_path}` is not part of the schema");
                     self.fault(*key_place, message, mend);
@@ -90,10 +100,35 @@ impl Checker<'_> {
             Shape::Bool => self.bool(node, path).map(Value::Bool),
             Shape::Off => {
                 if self.bool(node, path)? {
-                    self.planned(node.place, &format!("{path}: true"));
+                    self.unbuilt(node.place, &format!("{path}: true"));
                 }
                 None
             }
+            Shape::CallText => {
+                let text = self.call_text(node, path)?;
+                Some(Value::String(text.value().to_owned()))
+            }
+            Shape::Word { words, unbuilt } => self.word(node, path, words, unbuilt),
+            Shape::OneOrMore => self.separated(node, path, None),
+            Shape::Commas => self.separated(node, path, Some(',')),
+            Shape::Spaces => self.separated(node, path, Some(' ')),
+            Shape::Arguments => self.arguments(node, path),
+            Shape::Variables => self.named(node, path, Named::Variables, false),
+            Shape::CallVariables => self.named(node, path, Named::Variables, true),
+            Shape::Headers => self.named(node, path, Named::Headers, false),
+            Shape::CallHeaders => self.named(node, path, Named::Headers, true),
+            Shape::Scalars => self.scalars(node, path),
+            Shape::Tools => Some(self.tools(node, path)),
+            Shape::Kinds(kinds) => self.kinds(node, path, kinds),
+            Shape::Endpoint => self.endpoint(node, path),
+            Shape::Duration => self.duration(node, path),
+            Shape::PlanApproval => self.plan_approval(node, path),
+            Shape::Switch(table) => self.switch(node, path, table),
+            Shape::Runtime => self.runtime(node, path),
+            Shape::Skills => self.skills(node, path),
+            Shape::Weights(table) => Some(self.weights(node, path, table)),
+            Shape::EachOf(table) => self.each_of(node, path, table),
+            Shape::NoList => self.no_list(node, path),
             Shape::Whole { min, max } => self.whole(node, path, min, max),
             Shape::Real { min, max } => self.real(node, path, min, max),
             Shape::Count { max } => {
@@ -190,82 +225,6 @@ impl Checker<'_> {
         Some(Value::Sequence(texts.collect()))
     }
 
-    /// Both notations, a list of one-capability maps and a plain map, become a map by capability.
-    fn models(&mut self, node: &Node, path: &str) -> Value {
-        let mut chosen = Mapping::new();
-        let Content::List(entries) = &node.content else {
-            let named = capabilities(node);
-            let fitting = self.table(node, path, model_table(&named));
-            if named.is_empty()
-                && matches!(&node.content, Content::Map(entries) if !entries.is_empty())
-            {
-                let message = format!("`{path}` must name a capability");
-                self.fault(node.place, message, "write `text: provider/model`");
-            }
-            for name in named {
-                choose(&mut chosen, name, &fitting);
-            }
-            return Value::Mapping(chosen);
-        };
-        let mut seen = Vec::new();
-        for (i, entry) in entries.iter().enumerate() {
-            let path = format!("{path}[{i}]");
-            let named = capabilities(entry);
-            let fitting = self.table(entry, &path, model_table(&named));
-            let [name] = named[..] else {
-                if matches!(entry.content, Content::Map(_)) {
-                    let count = named.len();
-                    let message = format!("`{path}` must name one capability, not {count}");
-                    self.fault(entry.place, message, "write one entry for each, such as `text: …`");
-                }
-                continue;
-            };
-            if seen.contains(&name) {
-                let message = format!("`{path}` is a second `{name}` model");
-                let mend = "keep one; `fallback_model` names a second choice";
-                self.fault(entry.place, message, mend);
-            } else {
-                seen.push(name);
-                choose(&mut chosen, name, &fitting);
-            }
-        }
-        Value::Mapping(chosen)
-    }
-
-    fn persistent(&mut self, node: &Node, path: &str) -> Option<Value> {
-        let mut fitting = match &node.content {
-            Content::Bool(enabled) => {
-                Mapping::from_iter([(Value::from("enabled"), Value::Bool(*enabled))])
-            }
-            Content::Map(_) => self.table(node, path, &PERSISTENT),
-            Content::Null | Content::Number(_) | Content::Text(_) | Content::List(_) => {
-                self.expected(node, path, "false or a map");
-                return None;
-            }
-        };
-        let connection = node.get("connection_string");
-        if let Some((node, text)) = connection.and_then(|node| Some((node, node.as_text()?))) {
-            fitting.remove("connection_string");
-            if text.is_kept() {
-                return Some(Value::Mapping(fitting));
-            }
-            match database(text.value()) {
-                Ok(Database::File(file)) => {
-                    fitting.insert(Value::from("file"), Value::from(file.as_str()));
-                }
-                Ok(Database::Server) => {
-                    fitting.insert(Value::from("server"), Value::from(text.value()));
-                }
-                Err(fault) => {
-                    let message = format!("`{path}.connection_string` {fault}");
-                    let mend = "write `sqlite:///memory.db`, or `postgresql://user@host/database`";
-                    self.fault(node.place, message, mend);
-                }
-            }
-        }
-        Some(Value::Mapping(fitting))
-    }
-
     fn bool(&mut self, node: &Node, path: &str) -> Option<bool> {
         match &node.content {
             Content::Bool(flag) => Some(*flag),
@@ -345,7 +304,19 @@ impl Checker<'_> {
         Some(Value::from(number))
     }
 
-    fn text<'n>(&mut self, node: &'n Node, path: &str) -> Option<&'n Text> {
+    pub(crate) fn text<'n>(&mut self, node: &'n Node, path: &str) -> Option<&'n Text> {
+        let text = self.call_text(node, path)?;
+        if text.needs_user {
+            let message = format!("`{path}` cannot wait for a user's credentials");
+            let mend =
+                "they stand in an MCP server's `auth`, `headers`, `env` and `parameters` only";
+            self.fault(node.place, message, mend);
+            return None;
+        }
+        Some(text)
+    }
+
+    fn call_text<'n>(&mut self, node: &'n Node, path: &str) -> Option<&'n Text> {
         match &node.content {
             Content::Text(text) if !text.written.trim().is_empty() => Some(text),
             Content::Text(_) | Content::Null => {
@@ -362,30 +333,6 @@ impl Checker<'_> {
                 None
             }
         }
-    }
-
-    fn model(&mut self, node: &Node, path: &str, or_alias: bool) -> Option<Value> {
-        let text = self.text(node, path)?;
-        let named = text.value();
-        if text.is_kept() || named.parse::<ModelName>().is_ok() {
-            return Some(Value::String(named.to_owned()));
-        }
-        if or_alias && let Some(target) = self.aliases.get(named) {
-            return Some(Value::String(target.clone()));
-        }
-        let written = &text.written;
-        let message = format!("`{written}` is neither `provider/model` nor an alias");
-        let meant = closest(named, self.aliases.keys().map(String::as_str)).filter(|_| or_alias);
-        let mend = match meant {
-            Some(alias) => format!("did you mean the alias `{alias}`?"),
-            None if named.starts_with("http") => {
-                "give the address in `llm.base_urls.<provider>` and write `<provider>/<model>`"
-                    .to_owned()
-            }
-            None => "write it such as `openai/gpt-4o`".to_owned(),
-        };
-        self.fault(node.place, message, &mend);
-        None
     }
 
     pub(crate) fn expected(&mut self, node: &Node, path: &str, wanted: &str) {
@@ -407,10 +354,15 @@ impl Checker<'_> {
         self.found.push(Diagnostic::warning(self.file, place, message, mend));
     }
 
-    fn planned(&mut self, place: Place, path: &str) {
+    fn refused(&mut self, place: Place, path: &str) {
         let kind = if path.contains(['.', ':']) { "" } else { "section " };
         let message = format!("{kind}`{path}` is documented but not built in this version");
         self.fault(place, message, "remove it");
+    }
+
+    fn unbuilt(&mut self, place: Place, path: &str) {
+        let message = format!("`{path}` has no effect in this version");
+        self.warn(place, message, "it is documented and not built; remove it, or leave it");
     }
 
     fn unknown(&mut self, place: Place, path: &str, meant: Option<&str>) {
@@ -425,24 +377,7 @@ fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
-/// What a model's entry says that it is for.
-fn capabilities(entry: &Node) -> Vec<&'static str> {
-    CAPABILITIES.into_iter().filter(|name| entry.get(name).is_some()).collect()
-}
-
-/// The entry as the types take it, under its capability; nothing if its model is at fault.
-fn choose(chosen: &mut Mapping, capability: &str, entry: &Mapping) {
-    let Some(model) = entry.get(capability) else { return };
-    let mut choice = Mapping::from_iter([(Value::from("model"), model.clone())]);
-    for name in ["api_key", "settings"] {
-        if let Some(value) = entry.get(name) {
-            choice.insert(Value::from(name), value.clone());
-        }
-    }
-    chosen.insert(Value::from(capability), Value::Mapping(choice));
-}
-
-fn plain(node: &Node) -> Value {
+pub(crate) fn plain(node: &Node) -> Value {
     match &node.content {
         Content::Null => Value::Null,
         Content::Bool(flag) => Value::Bool(*flag),

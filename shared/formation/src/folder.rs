@@ -31,6 +31,10 @@ impl Folder {
         self.dir.is_file(path)
     }
 
+    pub(crate) fn has_folder(&self, path: &str) -> bool {
+        self.dir.is_dir(path)
+    }
+
     /// The text of a file, or `None` when there is no such file.
     pub(crate) fn text(&self, path: &str) -> Result<Option<String>, Diagnostic> {
         let fault =

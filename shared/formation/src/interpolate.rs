@@ -1,4 +1,5 @@
-//! Placeholders of load time: `${{ secrets.NAME }}` and `${{ env.VAR }}`, in any value.
+//! Placeholders of load time, `${{ secrets.NAME }}` and `${{ env.VAR }}`, in any value; and of call
+//! time, `${{ user.credentials.NAME }}`, which stay in the value until a user calls.
 //!
 //! Invariant: what a placeholder resolves to is kept apart from what was written, so that messages
 //! can only quote the latter.
@@ -6,11 +7,15 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use secrecy::{ExposeSecret as _, SecretString};
+
 use crate::diagnostic::{Diagnostic, Place};
+use crate::schema::is_word;
 use crate::yaml::{Filled, Node};
 
 const OPEN: &str = "${{";
 const CLOSE: &str = "}}";
+const USER: &str = "user.credentials.";
 
 /// Where the value of a placeholder comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,10 +48,46 @@ pub enum Resolve<'a> {
 pub fn placeholders(text: &str) -> Vec<(Source, &str)> {
     let found = pieces(text).unwrap_or_default();
     let placeholder = |piece| match piece {
-        Piece::Plain(_) => None,
+        Piece::Plain(_) | Piece::User(_) => None,
         Piece::Placeholder(source, name) => Some((source, name)),
     };
     found.into_iter().filter_map(placeholder).collect()
+}
+
+/// The services of `${{ user.credentials.NAME }}` in a text, in lower case, each once.
+pub fn user_credentials(text: &str) -> Vec<String> {
+    let found = pieces(text).unwrap_or_default();
+    let services = found.into_iter().filter_map(|piece| match piece {
+        Piece::User(service) => Some(service.to_lowercase()),
+        Piece::Plain(_) | Piece::Placeholder(..) => None,
+    });
+    services.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Fills in what a user entrusted. `look_up` is asked for names in lower case.
+pub fn fill_user_credentials(
+    text: &str,
+    look_up: &dyn Fn(&str) -> Option<SecretString>,
+) -> Result<SecretString, MissingCredential> {
+    let mut filled = String::with_capacity(text.len());
+    let mut rest = text;
+    // Only whole placeholders of users are looked for: what a secret brought along stays as it is.
+    while let Some((before, service, after)) = next_user(rest) {
+        let name = service.to_lowercase();
+        let value = look_up(&name).ok_or(MissingCredential { service: name })?;
+        filled.push_str(before);
+        filled.push_str(value.expose_secret());
+        rest = after;
+    }
+    filled.push_str(rest);
+    Ok(filled.into())
+}
+
+/// A user has not entrusted what a call needs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the user has no credential for `{service}`")]
+pub struct MissingCredential {
+    pub service: String,
 }
 
 /// Fills in every placeholder below `node` and gathers references and faults.
@@ -70,11 +111,17 @@ pub(crate) fn fill(
                 return;
             }
         };
+        text.needs_user = pieces.iter().any(|piece| matches!(piece, Piece::User(_)));
+        let is_loaded = pieces.iter().any(|piece| matches!(piece, Piece::Placeholder(..)));
         let mut filled = String::new();
         for piece in pieces {
             let (source, name) = match piece {
                 Piece::Plain(plain) => {
                     filled.push_str(plain);
+                    continue;
+                }
+                Piece::User(service) => {
+                    filled.push_str(&user_placeholder(service));
                     continue;
                 }
                 Piece::Placeholder(source, name) => (source, name),
@@ -93,8 +140,8 @@ pub(crate) fn fill(
             }
         }
         text.filled = match resolve {
-            Resolve::Keep => Filled::Kept,
-            Resolve::With(_) => Filled::Resolved(filled),
+            Resolve::Keep if is_loaded => Filled::Kept,
+            Resolve::Keep | Resolve::With(_) => Filled::Resolved(filled),
         };
     });
 }
@@ -113,7 +160,7 @@ impl fmt::Display for Source {
 // === impl Reference ===
 
 impl Reference {
-    fn new(source: Source, name: &str, file: &str, place: Place) -> Self {
+    pub(crate) fn new(source: Source, name: &str, file: &str, place: Place) -> Self {
         let Place { line, column } = place;
         Self { source, name: name.to_owned(), file: file.to_owned(), line, column }
     }
@@ -136,6 +183,8 @@ impl fmt::Debug for Resolve<'_> {
 enum Piece<'a> {
     Plain(&'a str),
     Placeholder(Source, &'a str),
+    /// The service whose credential of the calling user is meant.
+    User(&'a str),
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -144,8 +193,8 @@ enum PlaceholderFault {
     Open,
     #[error("the placeholder `{OPEN} {0} {CLOSE}` is not one that is filled in at load")]
     Unknown(String),
-    #[error("`user.credentials` placeholders are documented but not built in this version")]
-    UserCredentials,
+    #[error("`{0}` is no name of a service whose credentials users entrust")]
+    Service(String),
 }
 
 impl PlaceholderFault {
@@ -153,7 +202,7 @@ impl PlaceholderFault {
         match self {
             Self::Open => "close it with `}}`",
             Self::Unknown(_) => "write `${{ secrets.NAME }}` or `${{ env.NAME }}`",
-            Self::UserCredentials => "use a secret of the formation",
+            Self::Service(_) => "use letters, digits, `-` and `_`",
         }
     }
 }
@@ -175,8 +224,11 @@ fn pieces(text: &str) -> Result<Vec<Piece<'_>>, PlaceholderFault> {
 
 fn placeholder(inner: &str) -> Result<Piece<'_>, PlaceholderFault> {
     let unknown = || PlaceholderFault::Unknown(inner.to_owned());
-    if inner.starts_with("user.credentials.") {
-        return Err(PlaceholderFault::UserCredentials);
+    if let Some(service) = inner.strip_prefix(USER) {
+        let service = service.trim();
+        let is_name = is_word(service);
+        let fault = || PlaceholderFault::Service(service.to_owned());
+        return is_name.then_some(Piece::User(service)).ok_or_else(fault);
     }
     let (source, name) = inner.split_once('.').ok_or_else(unknown)?;
     let name = name.trim();
@@ -188,7 +240,25 @@ fn placeholder(inner: &str) -> Result<Piece<'_>, PlaceholderFault> {
     Ok(Piece::Placeholder(source, name))
 }
 
-fn is_variable(name: &str) -> bool {
+fn user_placeholder(service: &str) -> String {
+    format!("{OPEN} {USER}{service} {CLOSE}")
+}
+
+/// What is before the next placeholder of a user, its service, and what is after it.
+fn next_user(text: &str) -> Option<(&str, &str, &str)> {
+    let mut from = 0;
+    while let Some(start) = text[from..].find(OPEN).map(|it| from + it) {
+        let inner = start + OPEN.len();
+        let end = text[inner..].find(CLOSE).map(|it| inner + it)?;
+        if let Ok(Piece::User(service)) = placeholder(text[inner..end].trim()) {
+            return Some((&text[..start], service, &text[end + CLOSE.len()..]));
+        }
+        from = inner;
+    }
+    None
+}
+
+pub(crate) fn is_variable(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -238,9 +308,23 @@ mod tests {
             ("${{ env.1A }}", unknown("env.1A")),
             ("${{ data.a.b }}", unknown("data.a.b")),
             ("${{ }}", unknown("")),
-            ("${{ user.credentials.github }}", Err(PlaceholderFault::UserCredentials)),
+            ("${{ user.credentials.a b }}", Err(PlaceholderFault::Service("a b".to_owned()))),
         ] {
             assert_eq!(pieces(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn what_users_entrust_is_filled_in_when_they_call() {
+        let text =
+            "${{ secrets.A }} Bearer ${{user.credentials.GitHub}}, ${{ user.credentials.x }}";
+        assert_eq!(user_credentials(text), ["github", "x"]);
+        let look_up = |name: &str| (name == "github").then(|| "${{ hunter2".to_owned().into());
+        let filled = fill_user_credentials("a ${{ user.credentials.GITHUB }} b", &look_up).unwrap();
+        assert_eq!(filled.expose_secret(), "a ${{ hunter2 b");
+        let missing = fill_user_credentials(text, &look_up).unwrap_err();
+        assert_eq!(missing.to_string(), "the user has no credential for `x`");
+        let none = fill_user_credentials("${{ b }} c", &look_up).unwrap();
+        assert_eq!(none.expose_secret(), "${{ b }} c");
     }
 }

@@ -1,22 +1,36 @@
 //! From a bundle's folder to a checked formation, or to everything that is wrong with it.
 
 mod agents;
+mod coding;
+mod components;
 mod content;
+mod entrusted;
+mod heads;
+mod procedures;
+mod remote;
+mod servers;
+mod skills;
 mod triggers;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use secrecy::SecretString;
 use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 
 use crate::MANIFEST_NAMES;
 use crate::check::{self, Checker};
+use crate::coding::Coding;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::folder::Folder;
 use crate::interpolate::{self, Reference, Resolve, Source};
-use crate::manifest::{Agent, Limits, Manifest};
+use crate::manifest::{
+    Agent, Capability, ChosenModel, Limits, Manifest, McpServer, OverlordRole, RemoteAgent,
+};
+use crate::procedure::Procedure;
 use crate::schema::{LIMITS, ROOT};
+use crate::skill::Skill;
 use crate::trigger::Trigger;
 use crate::yaml::{self, Content, Node};
 
@@ -29,13 +43,22 @@ const SOUL_NAMES: [&str; 2] = ["SOUL.md", "soul.md"];
 /// A formation that can be run.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    pub manifest: Manifest,
-    /// Exactly one in this version.
+    /// Boxed, since whoever waits with it in hand would otherwise carry all of it.
+    pub manifest: Box<Manifest>,
+    /// In the manifest's order; at least one.
     pub agents: Vec<Agent>,
     /// Verbatim from SOUL.md, else soul.md, else `overlord.soul`, else [`DEFAULT_SOUL`].
     pub soul: String,
     /// By name.
     pub triggers: Vec<Trigger>,
+    /// In the manifest's order, and then those that agents bring along.
+    pub mcp_servers: Vec<McpServer>,
+    /// By path.
+    pub procedures: Vec<Procedure>,
+    /// One that several agents list is there for each of them.
+    pub skills: Vec<Skill>,
+    pub remote_agents: Vec<RemoteAgent>,
+    pub coding: Option<Coding>,
     /// Each placeholder once, where it stands first.
     pub references: Vec<Reference>,
     pub warnings: Vec<Diagnostic>,
@@ -50,15 +73,13 @@ pub fn load(folder: &Path, resolve: Resolve<'_>) -> Result<Loaded, Vec<Diagnosti
         vec![Diagnostic::error(MANIFEST_NAMES[0], Place::START, message, "name a folder")]
     })?;
     let file = manifest_name(&folder).map_err(|fault| vec![fault])?;
-    let mut reading = Reading { folder: &folder, resolve, references: vec![], found: vec![] };
-    let loaded = reading.formation(file);
+    let mut reading = Reading::new(&folder, file, resolve);
+    let loaded = reading.formation();
     let Reading { references, mut found, .. } = reading;
     found.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     match loaded {
-        Some(Parts { manifest, agents, soul, triggers })
-            if !found.iter().any(Diagnostic::is_error) =>
-        {
-            Ok(Loaded { manifest, agents, soul, triggers, references, warnings: found })
+        Some(loaded) if !found.iter().any(Diagnostic::is_error) => {
+            Ok(Loaded { references, warnings: found, ..loaded })
         }
         _ => Err(found),
     }
@@ -79,41 +100,86 @@ pub fn limits(folder: &Path) -> Limits {
     read().unwrap_or_default()
 }
 
-/// What a bundle holds.
-struct Parts {
-    manifest: Manifest,
-    agents: Vec<Agent>,
-    soul: String,
-    triggers: Vec<Trigger>,
-}
-
 /// One pass over a bundle.
 struct Reading<'a> {
     folder: &'a Folder,
+    /// The manifest's name.
+    manifest: &'static str,
     resolve: Resolve<'a>,
+    /// `llm.aliases`, once the manifest is read.
+    aliases: BTreeMap<String, String>,
     references: Vec<Reference>,
     found: Vec<Diagnostic>,
 }
 
+// === impl Loaded ===
+
+impl Loaded {
+    /// The skills that an agent may use.
+    pub fn skills_of(&self, agent: &str) -> impl Iterator<Item = &Skill> {
+        self.skills.iter().filter(move |skill| skill.scope.includes(agent))
+    }
+
+    /// What the overlord decides or answers with: its own model, else the formation's, else that of
+    /// the first agent that has one.
+    pub fn overlord_model(&self, role: OverlordRole) -> Option<ChosenModel> {
+        let llm = &self.manifest.llm;
+        llm.choose_overlord(&self.manifest.overlord.llm, role)
+            .or_else(|| self.agents.iter().find_map(|agent| llm.choose(agent, Capability::Text)))
+    }
+
+    /// Keys that stand in the bundle itself, so that no log shows them; what comes from the vault or
+    /// the environment is known already.
+    pub fn entrusted(&self) -> Vec<SecretString> {
+        entrusted::all(self)
+    }
+}
+
 // === impl Reading ===
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    fn new(folder: &'a Folder, manifest: &'static str, resolve: Resolve<'a>) -> Self {
+        let (aliases, references, found) = (BTreeMap::new(), Vec::new(), Vec::new());
+        Self { folder, manifest, resolve, aliases, references, found }
+    }
+
     /// `None` only when a fault was told.
-    fn formation(&mut self, file: &str) -> Option<Parts> {
+    fn formation(&mut self) -> Option<Loaded> {
+        let file = self.manifest;
         let root = self.document(file)?;
-        let aliases = check::aliases(&root);
-        let mut checker = Checker { file, aliases: &aliases, found: &mut self.found };
-        let fitting = checker.table(&root, "", &ROOT);
-        checker.logging(&root);
+        self.aliases = check::aliases(&root);
+        let mut fitting = self.checker(file).table(&root, "", &ROOT);
+        self.checker(file).logging(&root);
+        if let Some(mcp) = fitting.remove("mcps") {
+            fitting.insert(Value::from("mcp"), mcp);
+        }
         let models = root.get("llm").and_then(|llm| llm.get("models"));
-        let common = Common { aliases: &aliases, has_model: names_text(models) };
-        let agents = self.agents(file, &root, &common);
+        let mut servers = self.servers(&root);
+        let agents = self.agents(&root, names_text(models), &mut servers);
+        let skills = self.skills(&root, &agents.ids, &agents.skills);
+        let remote = self.remote_agents(&root);
+        let coding = self.coding(&root);
+        let procedures = self.procedures(&agents.ids, &servers, &skills);
+        self.approvals(&root, &servers);
         let soul = self.soul(&fitting);
         let triggers = self.triggers();
         content::refuse_unbuilt(self.folder, &mut self.found);
         self.secrets();
-        let manifest = self.typed(file, fitting)?;
-        Some(Parts { manifest, agents, soul, triggers })
+        let manifest: Box<Manifest> = self.typed(file, fitting)?;
+        let remote = remote.into_iter().map(|it| RemoteAgent::new(it, &manifest.a2a.outbound));
+        Some(Loaded {
+            agents: agents.typed,
+            soul,
+            triggers,
+            mcp_servers: servers.decided(&manifest.mcp),
+            procedures,
+            skills,
+            remote_agents: remote.collect(),
+            coding,
+            references: Vec::new(),
+            warnings: Vec::new(),
+            manifest,
+        })
     }
 
     /// Parses a file that must be there and fills in its placeholders.
@@ -194,12 +260,6 @@ impl Reading<'_> {
 }
 
 // === private helpers ===
-
-/// What the manifest says for all agents.
-struct Common<'a> {
-    aliases: &'a BTreeMap<String, String>,
-    has_model: bool,
-}
 
 /// Whether a model for text is named; what is wrong with it is told elsewhere.
 fn names_text(models: Option<&Node>) -> bool {

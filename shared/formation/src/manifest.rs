@@ -2,9 +2,14 @@
 //!
 //! Invariant: keys are [`SecretString`]s, so that no log and no `Debug` shows them.
 
+mod a2a;
+mod agent;
+mod approvals;
 mod artifacts;
 mod llm;
 pub mod logging;
+mod mcp;
+mod overlord;
 mod retention;
 
 use std::collections::BTreeMap;
@@ -14,12 +19,29 @@ use muxi_contract::FormationId;
 use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
+pub(crate) use self::a2a::RemoteAgentFields;
+pub use self::a2a::{
+    A2a, A2aInbound, A2aOutbound, ApiKey, Basic, Bearer, ClientCredentials, CustomHeaders, Hmac,
+    InboundAuth, OpenId, OutboundAuth, RemoteAgent,
+};
+pub use self::agent::{
+    Agent, AgentA2a, AgentTimeout, Attachment, RateLimiting, Selection, Specialization,
+    SystemBehavior,
+};
+pub use self::approvals::{ApprovalAction, ApprovalRule, Approvals, TaintedAction};
 pub use self::artifacts::{
     ArtifactEncryption, ArtifactRetention, ArtifactStorage, Artifacts, RetentionPolicy,
 };
 pub use self::llm::{
     Capability, ChosenModel, ImageSettings, InvalidModelName, Llm, Model, ModelName, ModelSettings,
     Models,
+};
+pub(crate) use self::mcp::McpServerFields;
+pub use self::mcp::{Mcp, McpAuth, McpServer, McpTransport, Scalar, Watch};
+pub use self::overlord::{
+    Clarification, ClarificationRounds, ClarificationStyle, ComplexityMethod, ComplexityWeights,
+    ErrorRecovery, Overlord, OverlordLlm, OverlordRole, PlanApproval, Replanning, Response,
+    ResponseFormat, RoutingCache, RoutingStrategy, Workflow, WorkflowRetry, WorkflowTimeouts,
 };
 pub use self::retention::MemoryRetention;
 use logging::Logging;
@@ -50,6 +72,21 @@ pub struct Manifest {
     pub scheduler: Scheduler,
     #[serde(default)]
     pub overlord: Overlord,
+    #[serde(default)]
+    pub mcp: Mcp,
+    #[serde(default)]
+    pub a2a: A2a,
+    #[serde(default)]
+    pub approvals: Approvals,
+    #[serde(default)]
+    pub runtime: Runtime,
+    #[serde(default)]
+    pub skills: Skills,
+    /// By the service whose credentials are entrusted there; `credential_portal` is for all others.
+    #[serde(default)]
+    pub links: BTreeMap<String, Link>,
+    #[serde(default)]
+    pub user_credentials: UserCredentials,
     #[serde(default)]
     pub input_limits: InputLimits,
     /// How those who do not wait are told.
@@ -116,23 +153,6 @@ pub enum Persistent {
     },
 }
 
-/// What speaks for the formation; its soul is read with SOUL.md.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Overlord {
-    pub response: Response,
-}
-
-/// What a stream of events tells besides its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Response {
-    /// The pieces of the answer.
-    pub stream_tokens: bool,
-    /// What is being done, and what the model thinks.
-    pub progress: bool,
-}
-
 /// Jobs: what is asked at times that were set before. A manifest that has the block wants them, unless
 /// it says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -175,6 +195,8 @@ pub struct InputLimits {
     pub max_memories_per_user: u32,
     /// Of one file, and of all files of one message together.
     pub max_file_size_bytes: usize,
+    /// In bytes, of what one call of a tool gives back; the rest is cut off.
+    pub max_tool_output_size: usize,
 }
 
 /// What model calls cost, and what they may cost.
@@ -249,39 +271,36 @@ pub struct Limits {
     pub disk_bytes: Option<u64>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-pub struct Agent {
-    pub id: String,
-    pub name: Option<String>,
-    pub description: String,
-    pub system_message: Option<String>,
-    /// This and the other fields down to `metadata` say who the agent is. They will matter when there
-    /// are several to choose from; until then they are shown and without effect.
-    pub role: Option<String>,
-    #[serde(default)]
-    pub specialties: Vec<String>,
-    #[serde(default)]
-    pub specialization: Specialization,
-    pub specialization_domain: Option<String>,
-    #[serde(default)]
-    pub specialization_keywords: Vec<String>,
-    pub version: Option<String>,
-    pub author: Option<String>,
-    pub url: Option<String>,
-    pub license: Option<String>,
-    #[serde(default)]
-    pub metadata: serde_json::Value,
-    #[serde(default, rename = "llm_models")]
-    pub models: Models,
+/// What of the runtime itself is switched.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Runtime {
+    pub built_in_mcps: Selection,
+}
+
+/// Which skills there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Skills {
+    /// Absent: all of the folder `skills/`.
+    pub names: Option<Vec<String>>,
+    /// Of those that come with this version.
+    pub disable_builtin: Option<Selection>,
+}
+
+/// Where users entrust a service's credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Link {
+    pub url: String,
+    pub label: Option<String>,
+    pub hint: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Specialization {
-    pub domain: Option<String>,
-    pub subdomain: Option<String>,
-    pub expertise_level: Option<String>,
-    pub keywords: Vec<String>,
+pub struct UserCredentials {
+    /// Told when a credential is needed; absent: words of the runtime's own.
+    pub redirect_message: Option<String>,
 }
 
 // === impl Server ===
@@ -294,14 +313,6 @@ impl Default for Server {
             access_log: false,
             api_keys: ServerKeys::default(),
         }
-    }
-}
-
-// === impl Response ===
-
-impl Default for Response {
-    fn default() -> Self {
-        Self { stream_tokens: true, progress: true }
     }
 }
 
@@ -328,6 +339,15 @@ impl From<PersistentFields> for Persistent {
             (true, Some(url)) => Self::Postgres { url },
             (true, None) => Self::Sqlite { file: fields.file },
         }
+    }
+}
+
+// === impl Skills ===
+
+impl Skills {
+    /// Whether a skill that comes with this version is there.
+    pub fn has_builtin(&self, name: &str) -> bool {
+        self.disable_builtin.as_ref().is_none_or(|disabled| !disabled.includes(name))
     }
 }
 
@@ -404,6 +424,7 @@ impl Default for InputLimits {
             max_batch_items: 100,
             max_memories_per_user: 10_000,
             max_file_size_bytes: 50 * MIB,
+            max_tool_output_size: MIB,
         }
     }
 }
@@ -472,7 +493,13 @@ fn secret<'de, D: Deserializer<'de>>(from: D) -> Result<Option<SecretString>, D:
     Ok(Option::<String>::deserialize(from)?.map(SecretString::from))
 }
 
-fn secrets<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, SecretString>, D::Error> {
+fn secret_text<'de, D: Deserializer<'de>>(from: D) -> Result<SecretString, D::Error> {
+    Ok(String::deserialize(from)?.into())
+}
+
+pub(crate) fn secrets<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<BTreeMap<String, SecretString>, D::Error> {
     let plain = BTreeMap::<String, String>::deserialize(from)?;
     Ok(plain.into_iter().map(|(name, value)| (name, SecretString::from(value))).collect())
 }

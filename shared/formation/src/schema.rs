@@ -3,21 +3,40 @@
 //! To build a documented key: change its state here, add its field to `manifest.rs`, read it in the
 //! runtime. Nothing else decides what is accepted.
 
+mod a2a;
+mod agents;
+mod approvals;
 mod artifacts;
+mod coding;
+mod content;
 mod logging;
+mod mcp;
+mod memory;
 mod models;
+mod overlord;
 mod values;
 
+use a2a::A2A;
+pub(crate) use a2a::{REMOTE_FILE, REMOTE_INLINE};
+pub(crate) use agents::{AGENT_FILE, AGENT_INLINE, ATTACHMENT};
+use approvals::APPROVALS;
 use artifacts::ARTIFACTS;
+pub(crate) use coding::{ADAPTER, CODING};
+use content::{LINK, USER_CREDENTIALS};
+pub(crate) use content::{PROCEDURE, SKILL, TRIGGER};
 use logging::LOGGING;
 pub(crate) use logging::STREAM;
+use mcp::MCP;
+pub(crate) use mcp::{MCP_FILE, MCP_INLINE, TOOLS};
+use memory::MEMORY;
+pub(crate) use memory::PERSISTENT;
 use models::MODEL_SETTINGS;
 pub(crate) use models::{CAPABILITIES, model_table};
+use overlord::OVERLORD;
 use values::{
-    agent_id, currency, formation_id, missed_runs, period, schema_version, time_of_day, timezone,
-    version,
+    currency, formation_id, missed_runs, period, schema_version, time_of_day, timezone, version,
 };
-pub(crate) use values::{is_word, size};
+pub(crate) use values::{is_header, is_word, path_inside, seconds, size};
 
 /// Longer words are no slips, and comparing them would cost time.
 const WORD_BYTES_MAX: usize = 64;
@@ -34,9 +53,14 @@ pub(crate) enum State {
     Built(Shape),
     /// Accepted and without effect; the text, if any, becomes a warning.
     Inert(Option<&'static str>),
-    /// Documented; refused until it is built.
-    Planned,
-    /// No longer (or never) part of the schema; the text tells what to write instead.
+    /// Documented and not built: accepted, and told to be without effect.
+    Unbuilt,
+    /// Documented and not built, and nobody may believe it was: without it more would be open, or
+    /// others could act.
+    Refused,
+    /// No longer (or never) part of the schema, and harmless: told with what to write instead.
+    Stale(&'static str),
+    /// The same, but refused: the original refuses it, too, or it is a slip in a key of our own.
     Removed(&'static str),
 }
 
@@ -44,12 +68,59 @@ pub(crate) enum State {
 #[derive(Clone, Copy)]
 pub(crate) enum Shape {
     Text,
+    /// A text that may also need what the calling user entrusted.
+    CallText,
+    /// A word of a closed list; the `unbuilt` ones are documented, too.
+    Word {
+        words: &'static [&'static str],
+        unbuilt: &'static [&'static str],
+    },
     /// A text without placeholders that passes a check.
     Literal(fn(&str) -> Result<(), Refusal>),
     Texts,
+    /// A text, or a list of texts; the former is a list of one.
+    OneOrMore,
+    /// Words separated by commas, or a list of texts.
+    Commas,
+    /// Words separated by spaces, or a list of texts.
+    Spaces,
+    /// A list whose numbers and flags are read as they are written.
+    Arguments,
+    /// Names of an environment's variables with their values.
+    Variables,
+    /// The same, and values may need what the calling user entrusted.
+    CallVariables,
+    /// Names of headers with their values.
+    Headers,
+    /// The same, and values may need what the calling user entrusted.
+    CallHeaders,
+    /// Names with texts, numbers or flags, which may need what the calling user entrusted.
+    Scalars,
+    /// A map with a closed set of patterns.
+    Tools,
+    /// A map whose `type` says which keys it has.
+    Kinds(&'static [Kind]),
     Url,
+    /// An address as it is written: a slash at its end matters to some servers.
+    Endpoint,
+    /// Seconds, or a text such as `30m`.
+    Duration,
+    /// A score, or a word.
+    PlanApproval,
+    /// `false` or `true`, or a map.
+    Switch(&'static Table),
+    /// A pin of a version, or a map.
+    Runtime,
+    /// Names, or a map with names.
+    Skills,
+    /// Shares that add up to one.
+    Weights(&'static Table),
+    /// A list of maps.
+    EachOf(&'static Table),
+    /// A list that can only be empty in this version.
+    NoList,
     Bool,
-    /// A documented switch that can only be off in this version.
+    /// A documented switch that can only be off in this version; on it is without effect.
     Off,
     Whole {
         min: i64,
@@ -80,6 +151,18 @@ pub(crate) enum Shape {
     LogTarget,
     LogStreams,
     Anything,
+}
+
+/// What a map with a `type` may be.
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) keys: Keys,
+}
+
+pub(crate) enum Keys {
+    Table(&'static Table),
+    /// Every other key is a variable of the environment.
+    Variables,
 }
 
 /// What is wrong with a value, and the mend.
@@ -113,37 +196,39 @@ pub(crate) static ROOT: Table = Table {
         // What the formation itself wants to stay below.
         ("limits", Built(Map(&LIMITS))),
         ("extensions", Inert(None)),
-        ("runtime", Inert(Some("the manager decides which runtime serves a formation"))),
+        ("runtime", Built(Runtime)),
         ("muxi_runtime", Inert(Some("the manager decides which runtime serves a formation"))),
         // A server of the original writes these two into the manifests it stores.
         ("_server_id", Inert(None)),
         ("_deployment_mode", Inert(None)),
-        ("a2a", Planned),
+        ("a2a", Built(Map(&A2A))),
+        // Not documented by the original.
+        ("approvals", Built(Map(&APPROVALS))),
         ("artifacts", Built(Map(&ARTIFACTS))),
         ("async", Built(Map(&ASYNC))),
-        ("coding", Planned),
-        ("commands", Planned),
-        ("executor", Planned),
-        ("init", Planned),
-        ("links", Planned),
+        ("coding", Built(Anything)),
+        ("commands", Unbuilt),
+        ("executor", Inert(Some("scripts run in the sandbox of this version"))),
+        ("init", Refused),
+        ("links", Built(Each(&Map(&LINK)))),
         ("logging", Built(Map(&LOGGING))),
-        ("mcp", Planned),
-        ("mcps", Planned),
-        ("middleware", Planned),
-        ("proactive", Planned),
-        ("rbac", Planned),
-        ("rce", Planned),
-        ("skills", Planned),
-        ("tuning", Planned),
-        ("user_credentials", Planned),
-        ("clarification", Removed("it belongs under `overlord`")),
-        ("knowledge", Removed("knowledge belongs to an agent")),
-        ("observability", Removed("its successor is `logging`")),
-        ("persona", Removed("write SOUL.md, or `overlord.soul`")),
-        ("sops", Removed("procedures are files in `sops/`")),
-        ("soul", Removed("write SOUL.md, or `overlord.soul`")),
-        ("triggers", Removed("triggers are files in `triggers/`")),
-        ("workflow", Removed("it belongs under `overlord`")),
+        ("mcp", Built(Map(&MCP))),
+        ("mcps", Built(Map(&MCP))),
+        ("middleware", Refused),
+        ("proactive", Unbuilt),
+        ("rbac", Refused),
+        ("rce", Refused),
+        ("skills", Built(Skills)),
+        ("tuning", Unbuilt),
+        ("user_credentials", Built(Map(&USER_CREDENTIALS))),
+        ("clarification", Stale("it belongs under `overlord`")),
+        ("knowledge", Stale("knowledge belongs to an agent")),
+        ("observability", Stale("its successor is `logging`")),
+        ("persona", Stale("write SOUL.md, or `overlord.soul`")),
+        ("sops", Stale("procedures are files in `sops/`")),
+        ("soul", Stale("write SOUL.md, or `overlord.soul`")),
+        ("triggers", Stale("triggers are files in `triggers/`")),
+        ("workflow", Stale("it belongs under `overlord`")),
     ],
 };
 
@@ -173,90 +258,6 @@ static LLM: Table = Table {
     ],
 };
 
-static OVERLORD: Table = Table {
-    required: &[],
-    keys: &[
-        ("soul", Built(Text)),
-        ("llm", Planned),
-        ("caching", Planned),
-        ("response", Built(Map(&RESPONSE))),
-        ("workflow", Planned),
-        ("clarification", Planned),
-        ("persona", Removed("its name is `soul`")),
-        ("routing", Removed("it is no longer part of the schema")),
-        ("agent_selection", Removed("it is no longer part of the schema")),
-        ("complexity_threshold", Removed("its place is `overlord.workflow`")),
-        ("auto_decomposition", Removed("its place is `overlord.workflow`")),
-    ],
-};
-
-static RESPONSE: Table = Table {
-    required: &[],
-    keys: &[
-        ("stream_tokens", Built(Bool)),
-        ("progress", Built(Bool)),
-        ("format", Planned),
-        ("streaming", Planned),
-        ("widgets", Planned),
-        ("retry_async", Planned),
-    ],
-};
-
-static MEMORY: Table = Table {
-    required: &[],
-    keys: &[
-        ("buffer", Built(Map(&BUFFER))),
-        ("persistent", Built(Persistent)),
-        // Not documented by the original.
-        ("retention", Built(Map(&RETENTION))),
-        ("working", Planned),
-        ("ingestion", Planned),
-        ("distillery", Planned),
-        ("events", Planned),
-        ("decay", Planned),
-        ("projections", Planned),
-        ("captains_log", Planned),
-        ("compaction", Planned),
-        ("pruning", Planned),
-        ("index", Planned),
-        ("lint", Planned),
-        ("session_timeout", Removed("sessions do not expire")),
-        ("vector", Removed("its successor is `memory.working`")),
-    ],
-};
-
-static RETENTION: Table = Table {
-    required: &[],
-    keys: &[
-        ("sessions_days", Built(Whole { min: 0, max: 36_500 })),
-        ("requests_hours", Built(Whole { min: 1, max: 8_760 })),
-    ],
-};
-
-static BUFFER: Table = Table {
-    required: &[],
-    keys: &[
-        ("size", Built(Whole { min: 0, max: 1_000 })),
-        ("multiplier", Built(Whole { min: 1, max: 1_000 })),
-        ("vector_search", Built(Off)),
-        ("embedding_model", Planned),
-        ("enabled", Removed("`size: 0` turns the buffer off")),
-    ],
-};
-
-pub(crate) static PERSISTENT: Table = Table {
-    required: &[],
-    keys: &[
-        ("enabled", Built(Bool)),
-        ("connection_string", Built(Text)),
-        ("embedding_model", Planned),
-        ("query_timeout_seconds", Planned),
-        ("user_synopsis", Planned),
-        ("provider", Removed("`connection_string` says it")),
-        ("path", Removed("write `connection_string: sqlite:///memory.db`")),
-    ],
-};
-
 static ASYNC: Table = Table {
     required: &[],
     keys: &[
@@ -267,11 +268,11 @@ static ASYNC: Table = Table {
         ("enable_estimation", Built(Bool)),
         // Not in the documented schema: the original lets clients name any address.
         ("webhook_allow_private", Built(Bool)),
-        ("mode", Removed("a request says `mode` itself")),
-        ("enabled", Removed("a request says `mode: async` itself")),
-        ("max_workers", Removed("it is no longer part of the schema")),
-        ("default_timeout_seconds", Removed("it is no longer part of the schema")),
-        ("notification_webhook", Removed("write `webhook_url`")),
+        ("mode", Stale("a request says `mode` itself")),
+        ("enabled", Stale("a request says `mode: async` itself")),
+        ("max_workers", Stale("it is no longer part of the schema")),
+        ("default_timeout_seconds", Stale("it is no longer part of the schema")),
+        ("notification_webhook", Stale("write `webhook_url`")),
     ],
 };
 
@@ -328,7 +329,7 @@ static INPUT_LIMITS: Table = Table {
         ("max_message_length", Built(Whole { min: 1, max: 1_000_000 })),
         ("max_file_size_bytes", Built(Whole { min: 1, max: 1_073_741_824 })),
         ("max_memory_entry_size", Built(Whole { min: 1, max: 1_000_000 })),
-        ("max_tool_output_size", Planned),
+        ("max_tool_output_size", Built(Whole { min: 1_000, max: 1_073_741_824 })),
         ("max_batch_items", Built(Whole { min: 1, max: 1_000 })),
         // Not documented by the original.
         ("max_memories_per_user", Built(Whole { min: 1, max: 1_000_000 })),
@@ -349,77 +350,11 @@ pub(crate) static LIMITS: Table = Table {
     ],
 };
 
-/// The head of a trigger's file.
-pub(crate) static TRIGGER: Table = Table {
-    required: &[],
-    keys: &[
-        ("name", Built(Text)),
-        ("webhook", Built(Url)),
-        ("tags", Inert(None)),
-        ("type", Inert(Some("a file in `triggers/` is a trigger"))),
-        ("channel", Planned),
-        ("model", Planned),
-        ("parse", Planned),
-        ("transformer", Planned),
-    ],
-};
-
-/// An agent's own file.
-pub(crate) static AGENT_FILE: Table =
-    Table { required: &["schema", "id", "description"], keys: AGENT_KEYS };
-
-/// An agent written into the manifest, whose schema is the manifest's.
-pub(crate) static AGENT_INLINE: Table =
-    Table { required: &["id", "description"], keys: AGENT_KEYS };
-
-const AGENT_KEYS: &[(&str, State)] = &[
-    ("schema", Built(Literal(schema_version))),
-    ("id", Built(Literal(agent_id))),
-    ("name", Built(Text)),
-    ("description", Built(Text)),
-    ("system_message", Built(Text)),
-    ("role", Built(Text)),
-    ("specialties", Built(Texts)),
-    ("specialization", Built(Map(&SPECIALIZATION))),
-    ("specialization_domain", Built(Text)),
-    ("specialization_keywords", Built(Texts)),
-    ("llm_models", Built(Models)),
-    ("metadata", Built(Anything)),
-    ("author", Built(Text)),
-    ("url", Built(Text)),
-    ("license", Built(Text)),
-    ("version", Built(Literal(version))),
-    ("a2a", Planned),
-    ("a2a_enabled", Planned),
-    ("delegation_strategy", Planned),
-    ("enable_direct_delegation", Planned),
-    ("knowledge", Planned),
-    ("mcp_servers", Planned),
-    ("memory", Planned),
-    ("rate_limiting", Planned),
-    ("skills", Planned),
-    ("system_behavior", Planned),
-    ("timeout", Planned),
-    ("active", Removed("an agent loads when the manifest lists it under `agents`")),
-    ("llm", Removed("write `llm_models: [{text: provider/model}]`")),
-    ("soul", Removed("agents have no soul: write `system_message`, or SOUL.md for the formation")),
-];
-
-static SPECIALIZATION: Table = Table {
-    required: &[],
-    keys: &[
-        ("domain", Built(Text)),
-        ("subdomain", Built(Text)),
-        ("expertise_level", Built(Text)),
-        ("keywords", Built(Texts)),
-    ],
-};
-
 use Shape::{
-    Anything, Bool, Count, Each, EachModel, FullModel, Literal, Map, Models, Off, Persistent, Real,
-    Size, Text, Texts, Url, Whole,
+    Anything, Bool, Count, Each, EachModel, FullModel, Literal, Map, Models, Real, Runtime, Size,
+    Skills, Text, Texts, Url, Whole,
 };
-use State::{Built, Inert, Planned, Removed};
+use State::{Built, Inert, Refused, Removed, Stale, Unbuilt};
 
 // === impl Table ===
 
@@ -430,7 +365,7 @@ impl Table {
 
     /// The known key that `key` was probably meant to be.
     pub(crate) fn meant(&self, key: &str) -> Option<&'static str> {
-        let names = self.keys.iter().filter(|(_, state)| !matches!(state, Removed(_)));
+        let names = self.keys.iter().filter(|(_, state)| !matches!(state, Removed(_) | Stale(_)));
         closest(key, names.map(|(name, _)| *name))
     }
 }

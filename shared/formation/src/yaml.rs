@@ -46,6 +46,8 @@ pub(crate) struct Text {
     /// The only form that a message may quote: the other one can hold secrets.
     pub(crate) written: String,
     pub(crate) filled: Filled,
+    /// Whether it is only complete with what the calling user entrusted.
+    pub(crate) needs_user: bool,
 }
 
 #[derive(Clone)]
@@ -350,7 +352,9 @@ fn zip(
         Value::Null => Content::Null,
         Value::Bool(flag) => Content::Bool(flag),
         Value::Number(number) => Content::Number(number),
-        Value::String(written) => Content::Text(Text { written, filled: Filled::Literal }),
+        Value::String(written) => {
+            Content::Text(Text { written, filled: Filled::Literal, needs_user: false })
+        }
         Value::Sequence(items) => {
             let spots = if let Some(Inside::List(spots)) = inside { &spots[..] } else { &[] };
             let nodes = items.into_iter().enumerate();

@@ -1,4 +1,4 @@
-//! Content folders load because they are there. The ones that are not built are refused by name.
+//! Content folders load because they are there. Those that are not built are told, or refused by name.
 
 use crate::diagnostic::{Diagnostic, Place};
 use crate::folder::Folder;
@@ -14,28 +14,14 @@ pub(super) fn refuse_unbuilt(folder: &Folder, found: &mut Vec<Diagnostic>) {
             "remove the file",
         ));
     };
-    let mut procedures = Vec::new();
-    markdown_below(folder, "sops", 0, &mut procedures);
-    for path in procedures.into_iter().filter(|path| is_procedure(folder, path)) {
-        refuse("procedures", path);
+    // Without them more people could do more.
+    for path in files_in(folder, "groups", &[".yaml", ".yml", ".afs"]) {
+        refuse("groups", path);
     }
-    for (kind, parent, extensions) in [
-        ("groups", "groups", &[".yaml", ".yml", ".afs"]),
-        ("transformers", "transformers", &[".yaml", ".yml", ".afs"]),
-    ] {
-        for path in files_in(folder, parent, extensions) {
-            refuse(kind, path);
-        }
-    }
-    let private = folder.list("agents").into_iter().filter(|it| it.is_dir);
-    let private = private.map(|it| format!("agents/{}/skills", it.name));
-    for parent in private.chain(["skills".to_owned()]) {
-        for skill in folder.list(&parent) {
-            let path = format!("{parent}/{}/SKILL.md", skill.name);
-            if folder.has(&path) {
-                refuse("skills", path);
-            }
-        }
+    for path in files_in(folder, "transformers", &[".yaml", ".yml", ".afs"]) {
+        let message = "transformers have no effect in this version";
+        let mend = "they are documented and not built; remove the file, or leave it";
+        found.push(Diagnostic::warning(&path, Place::START, message, mend));
     }
 }
 
@@ -46,7 +32,7 @@ fn files_in(folder: &Folder, parent: &str, extensions: &[&str]) -> Vec<String> {
     wanted.map(|it| format!("{parent}/{}", it.name)).collect()
 }
 
-fn markdown_below(folder: &Folder, parent: &str, depth: usize, found: &mut Vec<String>) {
+pub(super) fn markdown_below(folder: &Folder, parent: &str, depth: usize, found: &mut Vec<String>) {
     if depth > DEPTH_MAX {
         return;
     }
@@ -54,14 +40,4 @@ fn markdown_below(folder: &Folder, parent: &str, depth: usize, found: &mut Vec<S
     for inner in folder.list(parent).into_iter().filter(|it| it.is_dir) {
         markdown_below(folder, &format!("{parent}/{}", inner.name), depth + 1, found);
     }
-}
-
-/// Other Markdown below `sops/` is material that procedures quote; only `type: sop` is one.
-fn is_procedure(folder: &Folder, path: &str) -> bool {
-    let text = folder.text(path).ok().flatten().unwrap_or_default();
-    let Some(rest) = text.trim_start_matches('\u{feff}').strip_prefix("---") else { return false };
-    let head = rest.split("\n---").next().unwrap_or_default();
-    let node = crate::yaml::parse(path, head).ok();
-    let kind = node.and_then(|node| Some(node.get("type")?.as_text()?.written.clone()));
-    kind.as_deref() == Some("sop")
 }

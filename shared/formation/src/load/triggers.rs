@@ -1,23 +1,18 @@
 //! The files of `triggers/`: an optional head in YAML, and a text in which data is filled in.
 
-use std::collections::BTreeMap;
-
 use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::Reading;
-use crate::check::Checker;
+use super::heads::Headed;
 use crate::diagnostic::{Diagnostic, Place};
-use crate::interpolate;
 use crate::schema::{TRIGGER, is_word};
 use crate::trigger::{Template, Trigger};
-use crate::yaml;
 
 const FOLDER: &str = "triggers";
 const EXTENSION: &str = ".md";
 /// More than this are no longer written by hand.
 const TRIGGERS_MAX: usize = 200;
-const FENCE: &str = "---";
 
 #[derive(Default, Deserialize)]
 struct Head {
@@ -45,22 +40,9 @@ impl Reading<'_> {
             self.fault(name, Place::START, message, "use letters, digits, `-` and `_`");
             return None;
         }
-        let file = file(name);
-        let text = match self.folder.text(&file) {
-            Ok(text) => text?,
-            Err(fault) => {
-                self.found.push(fault);
-                return None;
-            }
-        };
-        let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n");
-        let Some((head, body)) = parts(&text) else {
-            let message = format!("the head starts with `{FENCE}` and does not end");
-            self.fault(name, Place::START, message, "close it with a line `---`");
-            return None;
-        };
-        let head = self.head(name, head)?;
-        let template = self.template(name, &text, body)?;
+        let headed = self.headed(&file(name))?;
+        let head = self.trigger_head(name, &headed.head)?;
+        let template = self.template(name, &headed)?;
         Some(Trigger {
             name: name.to_owned(),
             webhook: head.webhook.map(SecretString::from),
@@ -68,21 +50,12 @@ impl Reading<'_> {
         })
     }
 
-    fn head(&mut self, name: &str, head: &str) -> Option<Head> {
+    fn trigger_head(&mut self, name: &str, head: &str) -> Option<Head> {
         if head.trim().is_empty() {
             return Some(Head::default());
         }
         let file = file(name);
-        // The line of the fence, so that faults have the lines of the file.
-        let mut node = match yaml::parse(&file, &format!("\n{head}")) {
-            Ok(node) => node,
-            Err(faults) => {
-                self.found.extend(faults);
-                return None;
-            }
-        };
-        let (references, found) = (&mut self.references, &mut self.found);
-        interpolate::fill(&file, &mut node, self.resolve, references, found);
+        let node = self.head(&file, head)?;
         if let Some(named) =
             node.get("name").filter(|node| node.as_text().is_none_or(|text| text.written != name))
         {
@@ -90,26 +63,23 @@ impl Reading<'_> {
             let message = format!("`name` is not `{name}`, the name of the file");
             self.fault(name, place, message, "rename one of them, or remove it");
         }
-        let aliases = BTreeMap::new();
-        let fitting = Checker { file: &file, aliases: &aliases, found: &mut self.found }
-            .table(&node, "", &TRIGGER);
+        let fitting = self.checker(&file).table(&node, "", &TRIGGER);
         self.typed(&file, fitting)
     }
 
-    fn template(&mut self, name: &str, text: &str, body: &str) -> Option<Template> {
-        let before = text.len() - body.len();
-        let body = body.trim();
+    fn template(&mut self, name: &str, headed: &Headed) -> Option<Template> {
+        let body = headed.body().trim();
         if body.is_empty() {
             let message = "the trigger says nothing".to_owned();
             self.fault(name, Place::START, message, "write what is to be done below the head");
             return None;
         }
-        let before = before + text[before..].find(body).unwrap_or_default();
+        let before = headed.body_start + headed.body().find(body).unwrap_or_default();
         match Template::parse(body) {
             Ok(template) => Some(template),
             Err(faults) => {
                 for fault in faults {
-                    let place = place(text, before + fault.at_byte);
+                    let place = headed.place(before + fault.at_byte);
                     self.fault(name, place, fault.message, fault.mend);
                 }
                 None
@@ -126,28 +96,4 @@ impl Reading<'_> {
 
 fn file(name: &str) -> String {
     format!("{FOLDER}/{name}{EXTENSION}")
-}
-
-/// The head without its fences, and the rest; nothing if the head has no end.
-fn parts(text: &str) -> Option<(&str, &str)> {
-    let Some(inner) = text.strip_prefix(FENCE).and_then(|rest| rest.strip_prefix('\n')) else {
-        return Some(("", text));
-    };
-    let mut end = 0;
-    for line in inner.split_inclusive('\n') {
-        if line.trim_end() == FENCE {
-            return Some((&inner[..end], &inner[end + line.len()..]));
-        }
-        end += line.len();
-    }
-    None
-}
-
-fn place(text: &str, at_byte: usize) -> Place {
-    let before = &text[..at_byte];
-    let line_start = before.rfind('\n').map_or(0, |it| it + 1);
-    Place {
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
-    }
 }

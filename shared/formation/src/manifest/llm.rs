@@ -7,7 +7,7 @@ use std::str::FromStr;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{Agent, MIB, secret, secrets};
+use super::{Agent, MIB, OverlordLlm, OverlordRole, secret, secrets};
 
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
@@ -34,6 +34,8 @@ pub struct Models {
     pub documents: Option<Box<Model>>,
     /// Writes down what is said.
     pub audio: Option<Box<Model>>,
+    /// Compares texts by their meaning.
+    pub embedding: Option<Box<Model>>,
 }
 
 /// What a model is for.
@@ -105,21 +107,73 @@ impl Llm {
     /// The agent's model, else the formation's; `None` when there is neither.
     pub fn choose(&self, agent: &Agent, capability: Capability) -> Option<ChosenModel> {
         let entry = self.entry(agent, capability)?;
+        let of_agent = agent.models.of(capability).is_some().then_some(&agent.llm_settings);
+        // What is second best for text may not hear.
+        let has_fallback = capability != Capability::Audio;
+        Some(self.decided(entry, of_agent, has_fallback))
+    }
+
+    /// The overlord's own model for a role, else that of its base, else the formation's for text.
+    pub fn choose_overlord(
+        &self,
+        overlord: &OverlordLlm,
+        role: OverlordRole,
+    ) -> Option<ChosenModel> {
+        let base = || overlord.base.as_deref();
+        let own = match role {
+            OverlordRole::Base => base(),
+            OverlordRole::Synthesis => overlord.synthesis.as_deref().or_else(base),
+        };
+        let entry = own.or(self.models.text.as_deref())?;
+        Some(self.decided(entry, None, true))
+    }
+
+    /// The formation's model for comparing texts by their meaning.
+    pub fn choose_embedding(&self) -> Option<ChosenModel> {
+        Some(self.decided(self.models.embedding.as_deref()?, None, false))
+    }
+
+    /// A model that a procedure or a step names, with the formation's settings.
+    pub fn choose_named(&self, model: &ModelName) -> ChosenModel {
+        let settings = ModelSettings::default();
+        let entry = Model { model: model.clone(), api_key: None, settings };
+        self.decided(&entry, None, true)
+    }
+
+    /// An entry with everything that it leaves open.
+    fn decided(
+        &self,
+        entry: &Model,
+        of_agent: Option<&ModelSettings>,
+        has_fallback: bool,
+    ) -> ChosenModel {
         let provider_key = || self.api_keys.get(entry.model.provider()).cloned();
-        let (own, common) = (&entry.settings, &self.settings);
-        Some(ChosenModel {
+        let none = ModelSettings::default();
+        let (own, agent, common) = (&entry.settings, of_agent.unwrap_or(&none), &self.settings);
+        let usual_tokens = entry.model.max_tokens();
+        let max_tokens = own.max_tokens.or(agent.max_tokens).or(common.max_tokens);
+        let wider = agent.fallback_model.as_ref().or(common.fallback_model.as_ref());
+        ChosenModel {
             model: entry.model.clone(),
             api_key: entry.api_key.clone().or_else(provider_key),
-            temperature: own.temperature.or(common.temperature).unwrap_or(0.7),
-            max_tokens: own.max_tokens.or(common.max_tokens).unwrap_or(entry.model.max_tokens()),
-            timeout_seconds: own.timeout_seconds.or(common.timeout_seconds).unwrap_or(30),
-            max_retries: own.max_retries.or(common.max_retries).unwrap_or(3),
-            fallback_model: own.fallback_model.clone().or_else(|| {
-                // What is second best for text may not hear.
-                common.fallback_model.clone().filter(|_| capability != Capability::Audio)
-            }),
+            temperature: own
+                .temperature
+                .or(agent.temperature)
+                .or(common.temperature)
+                .unwrap_or(0.7),
+            max_tokens: max_tokens.unwrap_or(usual_tokens),
+            timeout_seconds: own
+                .timeout_seconds
+                .or(agent.timeout_seconds)
+                .or(common.timeout_seconds)
+                .unwrap_or(30),
+            max_retries: own.max_retries.or(agent.max_retries).or(common.max_retries).unwrap_or(3),
+            fallback_model: own
+                .fallback_model
+                .clone()
+                .or_else(|| wider.filter(|_| has_fallback).cloned()),
             language: own.language.clone().filter(|language| language != "auto"),
-        })
+        }
     }
 
     /// How large a file for such a model may be.

@@ -3,7 +3,7 @@
 use std::path::{Component, Path};
 
 use super::Shape::{Bool, Literal, Map, Whole};
-use super::State::Built;
+use super::State::{Built, Stale};
 use super::{Refusal, Table};
 
 pub(crate) static ARTIFACTS: Table = Table {
@@ -14,6 +14,8 @@ pub(crate) static ARTIFACTS: Table = Table {
         ("encryption", Built(Map(&ENCRYPTION))),
         ("retention", Built(Map(&RETENTION))),
         ("max_size_mb", Built(Whole { min: 1, max: 1_024 })),
+        ("python_execution", Stale("files are made without running code of models")),
+        ("allowed_packages", Stale("files are made without running code of models")),
     ],
 };
 

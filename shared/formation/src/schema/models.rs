@@ -1,7 +1,7 @@
 //! What the manifest says of models: one table an entry, by what the entry's model is for.
 
 use super::Shape::{Map, Model, Real, Text, Whole};
-use super::State::{Built, Planned, Removed};
+use super::State::{Built, Removed, Unbuilt};
 use super::{State, Table};
 
 type Key = (&'static str, State);
@@ -28,11 +28,11 @@ const fn entry(settings: &'static Table) -> [Key; 9] {
     [
         ("text", Built(Model)),
         ("vision", Built(Model)),
-        ("embedding", Planned),
+        ("embedding", Built(Model)),
         ("audio", Built(Model)),
-        ("video", Planned),
+        ("video", Unbuilt),
         ("documents", Built(Model)),
-        ("streaming", Planned),
+        ("streaming", Unbuilt),
         ("api_key", Built(Text)),
         ("settings", Built(Map(settings))),
     ]
@@ -54,7 +54,7 @@ static VISION_SETTINGS: Table = Table {
     ],
 };
 
-static IMAGE: Table = Table { required: &[], keys: &[MAX_SIZE, ("preprocessing", Planned)] };
+static IMAGE: Table = Table { required: &[], keys: &[MAX_SIZE, ("preprocessing", Unbuilt)] };
 
 static DOCUMENT_SETTINGS: Table = Table {
     required: &[],
@@ -66,8 +66,8 @@ static DOCUMENT_SETTINGS: Table = Table {
         FALLBACK,
         CACHING,
         MAX_SIZE,
-        ("extraction", Planned),
-        ("cache_ttl_seconds", Planned),
+        ("extraction", Unbuilt),
+        ("cache_ttl_seconds", Unbuilt),
     ],
 };
 
@@ -90,5 +90,5 @@ const MAX_TOKENS: Key = ("max_tokens", Built(Whole { min: 1, max: 1_000_000 }));
 const TIMEOUT: Key = ("timeout_seconds", Built(Whole { min: 1, max: 3_600 }));
 const RETRIES: Key = ("max_retries", Built(Whole { min: 0, max: 10 }));
 const FALLBACK: Key = ("fallback_model", Built(Model));
-const CACHING: Key = ("caching", Planned);
+const CACHING: Key = ("caching", Unbuilt);
 const MAX_SIZE: Key = ("max_size_mb", Built(Whole { min: 1, max: 1_000 }));

@@ -1,5 +1,7 @@
 //! The checks of single values: what is wrong with one, and the mend.
 
+use std::path::{Component, Path};
+
 use muxi_contract::FormationId;
 
 use super::Refusal;
@@ -50,6 +52,62 @@ pub(crate) fn formation_id(text: &str) -> Result<(), Refusal> {
 pub(crate) fn is_word(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
     (1..=64).contains(&text.len()) && text.bytes().all(inner)
+}
+
+/// An id of what is not an agent.
+pub(crate) fn word(text: &str) -> Result<(), Refusal> {
+    if is_word(text) {
+        return Ok(());
+    }
+    let message = format!("`{text}` cannot be an id");
+    Err(Refusal { message, mend: "use 1 to 64 letters, digits, `-` and `_`" })
+}
+
+/// The name of an HTTP header.
+pub(crate) fn header(text: &str) -> Result<(), Refusal> {
+    if is_header(text) {
+        return Ok(());
+    }
+    let message = format!("`{text}` is not the name of a header");
+    Err(Refusal { message, mend: "write it such as `X-API-Key`" })
+}
+
+pub(crate) fn is_header(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    (1..=64).contains(&text.len()) && text.bytes().all(inner)
+}
+
+/// A path below the bundle's root.
+pub(crate) fn path_inside(text: &str) -> Result<(), Refusal> {
+    let inside = |it: Component<'_>| matches!(it, Component::Normal(_) | Component::CurDir);
+    if !text.is_empty() && Path::new(text).components().all(inside) {
+        return Ok(());
+    }
+    let message = format!("`{text}` is not below the bundle's folder");
+    Err(Refusal { message, mend: "write it without a leading `/` and without `..`" })
+}
+
+/// The other ways to choose an agent are documented, too.
+pub(crate) fn routing_strategy(text: &str) -> Result<(), Refusal> {
+    const UNBUILT: [&str; 5] =
+        ["load_balanced", "priority_based", "custom", "round_robin", "specialized"];
+    let mend = "write `capability_based`: the agent that fits a request best answers it";
+    one_of(text, "routing strategy", &["capability_based"], &UNBUILT, mend)
+}
+
+/// Seconds of a text such as `90s`, `15m`, `2h` or `500ms`, the last rounded up.
+pub(crate) fn seconds(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let number: u64 = text[..digits].parse().ok()?;
+    match text[digits..].trim_start() {
+        "ms" => Some(number.div_ceil(1_000)),
+        "" | "s" => Some(number),
+        "m" => number.checked_mul(60),
+        "h" => number.checked_mul(3_600),
+        "d" => number.checked_mul(86_400),
+        _ => None,
+    }
 }
 
 pub(crate) fn agent_id(text: &str) -> Result<(), Refusal> {

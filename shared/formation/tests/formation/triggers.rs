@@ -42,10 +42,10 @@ fn every_fault_has_its_line() {
     assert_eq!(
         told("issue.md", text),
         "triggers/issue.md:2:7: `name` is not `issue`, the name of the file; rename one of them, or remove it
-triggers/issue.md:3:1: section `channel` is documented but not built in this version; remove it
-triggers/issue.md:4:1: section `model` is documented but not built in this version; remove it
+warning: triggers/issue.md:3:1: `channel` has no effect in this version; it is documented and not built; remove it, or leave it
+warning: triggers/issue.md:4:1: `model` has no effect in this version; it is documented and not built; remove it, or leave it
 triggers/issue.md:5:1: section `parse` is documented but not built in this version; remove it
-triggers/issue.md:6:1: section `transformer` is documented but not built in this version; remove it
+warning: triggers/issue.md:6:1: `transformer` has no effect in this version; it is documented and not built; remove it, or leave it
 triggers/issue.md:7:1: `webhok` is not a known key; did you mean `webhook`?
 triggers/issue.md:8:10: `webhook` is not an http or https address; write `http://…` or `https://…`
 "
