@@ -15,7 +15,6 @@ const READ_BYTES: usize = 16 * 1024;
 /// Words between one step and the next.
 const NEXT_STEP: &[&str] = &[
     "then",
-    "next",
     "afterwards",
     "finally",
     "lastly",
@@ -38,6 +37,13 @@ const NEXT_STEP: &[&str] = &[
     "infine",
     "depois",
 ];
+/// Verbs that begin another step after an "and".
+const VERBS: &str = "analyze analyse ask book build calculate call check compare create delete deploy design \
+    draft email find fix generate implement list mail make order pay plan post prepare \
+    publish remind report save schedule search send store summarise summarize test translate \
+    update upload write schreibe sende schicke erstelle buche finde suche prüfe écris envoie \
+    crée cherche réserve escribe envía crea busca reserva scrivi invia cerca";
+const AND: &[&str] = &["and", "und", "et", "y", "e"];
 const RESEARCH: &[&str] = &[
     "research",
     "investigate",
@@ -56,7 +62,6 @@ const RESEARCH: &[&str] = &[
     "vergleiche",
     "analysiere",
     "untersuche",
-    "compare",
     "comparer",
     "analyser",
     "rechercher",
@@ -175,15 +180,17 @@ fn steps(message: &str, plain: &str) -> usize {
         is_numbered || ["- ", "* ", "• "].iter().any(|bullet| line.starts_with(bullet))
     };
     let entries = message.lines().filter(is_entry).count();
-    let clauses = says(plain, NEXT_STEP) + message.matches(';').count();
+    let words: Vec<&str> = plain.split(' ').collect();
+    let is_verb = |word: &str| VERBS.split(' ').any(|verb| verb == word);
+    let joined = words.windows(2).filter(|pair| AND.contains(&pair[0]) && is_verb(pair[1]));
+    let clauses = says(plain, NEXT_STEP) + joined.count();
     entries.max(if clauses == 0 { 0 } else { clauses + 1 }).max(1)
 }
 
 /// How often the phrases are there as whole words.
 fn says(plain: &str, phrases: &[&str]) -> usize {
     let padded = format!(" {plain} ");
-    let distinct: BTreeSet<&&str> = phrases.iter().collect();
-    distinct.iter().map(|phrase| padded.matches(&format!(" {phrase} ")).count()).sum()
+    phrases.iter().map(|phrase| padded.matches(&format!(" {phrase} ")).count()).sum()
 }
 
 /// Agents with words of the message that no other agent has.
@@ -243,15 +250,17 @@ mod tests {
             ("What time is it?", 0.0, "one simple step"),
             ("Sum this up, then mail it", 2.0, "2 steps (+2)"),
             ("Do:\n1. this\n2. that\n3) more", 3.0, "3 steps (+3)"),
+            ("Find a room and book it for next week", 2.0, "2 steps (+2)"),
+            ("int a; int b; int c;", 0.0, "one simple step"),
             ("Compare the two", 3.0, "research (+3)"),
             ("Write a report", 2.0, "a long result (+2)"),
             ("Search flights", 1.0, "1 tools (+1)"),
             ("A hotel within the budget", 2.0, "fields of finance and travel (+2)"),
             (
-                "Research flights and taxes, then compare hotels, then write a report; finally search flights \
+                "Research flights and taxes, then compare hotels, then write a report, finally search flights \
                  and book a hotel and list payments",
                 10.0,
-                "5 steps (+5), research (+3), fields of finance and travel (+2), 3 tools (+3), a long result (+2)",
+                "6 steps (+5), research (+3), fields of finance and travel (+2), 3 tools (+3), a long result (+2)",
             ),
         ] {
             let score = score(message, &candidates());

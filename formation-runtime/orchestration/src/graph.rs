@@ -15,6 +15,9 @@ pub(crate) use self::similarity::likeness;
 pub use self::similarity::similarity;
 use crate::text::line;
 
+/// Nobody mends more at once.
+const FAULTS: usize = 50;
+
 /// One piece of work for one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -91,8 +94,14 @@ impl Default for Limits {
 
 impl Plan {
     /// Checks the tasks; `agents` are the ids of those that may work for this caller.
-    pub fn new(tasks: Vec<Task>, agents: &[&str], limits: Limits) -> Result<Self, Faults> {
-        let faults = faults(&tasks, agents, limits);
+    pub fn new(mut tasks: Vec<Task>, agents: &[&str], limits: Limits) -> Result<Self, Faults> {
+        for task in &mut tasks {
+            // Said twice, it would be read twice.
+            let mut seen = BTreeSet::new();
+            task.depends_on.retain(|on| seen.insert(on.clone()));
+        }
+        let mut faults = faults(&tasks, agents, limits);
+        faults.truncate(FAULTS);
         if faults.is_empty() { Ok(Self { tasks }) } else { Err(Faults(faults)) }
     }
 
@@ -205,8 +214,7 @@ fn faults(tasks: &[Task], agents: &[&str], limits: Limits) -> Vec<Fault> {
             let agent = line(&task.agent, 64);
             faults.push(Fault::Agent { id: id(), agent, known: line(&known.join(", "), 500) });
         }
-        let on: BTreeSet<&String> = task.depends_on.iter().collect();
-        for on in on {
+        for on in &task.depends_on {
             if !ids.contains(on.as_str()) {
                 faults.push(Fault::Dependency { id: id(), on: line(on, 64) });
             }

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::{Plan, Task};
 use crate::text::{overlap, stems};
 
-/// What the words of an instruction weigh against who is to follow it.
-const WORDS: f64 = 0.7;
+/// What the words of an instruction weigh against who is to follow it: the same work by somebody else is
+/// another plan where seven tenths count as the same.
+const WORDS: f64 = 0.6;
 
 /// 1 for the same work by the same agents, 0 for nothing in common. Ids, order and titles do not count:
 /// a plan that was only renamed fails again.

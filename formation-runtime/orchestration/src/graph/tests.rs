@@ -53,6 +53,15 @@ fn a_plan_has_a_task_and_not_too_many_and_no_two_of_one_name() {
 }
 
 #[test]
+fn what_is_said_twice_counts_once_and_faults_are_bounded() {
+    let doubled = vec![task("a", "look", "writer", &[]), task("b", "look", "writer", &["a", "a"])];
+    assert_eq!(plan(doubled).unwrap().tasks()[1].depends_on, ["a"]);
+    let unknown: Vec<String> = (0..10_000).map(|n| n.to_string()).collect();
+    let unknown: Vec<&str> = unknown.iter().map(String::as_str).collect();
+    assert_eq!(plan(vec![task("a", "look", "writer", &unknown)]).unwrap_err().len(), 50);
+}
+
+#[test]
 fn a_plan_is_shown_in_the_order_in_which_it_can_be_done() {
     let mut report = task("report", "Write a report\nabout it", "writer", &["tokyo", "paris"]);
     report.critical = true;
@@ -102,6 +111,13 @@ fn a_renamed_plan_is_the_same_and_another_one_is_not() {
     ])
     .unwrap();
     let other = plan(vec![task("a", "Ask the user which airline counts", "writer", &[])]).unwrap();
+    let handed_over = plan(vec![
+        task("a", "Search the web for prices of flights", "writer", &[]),
+        task("b", "Write a summary of the prices", "researcher", &["a"]),
+    ])
+    .unwrap();
+    // Below the usual threshold: another agent has other tools.
+    assert!(similarity(&one, &handed_over) < 0.7);
     let close = |left: f64, right: f64| (left - right).abs() < 1e-9;
     assert!(close(similarity(&one, &one), 1.0));
     assert!(close(similarity(&one, &renamed), 1.0));
