@@ -4,9 +4,9 @@
 //! `deny` that matches anywhere wins, so that no rule above it can open what it closes. And a call that was
 //! made after untrusted text was read may be that text's idea, so that it asks before it changes anything.
 //!
-//! What a server says about its own tools is believed where it makes us more careful. That a call is
-//! harmless is believed of servers, too, since a tool that reads is asked for a hundred times a day; who
-//! does not want that writes a rule.
+//! What a server says about its own tools is believed both ways, though the Model Context Protocol calls such
+//! hints untrusted: a tool that reads is called a hundred times a day, and asking each time teaches people to
+//! say yes. Whoever does not believe a server writes a rule.
 
 mod reply;
 
