@@ -6,6 +6,7 @@ mod a2a;
 mod agent;
 mod approvals;
 mod artifacts;
+mod blocks;
 mod llm;
 pub mod logging;
 mod mcp;
@@ -32,6 +33,7 @@ pub use self::approvals::{ApprovalAction, ApprovalRule, Approvals, TaintedAction
 pub use self::artifacts::{
     ArtifactEncryption, ArtifactRetention, ArtifactStorage, Artifacts, RetentionPolicy,
 };
+pub use self::blocks::{Link, Runtime, Skills, UserCredentials};
 pub use self::llm::{
     Capability, ChosenModel, ImageSettings, InvalidModelName, Llm, Model, ModelName, ModelSettings,
     Models,
@@ -271,38 +273,6 @@ pub struct Limits {
     pub disk_bytes: Option<u64>,
 }
 
-/// What of the runtime itself is switched.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Runtime {
-    pub built_in_mcps: Selection,
-}
-
-/// Which skills there are.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct Skills {
-    /// Absent: all of the folder `skills/`.
-    pub names: Option<Vec<String>>,
-    /// Of those that come with this version.
-    pub disable_builtin: Option<Selection>,
-}
-
-/// Where users entrust a service's credentials.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Link {
-    pub url: String,
-    pub label: Option<String>,
-    pub hint: Option<String>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct UserCredentials {
-    /// Told when a credential is needed; absent: words of the runtime's own.
-    pub redirect_message: Option<String>,
-}
-
 // === impl Server ===
 
 impl Default for Server {
@@ -339,15 +309,6 @@ impl From<PersistentFields> for Persistent {
             (true, Some(url)) => Self::Postgres { url },
             (true, None) => Self::Sqlite { file: fields.file },
         }
-    }
-}
-
-// === impl Skills ===
-
-impl Skills {
-    /// Whether a skill that comes with this version is there.
-    pub fn has_builtin(&self, name: &str) -> bool {
-        self.disable_builtin.as_ref().is_none_or(|disabled| !disabled.includes(name))
     }
 }
 

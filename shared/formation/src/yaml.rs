@@ -98,6 +98,11 @@ impl Node {
         if let Content::Text(text) = &self.content { Some(text) } else { None }
     }
 
+    /// The entries of a list; nothing for what is none.
+    pub(crate) fn items(&self) -> &[Node] {
+        if let Content::List(items) = &self.content { items } else { &[] }
+    }
+
     /// What it is, for messages.
     pub(crate) fn kind(&self) -> &'static str {
         match &self.content {

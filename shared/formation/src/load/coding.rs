@@ -183,10 +183,7 @@ impl Reading<'_> {
     /// The servers that `approvals` names.
     pub(super) fn approvals(&mut self, root: &Node, servers: &Servers) {
         let Some(block) = root.get("approvals") else { return };
-        let Some(Content::List(trusted)) = block.get("trusted_servers").map(|it| &it.content)
-        else {
-            return;
-        };
+        let trusted = block.get("trusted_servers").map(Node::items).unwrap_or_default();
         for (node, text) in trusted.iter().filter_map(|it| Some((it, it.as_text()?))) {
             if servers.ids().any(|id| id == text.written) {
                 continue;
@@ -198,11 +195,9 @@ impl Reading<'_> {
             let message = format!("the server `{}` is not one of the formation's", text.written);
             self.found.push(Diagnostic::error(self.manifest, node.place, message, mend));
         }
-        let rules = block.get("rules").map(|it| &it.content);
-        let Some(Content::List(rules)) = rules else { return };
-        for (node, text) in
-            rules.iter().filter_map(|it| Some((it.get("tool")?, it.get("tool")?.as_text()?)))
-        {
+        let rules = block.get("rules").map(Node::items).unwrap_or_default();
+        let tools = rules.iter().filter_map(|rule| rule.get("tool"));
+        for (node, text) in tools.filter_map(|it| Some((it, it.as_text()?))) {
             let Some((server, _)) = text.written.split_once('/') else { continue };
             if !servers.ids().any(|id| crate::pattern::matches(server, id)) {
                 let message = format!("`{}` fits no server of the formation", text.written);

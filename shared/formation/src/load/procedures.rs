@@ -329,7 +329,8 @@ impl Known<'_> {
                 if let (Some(skill), Some(script)) = (skill, &script)
                     && skill.script(script).is_none()
                 {
-                    let mut scripts = skill.scripts.iter().map(String::as_str);
+                    let mut scripts =
+                        skill.scripts.iter().map(|it| it.trim_start_matches("scripts/"));
                     return Some(unknown("script", script, &mut scripts));
                 }
                 step.skills.push((name, script));
