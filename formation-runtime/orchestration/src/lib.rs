@@ -10,10 +10,13 @@
 pub mod approval;
 pub mod clarification;
 pub mod complexity;
+pub mod delegation;
 pub mod fence;
 pub mod graph;
+pub mod json_path;
 pub mod loop_guard;
 pub mod procedure;
 pub mod routing;
 mod text;
+pub mod watch;
 pub mod workflow;
