@@ -60,7 +60,7 @@ pub use crate::requests::{
 pub use crate::sessions::{Busy, Cleared, Kept, RestoredMessage};
 pub use crate::sql::DatabaseError;
 pub use crate::store::{Counts, Location, OpenError, Retention, Store, StoreError};
-pub use crate::tasks::{NewTask, Task, TaskEnd, TaskKind, TaskLine, TaskState};
+pub use crate::tasks::{NewTask, OpenMax, Task, TaskEnd, TaskKind, TaskLine, TaskState};
 pub use crate::tool_tokens::SealedToken;
 pub use crate::transcript::UserStore;
 pub use crate::usage::{ModelCall, NewUsage, Spent, UsageFilter};

@@ -10,6 +10,7 @@ use muxi_contract::{RequestId, SessionId, UserId};
 pub use self::lines::TaskLine;
 
 use crate::owner;
+use crate::requests::{self, NewRequest, RequestSeq};
 use crate::sql::{DatabaseError, Row, Transaction, values};
 use crate::store::{Store, StoreError};
 use crate::transcript::UserStore;
@@ -75,6 +76,13 @@ pub enum TaskEnd {
     TimedOut,
 }
 
+/// How many tasks of one kind may be open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenMax {
+    OfUser(u32),
+    OfFormation(u32),
+}
+
 /// How long a task that has ended is remembered.
 const ENDED_KEPT_MS: i64 = 30 * 24 * 3_600_000;
 
@@ -84,14 +92,19 @@ const COLUMNS: &str = "SELECT id, user_id, kind, session, request_id, label, spe
 // === impl UserStore ===
 
 impl UserStore {
-    /// Writes a task down; false when the user has that many already that have not ended.
-    pub async fn create_task(&self, new: NewTask, open_max: u32) -> Result<bool, StoreError> {
+    /// Writes a task down; false when there are that many already that have not ended.
+    pub async fn create_task(&self, new: NewTask, open_max: OpenMax) -> Result<bool, StoreError> {
         let user = self.user().clone();
         self.store()
             .write(move |transaction| {
+                let (whose, open_max) = match open_max {
+                    OpenMax::OfUser(open_max) => (Some(user.as_str()), open_max),
+                    OpenMax::OfFormation(open_max) => (None, open_max),
+                };
                 let open: u32 = transaction.one(
-                    "SELECT count(*) FROM tasks WHERE user_id = ?1 AND ended_ms IS NULL",
-                    values![user.as_str()],
+                    "SELECT count(*) FROM tasks WHERE kind = ?1 AND ended_ms IS NULL
+                       AND (CAST(?2 AS TEXT) IS NULL OR user_id = ?2)",
+                    values![new.kind.as_str(), whose],
                     |row| row.get(0),
                 )?;
                 if open >= open_max {
@@ -136,6 +149,27 @@ impl UserStore {
             .read(move |transaction| {
                 let sql = format!("{COLUMNS} WHERE id = ?1 AND user_id = ?2");
                 transaction.first(&sql, values![&id, user.as_str()], task)
+            })
+            .await
+    }
+
+    /// The same as [`Store::settle_task`], together with the request that tells the session of it;
+    /// nothing if the task was cancelled meanwhile, or is another process's.
+    pub async fn settle_task_and_tell(
+        &self,
+        id: &str,
+        end: TaskEnd,
+        result: Option<String>,
+        request: NewRequest,
+    ) -> Result<Option<RequestSeq>, StoreError> {
+        let (user, id) = (self.user().clone(), id.to_owned());
+        let own = self.store().context().owner.clone();
+        self.store()
+            .write(move |transaction| {
+                if !settle(transaction, &id, &own, end, result.as_ref(), request.at_ms)? {
+                    return Ok(None);
+                }
+                requests::accept(transaction, user.as_str(), &own, &request).map(Some)
             })
             .await
     }
@@ -218,16 +252,8 @@ impl Store {
         now_ms: i64,
     ) -> Result<bool, StoreError> {
         let (id, own) = (id.to_owned(), self.context().owner.clone());
-        self.write(move |transaction| {
-            let settled = transaction.execute(
-                "UPDATE tasks SET state = ?3, result = ?4, updated_ms = ?5, ended_ms = ?5
-                 WHERE id = ?1 AND owner = ?2 AND ended_ms IS NULL",
-                values![&id, &own, end.state().as_str(), result.as_ref(), now_ms],
-            )?;
-            release(transaction, &id, &own)?;
-            Ok(settled > 0)
-        })
-        .await
+        self.write(move |transaction| settle(transaction, &id, &own, end, result.as_ref(), now_ms))
+            .await
     }
 
     /// Tasks that this process works on although they were cancelled. They are told until they are put
@@ -353,6 +379,23 @@ impl TaskEnd {
 }
 
 // === private helpers ===
+
+fn settle(
+    transaction: &mut Transaction<'_>,
+    id: &str,
+    own: &str,
+    end: TaskEnd,
+    result: Option<&String>,
+    now_ms: i64,
+) -> Result<bool, DatabaseError> {
+    let settled = transaction.execute(
+        "UPDATE tasks SET state = ?3, result = ?4, updated_ms = ?5, ended_ms = ?5
+         WHERE id = ?1 AND owner = ?2 AND ended_ms IS NULL",
+        values![id, own, end.state().as_str(), result, now_ms],
+    )?;
+    release(transaction, id, own)?;
+    Ok(settled > 0)
+}
 
 /// Whoever had it has seen that it has ended.
 fn release(transaction: &mut Transaction<'_>, id: &str, own: &str) -> Result<(), DatabaseError> {

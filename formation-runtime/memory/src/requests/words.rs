@@ -6,6 +6,10 @@ pub enum RequestKind {
     Chat,
     Trigger,
     Job,
+    /// The end of a watch.
+    Watch,
+    /// The end of work that another program did.
+    Delegation,
 }
 
 /// How the caller waits for the answer.
@@ -34,6 +38,8 @@ impl RequestKind {
             Self::Chat => "chat",
             Self::Trigger => "trigger",
             Self::Job => "job",
+            Self::Watch => "watch",
+            Self::Delegation => "delegation",
         }
     }
 }
@@ -42,7 +48,8 @@ impl std::str::FromStr for RequestKind {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        [Self::Chat, Self::Trigger, Self::Job].into_iter().find(|it| it.as_str() == text).ok_or(())
+        let all = [Self::Chat, Self::Trigger, Self::Job, Self::Watch, Self::Delegation];
+        all.into_iter().find(|it| it.as_str() == text).ok_or(())
     }
 }
 

@@ -7,6 +7,8 @@ promises![
     a_task_of_a_dead_process_is_due_again,
     a_cancelled_task_is_told_to_who_works_on_it,
     tasks_are_bounded_and_their_lines_are_kept_for_their_user,
+    the_bound_is_of_a_kind_and_of_a_user_or_of_all,
+    a_session_is_told_of_an_end_exactly_once,
 ];
 
 fn task(id: &str, next_ms: i64) -> NewTask {
@@ -31,7 +33,7 @@ async fn a_due_task_is_claimed_once_and_put_back_and_settled(database: &Database
     let (first, second) = (database.open(), database.open());
     let alice = first.for_user(&user("a"));
     for (id, next_ms) in [("watch_1", 100), ("watch_2", 200), ("code_1", 100)] {
-        assert!(alice.create_task(task(id, next_ms), 10).await.unwrap());
+        assert!(alice.create_task(task(id, next_ms), OpenMax::OfUser(10)).await.unwrap());
     }
     assert_eq!(first.next_task_ms(TaskKind::Watch).await.unwrap(), Some(100));
     assert!(claimed(&first, TaskKind::Watch, 99).await.is_empty());
@@ -57,7 +59,7 @@ async fn a_due_task_is_claimed_once_and_put_back_and_settled(database: &Database
 async fn a_task_of_a_dead_process_is_due_again(database: &Database) {
     let store = database.open();
     let alice = store.for_user(&user("a"));
-    alice.create_task(task("code_1", 1), 10).await.unwrap();
+    alice.create_task(task("code_1", 1), OpenMax::OfUser(10)).await.unwrap();
     assert_eq!(claimed(&store, TaskKind::Code, 1).await, ["code_1"]);
     assert_eq!(store.free_tasks(2).await.unwrap(), 0);
     let dies = |transaction: &mut crate::sql::Transaction<'_>| {
@@ -72,7 +74,7 @@ async fn a_task_of_a_dead_process_is_due_again(database: &Database) {
 async fn a_cancelled_task_is_told_to_who_works_on_it(database: &Database) {
     let store = database.open();
     let (alice, bob) = (store.for_user(&user("a")), store.for_user(&user("b")));
-    alice.create_task(task("code_1", 1), 10).await.unwrap();
+    alice.create_task(task("code_1", 1), OpenMax::OfUser(10)).await.unwrap();
     claimed(&store, TaskKind::Code, 1).await;
     assert!(!bob.cancel_task("code_1", 2).await.unwrap());
     assert!(store.cancelled_tasks().await.unwrap().is_empty());
@@ -89,9 +91,9 @@ async fn a_cancelled_task_is_told_to_who_works_on_it(database: &Database) {
 async fn tasks_are_bounded_and_their_lines_are_kept_for_their_user(database: &Database) {
     let store = database.open();
     let (alice, bob) = (store.for_user(&user("a")), store.for_user(&user("b")));
-    assert!(alice.create_task(task("code_1", 1), 1).await.unwrap());
-    assert!(!alice.create_task(task("code_2", 1), 1).await.unwrap());
-    assert!(bob.create_task(task("code_3", 1), 1).await.unwrap());
+    assert!(alice.create_task(task("code_1", 1), OpenMax::OfUser(1)).await.unwrap());
+    assert!(!alice.create_task(task("code_2", 1), OpenMax::OfUser(1)).await.unwrap());
+    assert!(bob.create_task(task("code_3", 1), OpenMax::OfUser(1)).await.unwrap());
     assert_eq!(alice.tasks(10).await.unwrap().len(), 1);
     assert_eq!(bob.task("code_1").await.unwrap(), None);
 
@@ -114,4 +116,51 @@ async fn tasks_are_bounded_and_their_lines_are_kept_for_their_user(database: &Da
     assert_eq!(alice.task("code_1").await.unwrap(), None);
     assert!(alice.task_lines("code_1", 0, 10).await.unwrap().is_empty());
     assert!(bob.task("code_3").await.unwrap().is_some());
+}
+
+async fn the_bound_is_of_a_kind_and_of_a_user_or_of_all(database: &Database) {
+    let store = database.open();
+    let (alice, bob) = (store.for_user(&user("a")), store.for_user(&user("b")));
+    let (one, two) = (OpenMax::OfFormation(1), OpenMax::OfFormation(2));
+    assert!(alice.create_task(task("code_1", 1), one).await.unwrap());
+    assert!(!bob.create_task(task("code_2", 1), one).await.unwrap());
+    assert!(bob.create_task(task("code_2", 1), two).await.unwrap());
+    // Another kind has a bound of its own.
+    assert!(alice.create_task(task("watch_1", 1), OpenMax::OfUser(1)).await.unwrap());
+    assert!(alice.cancel_task("code_1", 2).await.unwrap());
+    assert!(alice.create_task(task("code_3", 1), two).await.unwrap());
+}
+
+async fn a_session_is_told_of_an_end_exactly_once(database: &Database) {
+    let store = database.open();
+    let alice = store.for_user(&user("a"));
+    for id in ["code_1", "code_2"] {
+        alice.create_task(task(id, 1), OpenMax::OfUser(9)).await.unwrap();
+    }
+    assert_eq!(claimed(&store, TaskKind::Code, 1).await.len(), 2);
+    let request = |id: &str| NewRequest {
+        id: id.parse().unwrap(),
+        session: session("s"),
+        kind: RequestKind::Delegation,
+        work: "{}".to_owned(),
+        webhook_url: None,
+        at_ms: 7,
+    };
+    let told = |task: &'static str| {
+        let result = Some("green".to_owned());
+        let request = request(&format!("req_{task}"));
+        alice.settle_task_and_tell(task, TaskEnd::Completed, result, request)
+    };
+    assert!(told("code_1").await.unwrap().is_some());
+    assert!(told("code_1").await.unwrap().is_none());
+    assert!(alice.cancel_task("code_2", 6).await.unwrap());
+    assert!(told("code_2").await.unwrap().is_none(), "nobody hears of what was cancelled");
+    let requests = alice.requests(10).await.unwrap();
+    assert_eq!(requests.len(), 1);
+    assert_eq!(
+        (requests[0].id.as_str(), requests[0].kind),
+        ("req_code_1", RequestKind::Delegation)
+    );
+    let ended = alice.task("code_1").await.unwrap().unwrap();
+    assert_eq!((ended.state, ended.result.as_deref()), (TaskState::Completed, Some("green")));
 }
