@@ -3,6 +3,7 @@
 //! Invariants: however much is printed, little is kept; what does not fit the adapter's words is not lost,
 //! since then the end of the raw output is the result.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 use serde_json::Value;
@@ -37,8 +38,7 @@ pub struct Reading {
 struct Tail {
     bytes: VecDeque<u8>,
     bytes_max: usize,
-    /// Bytes that went.
-    lost: u64,
+    is_cut: bool,
 }
 
 /// Of a result, and of a raw output that stands for one.
@@ -60,7 +60,7 @@ impl Reading {
             Format::Json => JSON_BYTES_MAX,
             Format::StreamJson | Format::Text => RESULT_BYTES_MAX,
         };
-        let raw = Tail { bytes: VecDeque::new(), bytes_max, lost: 0 };
+        let raw = Tail { bytes: VecDeque::new(), bytes_max, is_cut: false };
         Self { format, result_path, session_path, result: None, session: None, raw }
     }
 
@@ -75,6 +75,10 @@ impl Reading {
         }
     }
 
+    pub const fn format(&self) -> Format {
+        self.format
+    }
+
     /// As far as it is known.
     pub fn session(&self) -> Option<&str> {
         self.session.as_deref()
@@ -83,13 +87,15 @@ impl Reading {
     /// The result, once everything was read.
     pub fn result(&mut self) -> String {
         if self.format == Format::Json
-            && self.raw.lost == 0
+            && !self.raw.is_cut
             && let Ok(value) = serde_json::from_slice(self.raw.bytes.make_contiguous())
         {
             self.value(&value);
         }
-        let result = self.result.take().unwrap_or_else(|| self.raw.text());
-        end_of(result.trim(), RESULT_BYTES_MAX)
+        match self.result.take() {
+            Some(result) => end_of(result.trim(), false),
+            None => end_of(self.raw.text().trim(), self.raw.is_cut),
+        }
     }
 
     fn value(&mut self, value: &Value) {
@@ -111,13 +117,11 @@ impl Tail {
         let over = (self.bytes.len() + kept.len()).saturating_sub(self.bytes_max);
         self.bytes.drain(..over);
         self.bytes.extend(kept);
-        self.lost += (over + bytes.len() - kept.len()) as u64;
+        self.is_cut |= over > 0 || kept.len() < bytes.len();
     }
 
-    fn text(&mut self) -> String {
-        let text = String::from_utf8_lossy(self.bytes.make_contiguous());
-        let text = text.trim();
-        if self.lost == 0 { text.to_owned() } else { format!("[the end of the output]\n{text}") }
+    fn text(&mut self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.bytes.make_contiguous())
     }
 }
 
@@ -134,12 +138,12 @@ fn text(value: &Value) -> Option<String> {
 }
 
 /// The last words matter most.
-fn end_of(text: &str, bytes_max: usize) -> String {
-    if text.len() <= bytes_max {
+fn end_of(text: &str, is_cut: bool) -> String {
+    let from = text.ceil_char_boundary(text.len().saturating_sub(RESULT_BYTES_MAX));
+    if from == 0 && !is_cut {
         return text.to_owned();
     }
-    let from = text.ceil_char_boundary(text.len() - bytes_max);
-    format!("[the end of {} bytes]\n{}", text.len(), &text[from..])
+    format!("[only the end of it]\n{}", &text[from..])
 }
 
 #[cfg(test)]
@@ -191,7 +195,7 @@ not JSON at all
         }
         assert!(reading.raw.bytes.len() <= RESULT_BYTES_MAX);
         let result = reading.result();
-        assert!(result.starts_with("[the end of the output]\n"), "{}", &result[..40]);
+        assert!(result.starts_with("[only the end of it]\n"), "{}", &result[..40]);
         assert!(result.ends_with("line 199999"));
         // A value that was cut is none.
         let mut reading = Reading::new(Format::Json, None, None);
@@ -199,6 +203,6 @@ not JSON at all
         reading.line(line.as_bytes());
         assert!(reading.result().len() < RESULT_BYTES_MAX + 100);
         let long = "é".repeat(RESULT_BYTES_MAX);
-        assert!(end_of(&long, RESULT_BYTES_MAX).len() < RESULT_BYTES_MAX + 100);
+        assert!(end_of(&long, false).len() < RESULT_BYTES_MAX + 100);
     }
 }

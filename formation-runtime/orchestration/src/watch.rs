@@ -80,9 +80,18 @@ const VALUES_MAX: usize = 50;
 // === impl Condition ===
 
 impl Condition {
+    pub fn path(&self) -> &JsonPath {
+        &self.path
+    }
+
+    /// What stands at the path.
+    pub fn found<'a>(&self, answer: &'a Value) -> Option<&'a Value> {
+        self.path.find(answer)
+    }
+
     /// Whether the answer says that the job is done. What is not there is not done.
     pub fn holds(&self, answer: &Value) -> bool {
-        let Some(found) = self.path.find(answer) else { return false };
+        let Some(found) = self.found(answer) else { return false };
         self.any_of.iter().any(|wanted| is_same(found, wanted))
     }
 }

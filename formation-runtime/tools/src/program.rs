@@ -119,7 +119,7 @@ impl Program {
         let mut err = Lines::new(stderr, LINE_BYTES_MAX);
         let (mut is_written, mut ended) = (false, None);
         let mut patience = Box::pin(sleep_until(Instant::now()));
-        loop {
+        while ended.is_none() || !out.is_over() || !err.is_over() {
             tokio::select! {
                 // Its end first, so that a flood cannot hide it. All arms are cancel-safe.
                 biased;
@@ -130,14 +130,18 @@ impl Program {
                     patience.as_mut().reset(Instant::now() + OUTPUT_GRACE);
                 }
                 () = patience.as_mut(), if ended.is_some() => break,
-                Some(line) = out.next(), if !out.is_over() => told(Printed::Out, &line),
-                Some(line) = err.next(), if !err.is_over() => told(Printed::Err, &line),
+                line = out.next(), if !out.is_over() => {
+                    line.iter().for_each(|line| told(Printed::Out, line));
+                }
+                line = err.next(), if !err.is_over() => {
+                    line.iter().for_each(|line| told(Printed::Err, line));
+                }
                 () = writing.as_mut(), if !is_written => is_written = true,
-                else => break,
             }
         }
         match ended {
             Some(status) => Ok(status),
+            // The loop ends with its end only; asked again, it says the same.
             None => self.child.wait().await.map_err(ProgramError::Wait),
         }
     }
