@@ -92,9 +92,10 @@ impl Reading {
         {
             self.value(&value);
         }
+        let is_cut = self.raw.is_cut;
         match self.result.take() {
             Some(result) => end_of(result.trim(), false),
-            None => end_of(self.raw.text().trim(), self.raw.is_cut),
+            None => end_of(self.raw.text().trim(), is_cut),
         }
     }
 

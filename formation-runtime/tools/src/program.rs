@@ -88,9 +88,12 @@ impl Program {
             .kill_on_drop(true);
         let failed =
             |fault: &str| ProgramError::Start { program: program.clone(), fault: fault.to_owned() };
-        let mut child = command.spawn().map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => failed("it is not there; install it, or name its full path"),
-            _ => failed(&error.to_string()),
+        let mut child = command.spawn().map_err(|error| {
+            if error.kind() == io::ErrorKind::NotFound {
+                failed("it is not there; install it, or name its full path")
+            } else {
+                failed(&error.to_string())
+            }
         })?;
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let identity = Identity::of(id.ok_or_else(|| failed("it has no process id"))?);
@@ -131,10 +134,14 @@ impl Program {
                 }
                 () = patience.as_mut(), if ended.is_some() => break,
                 line = out.next(), if !out.is_over() => {
-                    line.iter().for_each(|line| told(Printed::Out, line));
+                    if let Some(line) = line {
+                        told(Printed::Out, &line);
+                    }
                 }
                 line = err.next(), if !err.is_over() => {
-                    line.iter().for_each(|line| told(Printed::Err, line));
+                    if let Some(line) = line {
+                        told(Printed::Err, &line);
+                    }
                 }
                 () = writing.as_mut(), if !is_written => is_written = true,
             }

@@ -41,15 +41,14 @@ impl<R: AsyncRead + Unpin> Lines<R> {
             }
             self.unread = 0..0;
             let from = self.from.as_mut()?;
-            match from.read(&mut self.chunk).await {
-                Ok(read @ 1..) => self.unread = 0..read,
-                // A pipe that fails is one that has ended.
-                Ok(0) | Err(_) => {
-                    self.from = None;
-                    let last = std::mem::take(&mut self.line);
-                    return (!last.is_empty()).then_some(last);
-                }
+            // A pipe that fails is one that has ended.
+            let read = from.read(&mut self.chunk).await.unwrap_or(0);
+            if read == 0 {
+                self.from = None;
+                let last = std::mem::take(&mut self.line);
+                return (!last.is_empty()).then_some(last);
             }
+            self.unread = 0..read;
         }
     }
 }
