@@ -15,6 +15,7 @@ pub mod runner;
 pub mod structured;
 mod told;
 pub mod turn;
+pub mod unanswered;
 
 pub use active::{ActiveRequest, ActiveRequests};
 pub use runner::{AcceptError, Conversations, Question, StartError, TurnContext};

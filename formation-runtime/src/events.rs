@@ -87,6 +87,8 @@ kinds! {
     ChatFailed = "chat.failed" Error,
     /// An answer was cut short because somebody asked for it, or left.
     ChatCancelled = "chat.cancelled" Info,
+    /// Nobody said in time what a request waited for.
+    RequestExpired = "request.expired" Warning,
     /// A session was deleted, or a buffer cleared.
     SessionDeleted = "session.deleted" Info,
     /// A session was replaced by what its client kept of it.

@@ -2,9 +2,11 @@
 
 mod agents;
 mod answer;
+mod approvals;
 mod artifacts;
 mod audit;
 mod auth;
+mod background_jobs;
 mod body;
 mod buffers;
 mod chat;
@@ -14,6 +16,7 @@ mod credentials;
 mod disposition;
 mod error;
 mod events;
+mod explanation;
 mod fields;
 mod forget;
 mod formation;
@@ -99,6 +102,12 @@ fn routes(app: &App) -> Router {
         .route("/v1/memory/stats", get(buffers::stats))
         .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}", get(requests::get).delete(requests::cancel))
+        .route("/v1/requests/{id}/explanation", get(explanation::get))
+        .route("/v1/approvals", get(approvals::list))
+        .route("/v1/approvals/{id}", get(approvals::get))
+        .route("/v1/jobs", get(background_jobs::list))
+        .route("/v1/jobs/{id}", get(background_jobs::get).delete(background_jobs::cancel))
+        .route("/v1/jobs/{id}/logs", get(background_jobs::log))
         .route("/v1/usage", get(usage::get))
         .route("/v1/credentials/services", get(credentials::services))
         .route("/v1/credentials", get(credentials::list).post(credentials::create))

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::report::{self, Reported};
 use super::runner::{Conversations, Question, Work};
 use super::structured::Expected;
+use super::unanswered;
 use crate::app::App;
 use crate::events::{Event, EventKind};
 
@@ -33,6 +34,9 @@ pub async fn run(app: App, stop: CancellationToken) {
         loop {
             if let Err(error) = take_over(&app).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "abandoned requests");
+            }
+            if let Err(error) = unanswered::expire(&app).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "unanswered questions");
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }

@@ -3,9 +3,9 @@
 use axum::extract::State;
 use axum::http::Uri;
 use muxi_contract::chat::Usage;
-use muxi_contract::formation::requests::{RequestCancelled, RequestList, RequestView};
+use muxi_contract::formation::requests::{RequestCancelled, RequestList, RequestView, WaitsFor};
 use muxi_contract::{ErrorCode, RequestId, UserId};
-use muxi_memory::{Request, RequestStatus, Tokens};
+use muxi_memory::{Outcome, Pending, Request, RequestStatus, Resolution, Tokens};
 
 use super::answer::Answer;
 use super::audit::{Act, Resource, Trail};
@@ -14,8 +14,10 @@ use super::error::Problem;
 use super::path::Id;
 use super::query::Parameters;
 use super::sessions::seconds;
+use super::users::time;
 use crate::app::{App, Parts};
 use crate::artifacts;
+use crate::conversation::unanswered;
 
 const LIMIT: u32 = 50;
 const LIMIT_MAX: u32 = 1000;
@@ -46,10 +48,12 @@ pub(crate) async fn get(
 ) -> Result<Answer, Problem> {
     let data = match find(&app, &caller, &id).await? {
         Found::Stored(request) => {
-            let made = app.store.for_user(&request.user).artifacts_of(request.seq).await?;
+            let store = app.store.for_user(&request.user);
+            let made = store.artifacts_of(request.seq).await?;
             let made: Vec<_> = made.iter().map(artifacts::reference).collect();
             let artifacts = (!made.is_empty()).then_some(made);
-            RequestView { artifacts, ..shown(&request, &named, true) }
+            let waits_for = store.pending_of(request.seq).await?.map(asked);
+            RequestView { artifacts, waits_for, ..shown(&request, &named, true) }
         }
         Found::Waiting { id, created_ms, user } => RequestView {
             request_id: id,
@@ -67,6 +71,7 @@ pub(crate) async fn get(
             error: None,
             error_code: None,
             result: None,
+            waits_for: None,
             partial_result: None,
             artifacts: None,
             warnings: None,
@@ -99,7 +104,7 @@ pub(crate) async fn cancel(
 }
 
 /// Where a request is.
-enum Found {
+pub(super) enum Found {
     Stored(Request),
     /// In its session's queue, with a caller that waits for it.
     Waiting {
@@ -112,7 +117,7 @@ enum Found {
 // === impl Found ===
 
 impl Found {
-    fn id(&self) -> &RequestId {
+    pub(super) fn id(&self) -> &RequestId {
         match self {
             Self::Stored(Request { id, .. }) | Self::Waiting { id, .. } => id,
         }
@@ -144,7 +149,7 @@ impl Caller {
 
 // === private helpers ===
 
-async fn find(app: &Parts, caller: &Caller, id: &str) -> Result<Found, Problem> {
+pub(super) async fn find(app: &Parts, caller: &Caller, id: &str) -> Result<Found, Problem> {
     let request_id: RequestId = id.parse().map_err(|_| not_found(id))?;
     let Some(user) = caller.user() else {
         let found = app.store.request_of_anyone(&request_id).await?;
@@ -174,6 +179,12 @@ async fn end(app: &Parts, found: &Found) -> Result<&'static str, Problem> {
         return Ok("immediate");
     }
     let Found::Stored(request) = found else { return Err(not_found(found.id().as_str())) };
+    // Nobody works on one that waits, so that it ends with what it waits for.
+    if let Some(pending) = app.store.for_user(&request.user).pending_of(request.seq).await?
+        && unanswered::end(app, &pending, Resolution::Cancelled, Outcome::Cancelled).await?
+    {
+        return Ok("immediate");
+    }
     let is_open = request.status.is_open();
     if !is_open || !app.store.ask_to_cancel(request.seq, app.clock.now_ms()).await? {
         let (id, status) = (&request.id, request.status.as_str());
@@ -185,6 +196,15 @@ async fn end(app: &Parts, found: &Found) -> Result<&'static str, Problem> {
 
 fn not_found(id: &str) -> Problem {
     Problem::request_not_found(id)
+}
+
+fn asked(pending: Pending) -> WaitsFor {
+    WaitsFor {
+        id: pending.id,
+        kind: pending.kind.as_str().to_owned(),
+        question: pending.question,
+        expires_at: time(pending.expires_ms),
+    }
 }
 
 fn shown(request: &Request, named: &NamedUser, whole: bool) -> RequestView {
@@ -209,6 +229,7 @@ fn shown(request: &Request, named: &NamedUser, whole: bool) -> RequestView {
         error: request.error.clone(),
         error_code: request.error_code,
         result: text_of(RequestStatus::Completed).flatten(),
+        waits_for: None,
         partial_result: text_of(RequestStatus::Cancelled).flatten(),
         artifacts: None,
         warnings: request.warnings.as_deref().and_then(|it| serde_json::from_str(it).ok()),

@@ -8,3 +8,4 @@ mod memories;
 mod operator;
 mod people;
 mod triggers;
+mod waiting;

@@ -285,7 +285,10 @@ fn snapshot(call: &Call, shown: &Value) {
 
 const NAMES: &[(&str, &str)] = &[
     (r"\bsched_job_[0-9a-zA-Z_]{16}", "sched_[id]"),
-    (r"\b(sess|req|evt|usr|job|ing|forget|art|del|mem|cred)_[0-9a-zA-Z_]{16,}", "${1}_[id]"),
+    (
+        r"\b(sess|req|evt|usr|job|ing|forget|art|del|mem|cred|apv|pln|clr)_[0-9a-zA-Z_]{16,}",
+        "${1}_[id]",
+    ),
     (r#""(id|memory_id)": "[0-9a-zA-Z_]{21}""#, r#""$1": "[id]""#),
     (r"\b\d{4}-\d\d-\d\dT[0-9:.]+(Z|[+-]\d\d:\d\d)", "[time]"),
     (r"\b1[6-9]\d{14}\b", "\"[number]\""),

@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use muxi_memory::{Location, Store};
 use muxi_testkit::fake_llm::FakeLlm;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -73,6 +74,12 @@ impl Bundle {
 
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// The memory of its formation, for what was left there by an earlier process.
+    pub(crate) fn store(&self) -> Store {
+        std::fs::create_dir_all(self.data_dir()).unwrap();
+        Store::open(&Location::Folder(self.data_dir())).unwrap()
     }
 
     pub(crate) fn command(&self, llm: &FakeLlm) -> Command {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use muxi_memory::PendingKind;
 use muxi_testkit::postgres::Postgres;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -12,7 +13,8 @@ use serde_json::{Value, json};
 use crate::artifacts::{drawing, image};
 use crate::audio::{hearing, voice};
 use crate::document::{Call, DOCUMENT, Walk, call};
-use crate::harness::{ADMIN_KEY, CLIENT_KEY, Frames};
+use crate::harness::{ADMIN_KEY, Bundle, CLIENT_KEY, Frames};
+use crate::waiting::{WAITING, Waiting, waits, works};
 
 const USERS: [&str; 3] = ["ann", "ben", "cat"];
 const MARKS: [&str; 3] = ["mark-of-ann", "mark-of-ben", "mark-of-cat"];
@@ -78,6 +80,13 @@ const OPERATIONS: &[Made] = &[
     |_| call("list_requests"),
     |s| call("get_request").path(&s.request()),
     |s| call("cancel_request").path(&s.request()),
+    |s| call("explain_request").path(&s.request()),
+    |_| call("list_approvals").query("status=all"),
+    |s| call("get_approval").path(&format!("apv_{}", USERS[s.act.id % USERS.len()])),
+    |_| call("list_background_jobs"),
+    |s| call("get_background_job").path(&format!("code_{}", USERS[s.act.id % USERS.len()])),
+    |s| call("cancel_background_job").path(&format!("code_{}", USERS[s.act.id % USERS.len()])),
+    |s| call("get_background_job_log").path(&format!("code_{}", USERS[s.act.id % USERS.len()])),
     |_| call("get_buffer"),
     |_| call("clear_buffer"),
     |s| call("clear_session_buffer").path(&s.session()),
@@ -198,11 +207,23 @@ fn assert_only_own(who: usize, read: &str) {
     }
 }
 
+/// What agents of an earlier process left behind for each user, under ids that all of them know.
+async fn leave(bundle: &Bundle) {
+    let store = bundle.store();
+    for (user, mark) in USERS.into_iter().zip(MARKS) {
+        waits(&store, &Waiting { user, kind: PendingKind::Approval, text: mark, ..WAITING }).await;
+        works(&store, user, mark).await;
+    }
+}
+
 fn holds(more: &str, cases: u32) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let bundle = hearing(&format!("scheduler: {{enabled: true}}\n{more}"));
     std::fs::create_dir(bundle.path().join("triggers")).unwrap();
     std::fs::write(bundle.path().join("triggers/say.md"), "${{ data.text }}").unwrap();
+    if more.is_empty() {
+        runtime.block_on(leave(&bundle));
+    }
     let walk = runtime.block_on(Walk::of(bundle));
     let draws = MARKS.map(|mark| {
         let drawn = drawing(&[json!({"content": mark, "images": [image(mark.as_bytes())]})]);

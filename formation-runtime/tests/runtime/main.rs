@@ -30,3 +30,4 @@ mod sessions;
 mod triggers;
 mod usage;
 mod users;
+mod waiting;

@@ -2,11 +2,14 @@
 //! fractions, as published clients read them; the others are ISO 8601 in UTC.
 
 pub mod agents;
+pub mod approvals;
 pub mod artifacts;
 pub mod audit;
+pub mod background_jobs;
 pub mod buffers;
 pub mod config;
 pub mod credentials;
+pub mod explanation;
 pub mod forget;
 pub mod health;
 pub mod history;

@@ -3,9 +3,13 @@
 //! `cargo xtask openapi` writes it to `formation-runtime/openapi.json`.
 
 #[expect(dead_code, reason = "only their attributes count")]
+mod approvals;
+#[expect(dead_code, reason = "only their attributes count")]
 mod artifacts;
 #[expect(dead_code, reason = "only their attributes count")]
 mod audit;
+#[expect(dead_code, reason = "only their attributes count")]
+mod background_jobs;
 #[expect(dead_code, reason = "only their attributes count")]
 mod buffers;
 #[expect(dead_code, reason = "only their attributes count")]
@@ -67,6 +71,8 @@ use crate::http::unbuilt;
         (name = "chat", description = "What is said, and what is answered"),
         (name = "sessions", description = "What was said"),
         (name = "requests", description = "What became of messages"),
+        (name = "approvals", description = "What agents may only do when their user agrees"),
+        (name = "jobs", description = "What agents have begun and others work on"),
         (name = "buffers", description = "The memory of conversations"),
         (name = "artifacts", description = "Files that were made for a user"),
         (name = "events", description = "What happens, as it happens"),
@@ -100,6 +106,13 @@ use crate::http::unbuilt;
         requests::list,
         requests::one,
         requests::cancel,
+        requests::explanation,
+        approvals::list,
+        approvals::get,
+        background_jobs::list,
+        background_jobs::get,
+        background_jobs::cancel,
+        background_jobs::log,
         buffers::get,
         buffers::clear,
         buffers::clear_session,

@@ -35,7 +35,7 @@ pub struct RequestView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub mode: Option<String>,
-    /// `pending`, `processing`, `completed`, `failed` or `cancelled`.
+    /// `pending`, `processing`, `awaiting_clarification`, `completed`, `failed` or `cancelled`.
     pub status: String,
     /// Always null.
     pub progress: Option<f64>,
@@ -61,6 +61,10 @@ pub struct RequestView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub result: Option<String>,
+    /// What one that awaits a clarification asks, where one request is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub waits_for: Option<WaitsFor>,
     /// What had been said when it was cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -73,6 +77,18 @@ pub struct RequestView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub warnings: Option<Vec<String>>,
+}
+
+/// What a request waits for. The next message of its session answers it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WaitsFor {
+    #[schema(example = "clr_V1StGXR8_Z5jdHi6B-myT")]
+    pub id: String,
+    /// `approval`, `plan`, `clarification` or `credential`; the first two are among the approvals, too.
+    pub kind: String,
+    pub question: String,
+    /// ISO 8601.
+    pub expires_at: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -1,6 +1,7 @@
 //! What became of requests.
 
 use muxi_contract::envelope::{Envelope, Failure};
+use muxi_contract::formation::explanation::Explanation;
 use muxi_contract::formation::requests::{RequestCancelled, RequestList, RequestView};
 
 use super::parameters::{AnyUser, NamedRequest};
@@ -30,7 +31,8 @@ pub(super) fn one() {}
 
 /// Cancel a request
 ///
-/// Ends the call of the model. What was said until then is kept in the session.
+/// Ends the call of the model, or what the request waits for. What was said until then is kept in the
+/// session.
 #[utoipa::path(delete, path = "/v1/requests/{id}", tag = "requests", operation_id = "cancel_request",
     security(("client" = []), ("admin" = [])), params(AnyUser, NamedRequest),
     extensions(("x-answer" = json!("request_status request.cancelled"))),
@@ -40,3 +42,16 @@ pub(super) fn one() {}
         (status = 403, description = "`FORBIDDEN`: it is another user's", body = Failure),
     ))]
 pub(super) fn cancel() {}
+
+/// Why a request went as it did
+///
+/// What was decided and why, which models and tools were called, and what came of the parts of a plan.
+/// It is told from what was written down; no model is asked.
+#[utoipa::path(get, path = "/v1/requests/{id}/explanation", tag = "requests", operation_id = "explain_request",
+    security(("client" = []), ("admin" = [])), params(AnyUser, NamedRequest),
+    extensions(("x-answer" = json!("request_explanation request.explained"))),
+    responses(
+        (status = 200, description = "As far as it has come", body = Envelope<Explanation>),
+        (status = 403, description = "`FORBIDDEN`: it is another user's", body = Failure),
+    ))]
+pub(super) fn explanation() {}
