@@ -24,6 +24,10 @@ missing_packages() {
     pkg-config --exists openssl 2>/dev/null || echo libssl-dev
     # A formation's memory is tested on a server, too.
     compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || echo postgresql
+    # Servers of the Model Context Protocol that the tests talk to.
+    command -v node >/dev/null || echo nodejs
+    command -v npm >/dev/null || echo npm
+    command -v git >/dev/null || echo git
     python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
     python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
@@ -133,6 +137,7 @@ main() {
 
     # `||`: the failure is counted already, and the next step is worth running all the same.
     step 'the model for tests' scripts/fetch-model.sh || true
+    step 'MCP servers for tests' tests/mcp/install.sh || true
     step 'layers' cargo xtask layers || true
     step 'format' cargo fmt --all --check || true
     step 'lints' cargo clippy --workspace --all-targets --locked -- -D warnings || true
