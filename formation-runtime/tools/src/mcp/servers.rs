@@ -212,9 +212,10 @@ impl Inner {
         let pool = self.pool(settings.key(&config.id));
         // Held while asking, so that the server is asked once by many.
         let mut catalogue = pool.catalogue.lock().await;
-        if let Some(known) = &*catalogue
-            && !pool.stale.swap(false, Ordering::AcqRel)
-        {
+        if pool.stale.swap(false, Ordering::AcqRel) {
+            *catalogue = None;
+        }
+        if let Some(known) = &*catalogue {
             return Ok(Arc::clone(known));
         }
         let asking = async {
