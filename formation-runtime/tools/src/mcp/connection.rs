@@ -46,6 +46,8 @@ pub(super) struct Connection {
     report: Option<Arc<Report>>,
     doubted: Notify,
     close: CancellationToken,
+    /// It is closed as soon as nobody uses it.
+    is_for_one_call: bool,
 }
 
 #[derive(Debug)]
@@ -148,6 +150,7 @@ impl Maker {
             report,
             doubted: Notify::new(),
             close: CancellationToken::new(),
+            is_for_one_call: config.connection_ttl.is_zero(),
         });
         let (kept, ttl, stop) = (Arc::clone(&connection), config.connection_ttl, self.stop.clone());
         let name = format!("connection of MCP server {}", config.id);
@@ -325,6 +328,7 @@ impl Drop for Lease {
         self.0.usage.send_modify(|usage| {
             usage.in_flight -= 1;
             usage.last = Instant::now();
+            usage.is_closing |= self.0.is_for_one_call && usage.in_flight == 0;
         });
     }
 }

@@ -9,7 +9,7 @@ use muxi_service::{TaskGroup, TaskKind};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use secrecy::ExposeSecret as _;
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{ChildStdin, ChildStdout, Command};
 
 use super::config::{Limits, ServerConfig, Transport};
 use super::error::McpError;
@@ -22,8 +22,8 @@ const INHERITED: &[&str] = &["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
 /// Ends with all that it started when it is dropped.
 #[derive(Debug)]
 pub(super) struct Process {
-    child: Child,
     group: Option<Pid>,
+    report: Arc<Report>,
 }
 
 /// The parts of a child that speak.
@@ -52,8 +52,7 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
+            .process_group(0);
         if let Some(folder) = cwd {
             command.current_dir(folder);
         }
@@ -66,14 +65,26 @@ impl Process {
         let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let process = Self { child, group };
+        let report = Arc::new(Report::default());
+        let process = Self { group, report: Arc::clone(&report) };
         let (Some(stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else {
             return Err(failed("its pipes are missing".to_owned()));
         };
-        let report = Arc::new(Report::default());
         if let Some(hint) = hint {
             report.note_hint(hint);
         }
+        // Waits on its own, so that how it ended is known whoever asks, and no zombie stays.
+        let waited = Arc::clone(&report);
+        tasks.spawn(
+            TaskKind::Connection,
+            format!("process of MCP server {}", config.id),
+            async move {
+                match child.wait().await {
+                    Ok(status) => waited.note_exit(status),
+                    Err(_) => waited.exited.cancel(),
+                }
+            },
+        );
         let (drained, bytes_max) = (Arc::clone(&report), limits.stderr_bytes);
         tasks.spawn(
             TaskKind::Connection,
@@ -85,25 +96,19 @@ impl Process {
         Ok((process, Pipes { stdin, stdout }, report))
     }
 
-    /// Waits for its end. Cancel-safe.
-    pub(super) async fn ended(&mut self, report: &Report) {
-        if let Ok(status) = self.child.wait().await {
-            report.note_exit(status);
-        }
-    }
-
     /// Waits for a child whose input is closed, asks it, and then kills what is left of its group.
-    pub(super) async fn stop(&mut self, report: &Report, grace: Duration) {
-        if tokio::time::timeout(grace, self.ended(report)).await.is_err() {
+    pub(super) async fn stop(&mut self, grace: Duration) {
+        let exited = || self.report.exited.cancelled();
+        if tokio::time::timeout(grace, exited()).await.is_err() {
             self.signal(Signal::SIGTERM);
-            let _late = tokio::time::timeout(grace, self.ended(report)).await;
+            let _late = tokio::time::timeout(grace, exited()).await;
         }
         self.kill();
-        self.ended(report).await;
+        exited().await;
     }
 
     /// Everything of its group, at once.
-    pub(super) fn kill(&mut self) {
+    pub(super) fn kill(&self) {
         self.signal(Signal::SIGKILL);
     }
 

@@ -17,6 +17,8 @@ const JUNK_CHARS_SHOWN: usize = 120;
 pub(super) struct Report {
     /// Nothing more will come from the child.
     pub(super) ended: CancellationToken,
+    /// Its process is gone, and how it went is noted.
+    pub(super) exited: CancellationToken,
     /// All of its standard error has been read.
     pub(super) is_drained: CancellationToken,
     stderr: Mutex<VecDeque<u8>>,
@@ -70,6 +72,7 @@ impl Report {
 
     pub(super) fn note_exit(&self, status: std::process::ExitStatus) {
         self.exit.get_or_init(|| status);
+        self.exited.cancel();
     }
 
     pub(super) fn note_hint(&self, hint: String) {

@@ -99,9 +99,9 @@ impl Stdio {
 
     async fn end(&mut self) {
         // A child that closed only its output is of no use either.
-        if tokio::time::timeout(EXIT_WAIT, self.process.ended(&self.report)).await.is_err() {
+        if tokio::time::timeout(EXIT_WAIT, self.report.exited.cancelled()).await.is_err() {
             self.process.kill();
-            self.process.ended(&self.report).await;
+            self.report.exited.cancelled().await;
         }
         let _late = tokio::time::timeout(EXIT_WAIT, self.report.is_drained.cancelled()).await;
         self.report.ended.cancel();
@@ -117,6 +117,7 @@ impl rmcp::transport::Transport<RoleClient> for Stdio {
     ) -> impl Future<Output = Result<(), io::Error>> + Send + 'static {
         note_asked(&self.asked, &message);
         let (stdin, closing) = (Arc::clone(&self.stdin), self.closing.clone());
+        let report = Arc::clone(&self.report);
         async move {
             let mut line = serde_json::to_vec(&message)?;
             line.push(b'\n');
@@ -129,7 +130,17 @@ impl rmcp::transport::Transport<RoleClient> for Stdio {
                 biased;
                 // A half-written line does no harm: nothing follows it. Cancel-safe.
                 () = closing.cancelled() => Err(io::ErrorKind::NotConnected.into()),
-                written = writing => written,
+                written = writing => {
+                    if written.is_err() {
+                        // A broken pipe means an end that is about to be known.
+                        let known = async {
+                            report.exited.cancelled().await;
+                            report.is_drained.cancelled().await;
+                        };
+                        let _late = tokio::time::timeout(EXIT_WAIT, known).await;
+                    }
+                    written
+                }
             }
         }
     }
@@ -176,7 +187,7 @@ impl rmcp::transport::Transport<RoleClient> for Stdio {
     async fn close(&mut self) -> Result<(), io::Error> {
         self.closing.cancel();
         drop(self.stdin.lock().await.take());
-        self.process.stop(&self.report, self.stop_grace).await;
+        self.process.stop(self.stop_grace).await;
         self.report.ended.cancel();
         Ok(())
     }
