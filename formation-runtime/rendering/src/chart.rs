@@ -35,7 +35,9 @@ pub(crate) fn svg(chart: &Chart) -> Result<String, RenderError> {
         ChartKind::HorizontalBar => {
             // Drawn from below, and read from above.
             let mut series = series(chart);
-            series.iter_mut().for_each(|series| series.data.reverse());
+            for series in &mut series {
+                series.data.reverse();
+            }
             let labels = labels(chart).into_iter().rev().collect();
             let mut drawing = HorizontalBarChart::new_with_theme(series, labels, theme);
             dress(&mut drawing.base, chart);

@@ -8,16 +8,14 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn order(arguments: Value) -> Order {
-    parsed(arguments).expect("the arguments are readable")
-}
-
 fn parsed(arguments: Value) -> Result<Order, RenderError> {
-    Order::parse(arguments.as_object().cloned().expect("arguments are an object"))
+    let Value::Object(arguments) = arguments else { panic!("arguments are an object") };
+    Order::parse(arguments)
 }
 
 fn made(arguments: Value) -> Rendered {
-    render(&order(arguments)).unwrap_or_else(|error| panic!("{error}"))
+    let made = parsed(arguments).and_then(|order| render(&order));
+    made.unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn text(arguments: Value) -> String {

@@ -5,9 +5,13 @@
 //! - What a tool says is [`Outcome`] data of known trust; nobody reads it as an instruction.
 //! - Dropping a call, or cancelling its token, ends the work behind it.
 
+pub mod builtin;
 pub mod mcp;
 pub mod program;
 mod tool;
+
+#[cfg(test)]
+mod tests;
 
 pub use muxi_llm::ToolSpec;
 pub use tool::{Call, Content, Danger, Origin, Outcome, Tool};

@@ -1,0 +1,5 @@
+//! Tools that this program itself offers.
+
+mod generate_file;
+
+pub use generate_file::GenerateFile;
