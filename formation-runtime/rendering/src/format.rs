@@ -124,9 +124,36 @@ const NOT_MADE: [(&[&str], &str, &str); 6] = [
     ),
 ];
 
+/// Of files that are made elsewhere, by scripts for one.
+const OTHERS: [(&str, &str); 12] = [
+    ("pdf", "application/pdf"),
+    ("docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+    ("pptx", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
+    ("jpg", "image/jpeg"),
+    ("jpeg", "image/jpeg"),
+    ("gif", "image/gif"),
+    ("webp", "image/webp"),
+    ("zip", "application/zip"),
+    ("gz", "application/gzip"),
+    ("mp3", "audio/mpeg"),
+    ("wav", "audio/wav"),
+    ("mp4", "video/mp4"),
+];
+
 /// The names of all formats, for those who chose another one.
 pub(crate) fn names() -> String {
     FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ")
+}
+
+/// What a file of this name holds, as far as its extension says.
+pub fn media_type(file_name: &str) -> &'static str {
+    let word = file_name.rsplit_once('.').map_or(file_name, |(_, extension)| extension);
+    if let Some(format) = known(word) {
+        return format.media_type;
+    }
+    let word = word.to_ascii_lowercase();
+    let found = OTHERS.iter().find(|(extension, _)| *extension == word);
+    found.map_or("application/octet-stream", |(_, media_type)| media_type)
 }
 
 pub(crate) fn all() -> impl Iterator<Item = &'static str> {

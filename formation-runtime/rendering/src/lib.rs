@@ -21,6 +21,7 @@ mod text;
 use bytes::Bytes;
 
 pub use error::RenderError;
+pub use format::media_type;
 pub use limits::{LIMITS, Limits};
 pub use order::{Chart, ChartKind, Order, Series, Sheet, Theme};
 pub use schema::{DESCRIPTION, NAME, schema};

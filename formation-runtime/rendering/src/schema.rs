@@ -61,7 +61,8 @@ fn columns() -> Value {
 fn rows(purpose: &str) -> Value {
     json!({
         "type": "array",
-        "items": {"type": ["array", "object"]},
+        // Some providers refuse lists that do not say what they hold.
+        "items": {"type": ["array", "object"], "items": {}},
         "description": format!("The rows, {purpose}, without the header. Each is a list of cells or \
             an object from column to cell. A cell is text, a number, true, false or null. In xlsx, \
             an ISO date such as 2026-01-31 becomes a date, {{\"formula\": \"=SUM(B2:B9)\"}} a \

@@ -239,8 +239,17 @@ fn the_schema_is_one_and_names_what_an_order_takes() {
         assert!(!fault.unwrap_or_default().contains("unknown field"), "{name}");
         arguments.clear();
     }
+    every_list_says_what_it_holds(&schema);
     let formats = schema["properties"]["format"]["enum"].as_array().unwrap();
     for format in formats {
         assert!(crate::format::known(format.as_str().unwrap()).is_some());
     }
+}
+
+fn every_list_says_what_it_holds(schema: &Value) {
+    if schema["type"].to_string().contains("\"array\"") {
+        assert!(schema["items"].is_object(), "{schema}");
+    }
+    let within = schema.as_object().into_iter().flat_map(serde_json::Map::values);
+    within.filter(|value| value.is_object()).for_each(every_list_says_what_it_holds);
 }
