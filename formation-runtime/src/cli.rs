@@ -1,9 +1,11 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use muxi_service::cors::{CorsPolicy, ORIGINS_VAR};
+use muxi_tools::sandbox;
 
 /// Serve one formation: chat, sessions and streams over HTTP
 #[derive(Debug, Parser)]
@@ -69,6 +71,18 @@ pub enum Command {
     /// See and import the models that run on this machine
     #[command(subcommand)]
     Models(Models),
+    /// Become a program with few rights; the sandbox of scripts starts this
+    #[command(name = sandbox::ARGUMENT, hide = true)]
+    Confine(Confine),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Confine {
+    /// What to apply, as JSON
+    pub spec: String,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<OsString>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -107,5 +121,11 @@ mod tests {
         assert!(list.serve.is_none() && list.command.is_some());
         assert!(parsed(&["formation-runtime", "hello", "--cors-origins", "https://a/"]).is_err());
         assert!(parsed(&["formation-runtime"]).is_err());
+        // A program's own options are not the launcher's.
+        let confine = parsed(&["formation-runtime", "__confine", "{}", "ls", "--help", "--", "-l"]);
+        let Some(Command::Confine(Confine { command, .. })) = confine.unwrap().command else {
+            panic!("the launcher's argument is its own command");
+        };
+        assert_eq!(command, ["ls", "--help", "--", "-l"]);
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use formation_runtime::cli::{Cli, Command, Serve};
+use formation_runtime::cli::{Cli, Command, Confine, Serve};
 use formation_runtime::limits::Limits;
 use formation_runtime::load::{self, Formation, Surroundings};
 use formation_runtime::logging;
@@ -15,9 +15,16 @@ use formation_runtime::{report, serve};
 use muxi_contract::launch::MODEL_HOST_SOCKET_VAR;
 use muxi_service::listen;
 use muxi_service::telemetry::{self, LevelHandle, LogFormat};
+use muxi_tools::sandbox;
 
 fn main() -> ExitCode {
     let Cli { serve, command } = Cli::parse();
+    // Before anything else: the launcher must still be one thread.
+    if let Some(Command::Confine(Confine { spec, command })) = &command {
+        // It returns only when the program was not started, and its report says why.
+        drop(sandbox::confine(spec, command));
+        return ExitCode::FAILURE;
+    }
     let redactor = Redactor::default();
     let ended = match (command, serve) {
         (Some(command), _) => run_command(&command, &redactor),
@@ -87,6 +94,7 @@ fn run_command(command: &Command, redactor: &Redactor) -> anyhow::Result<bool> {
     let models_dir = models::models_dir(&variable);
     match command {
         Command::Models(command) => models::run(command, &models_dir)?,
+        Command::Confine(_) => anyhow::bail!("the launcher starts before all else"),
         Command::ModelHost(arguments) => {
             models::ensure_engine_environment().context("failed to start anew")?;
             runtime()?.block_on(models::host(arguments, models_dir))?;

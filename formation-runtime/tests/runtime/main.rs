@@ -24,6 +24,7 @@ mod logging;
 mod memories;
 mod postgres;
 mod requests;
+mod sandbox;
 mod scheduler;
 mod secrets;
 mod sessions;

@@ -8,6 +8,8 @@
 pub mod builtin;
 pub mod mcp;
 pub mod program;
+pub mod sandbox;
+pub mod skills;
 mod tool;
 
 #[cfg(test)]

@@ -123,3 +123,11 @@ impl Outcome {
         texts.collect::<Vec<_>>().join("\n")
     }
 }
+
+/// The arguments of a call as a type, or what is wrong with them for the model to mend.
+pub(crate) fn arguments<T: serde::de::DeserializeOwned>(
+    arguments: Map<String, Value>,
+) -> Result<T, Outcome> {
+    serde_json::from_value(Value::Object(arguments))
+        .map_err(|error| Outcome::refused(format!("the arguments do not fit: {error}")))
+}

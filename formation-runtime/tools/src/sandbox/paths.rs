@@ -1,0 +1,105 @@
+//! What of the system a confined program can read.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Paths that stay reachable; everything else on the disk is not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Fence {
+    pub(super) read: Vec<PathBuf>,
+    pub(super) read_and_execute: Vec<PathBuf>,
+    pub(super) write: Vec<PathBuf>,
+    pub(super) devices: Vec<PathBuf>,
+}
+
+/// Programs, their libraries and what comes with these.
+const PROGRAMS: [&str; 10] = [
+    "/bin",
+    "/gnu/store",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/nix/store",
+    "/opt",
+    "/run/current-system",
+    "/sbin",
+    "/usr",
+];
+/// What programs ask about the machine, and the part of /etc that is no secret. Of /proc, the fence
+/// itself guards what belongs to processes outside.
+const READ: [&str; 18] = [
+    "/etc/alternatives",
+    "/etc/fonts",
+    "/etc/group",
+    "/etc/hosts",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.conf",
+    "/etc/ld.so.conf.d",
+    "/etc/localtime",
+    "/etc/magic",
+    "/etc/mime.types",
+    "/etc/nsswitch.conf",
+    "/etc/os-release",
+    "/etc/passwd",
+    "/etc/protocols",
+    "/etc/timezone",
+    "/proc",
+    "/sys/devices/system/cpu",
+    "/sys/fs/cgroup",
+];
+const DEVICES: [&str; 5] = ["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
+/// How deep a folder is taken apart around what must stay hidden in it.
+const DEPTH_MAX: usize = 16;
+
+/// The system without what is hidden.
+pub(super) fn fence(hidden: &[PathBuf]) -> Fence {
+    let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
+    let hidden: Vec<_> = hidden.iter().map(real).collect();
+    let without = |paths: &[&str]| -> Vec<PathBuf> {
+        paths.iter().flat_map(|path| apart(Path::new(path), &hidden, DEPTH_MAX)).collect()
+    };
+    Fence {
+        read: without(&READ),
+        read_and_execute: without(&PROGRAMS),
+        write: Vec::new(),
+        devices: DEVICES.map(PathBuf::from).to_vec(),
+    }
+}
+
+/// The folder, or those of its entries that neither are hidden nor hold what is.
+fn apart(granted: &Path, hidden: &[PathBuf], depth: usize) -> Vec<PathBuf> {
+    // Where it leads counts, not how it is called.
+    let Ok(real) = granted.canonicalize() else { return Vec::new() };
+    if hidden.iter().any(|hidden| real.starts_with(hidden)) {
+        return Vec::new();
+    }
+    if !hidden.iter().any(|hidden| hidden.starts_with(&real)) {
+        return vec![granted.to_owned()];
+    }
+    if depth == 0 {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(&real).into_iter().flatten().flatten();
+    entries.flat_map(|entry| apart(&entry.path(), hidden, depth - 1)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_never_grants_what_is_hidden_in_it() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        for folder in ["tool/bin", "bundle/skills", "bundle/agents"] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        std::os::unix::fs::symlink(root.join("bundle"), root.join("link")).unwrap();
+        let granted = apart(&root, &[root.join("bundle")], DEPTH_MAX);
+        assert_eq!(granted, [root.join("tool")]);
+        assert_eq!(apart(&root, &[], DEPTH_MAX), std::slice::from_ref(&root));
+        assert!(apart(&root.join("bundle/skills"), &[root.join("bundle")], 9).is_empty());
+    }
+}
