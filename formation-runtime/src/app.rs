@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use muxi_formation::{Manifest, Trigger};
+use muxi_formation::{Manifest, McpServer, Procedure, Skill, Trigger};
 use muxi_memory::Store;
 use muxi_service::Clock;
 use tokio::sync::Semaphore;
@@ -34,6 +34,9 @@ pub struct Parts {
     pub secrets: Secrets,
     pub agents: Agents,
     pub triggers: Vec<Trigger>,
+    pub procedures: Vec<Procedure>,
+    pub skills: Vec<Skill>,
+    pub mcp_servers: Vec<McpServer>,
     pub conversations: Conversations,
     pub store: Store,
     pub artifacts: Artifacts,

@@ -3,9 +3,10 @@
 use axum::extract::State;
 use muxi_contract::ErrorCode;
 use muxi_contract::formation::config::{
-    ConfigOverview, McpDefaults, McpServerList, McpToolList, OverlordConfig, ResourceCount,
-    ResourceRef, Section, Soul,
+    ConfigOverview, McpDefaults, McpServer as ServerView, McpServerList, McpToolList,
+    OverlordConfig, ResourceCount, ResourceRef, Section, Soul, ToolPatterns,
 };
+use muxi_formation::{McpAuth, McpServer, McpTransport};
 use serde_json::Value;
 
 use super::answer::Answer;
@@ -26,7 +27,7 @@ pub(crate) async fn config(_: Admin, State(app): State<App>) -> Result<Answer, P
         schema_version: manifest.schema.clone(),
         agents: count(app.agents.all().len(), "/v1/agents"),
         secrets: count(secrets, "/v1/secrets"),
-        mcp: mcp_defaults(),
+        mcp: mcp_defaults(&app),
         overlord: at("/v1/overlord"),
         llm: at("/v1/llm/settings"),
         memory: at("/v1/memory"),
@@ -70,17 +71,25 @@ pub(crate) async fn memory(_: Admin, State(app): State<App>) -> Answer {
     Answer::new("memory_config", "memory.config.retrieved", &section(&app, "/memory"))
 }
 
-pub(crate) async fn mcp(_: Admin) -> Answer {
-    Answer::new("mcp_defaults", "mcp.defaults.retrieved", &mcp_defaults())
+pub(crate) async fn mcp(_: Admin, State(app): State<App>) -> Answer {
+    Answer::new("mcp_defaults", "mcp.defaults.retrieved", &mcp_defaults(&app))
 }
 
-pub(crate) async fn mcp_servers(_: Admin) -> Answer {
-    Answer::new("mcp_server_list", "mcp.server.list", &McpServerList::default())
+pub(crate) async fn mcp_servers(_: Admin, State(app): State<App>) -> Answer {
+    let servers: Vec<ServerView> = app.mcp_servers.iter().map(|it| server(&app, it)).collect();
+    let data = McpServerList { count: servers.len(), servers };
+    Answer::new("mcp_server_list", "mcp.server.list", &data)
 }
 
-/// A manifest cannot name one yet, so that none is ever there.
-pub(crate) async fn mcp_server(_: Admin, Id(id): Id) -> Problem {
-    Problem::new(ErrorCode::McpServerNotFound, format!("MCP server '{id}' was not found"))
+pub(crate) async fn mcp_server(
+    _: Admin,
+    State(app): State<App>,
+    Id(id): Id,
+) -> Result<Answer, Problem> {
+    let found = app.mcp_servers.iter().find(|it| it.id == id).ok_or_else(|| {
+        Problem::new(ErrorCode::McpServerNotFound, format!("MCP server '{id}' was not found"))
+    })?;
+    Ok(Answer::new("mcp_server", "mcp.server.retrieved", &server(&app, found)))
 }
 
 pub(crate) async fn mcp_tools(_: Admin) -> Answer {
@@ -103,17 +112,51 @@ fn count(total: usize, resource: &str) -> ResourceCount {
     ResourceCount { total, resource: resource.to_owned() }
 }
 
-/// Nothing calls tools yet, so that the defaults for it have no value.
-fn mcp_defaults() -> McpDefaults {
+fn mcp_defaults(app: &Parts) -> McpDefaults {
+    let mcp = &app.manifest.mcp;
     McpDefaults {
-        default_retry_attempts: None,
-        default_timeout_seconds: None,
-        max_tool_iterations: None,
-        max_tool_calls: None,
-        max_repeated_errors: None,
-        max_timeout_in_seconds: None,
-        max_tool_timeout_in_seconds: None,
-        enhance_user_prompts: None,
-        servers: count(0, "/v1/mcp/servers"),
+        default_retry_attempts: Some(mcp.default_retry_attempts),
+        default_timeout_seconds: Some(mcp.default_timeout_seconds),
+        max_tool_iterations: Some(mcp.max_tool_iterations),
+        max_tool_calls: Some(mcp.max_tool_calls),
+        max_repeated_errors: Some(mcp.max_repeated_errors),
+        max_timeout_in_seconds: Some(mcp.max_timeout_seconds),
+        max_tool_timeout_in_seconds: Some(mcp.max_tool_timeout_seconds),
+        enhance_user_prompts: Some(mcp.enhance_user_prompts),
+        servers: count(app.mcp_servers.len(), "/v1/mcp/servers"),
+    }
+}
+
+/// What it runs and where it is may hold secrets, so that only its kind is told.
+fn server(app: &Parts, server: &McpServer) -> ServerView {
+    let uses = |agent: &muxi_formation::Agent| {
+        server.is_global || agent.mcp_servers.iter().any(|it| it.server == server.id)
+    };
+    let agents = app.agents.all();
+    let users = agents.iter().map(|agent| &agent.config).filter(|it| uses(it));
+    ServerView {
+        id: server.id.clone(),
+        description: server.description.clone(),
+        kind: match server.transport {
+            McpTransport::Command { .. } => "command",
+            McpTransport::Http { .. } => "http",
+        }
+        .to_owned(),
+        auth: match server.auth {
+            McpAuth::None => "none",
+            McpAuth::Env { .. } => "env",
+            McpAuth::Bearer { .. } => "bearer",
+            McpAuth::Basic { .. } => "basic",
+            McpAuth::ApiKey { .. } => "api_key",
+            McpAuth::OAuth { .. } => "oauth",
+        }
+        .to_owned(),
+        timeout_seconds: server.timeout_seconds,
+        retry_attempts: server.retry_attempts,
+        connection_ttl_seconds: server.connection_ttl_seconds,
+        parameters: server.parameters.keys().cloned().collect(),
+        tools: ToolPatterns { allow: server.tools.allow.clone(), deny: server.tools.deny.clone() },
+        agents: users.map(|agent| agent.id.clone()).collect(),
+        needs_user_credentials: server.needs_user_credentials.clone(),
     }
 }

@@ -34,3 +34,34 @@ async fn background_jobs() {
     walk.refuse(call("cancel_background_job").client().path("code_alice")).await;
     walk.refuse(call("get_background_job").client().path("code_none")).await;
 }
+
+const SERVERS: &str = "mcp:
+  servers:
+    - {schema: '1.0.0', id: clock, description: Tells the time, type: command, command: 'true', tools: {deny: [set_*]}}
+";
+
+#[tokio::test]
+async fn procedures_skills_and_servers() {
+    let bundle = Bundle::new(&manifest(SERVERS));
+    let write = |path: &str, text: &str| {
+        let path = bundle.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let steps = "1. [agent:helper] Ask for the name\n2. [critical] Greet them\n";
+    let head = "---\ntype: sop\nname: Greeting\ndescription: How guests are greeted\ntags: [guests]\n---\n";
+    write("sops/greet.md", &format!("{head}## Steps\n\n{steps}"));
+    let head = "---\nname: tables\ndescription: Makes tables\nlicense: MIT\n---\n";
+    write("skills/tables/SKILL.md", &format!("{head}Make a table.\n"));
+    write("skills/tables/references/styles.md", "Plain.\n");
+    let walk = Walk::of(bundle).await;
+    let listed = walk.pass(call("list_sops").client()).await;
+    assert_eq!(listed["data"]["sops"][0]["agents_used"], serde_json::json!(["helper"]));
+    walk.take(call("get_sop").client().path("greet")).await;
+    assert_eq!(walk.pass(call("list_skills").client()).await["data"]["count"], 1);
+    walk.take(call("get_skill").client().path("tables")).await;
+    let own = walk.pass(call("list_agent_skills").client().path("helper")).await;
+    assert_eq!(own["data"]["skills"][0]["scope"], "formation");
+    assert_eq!(walk.pass(call("list_mcp_servers").admin()).await["data"]["count"], 1);
+    walk.take(call("get_mcp_server").admin().path("clock")).await;
+}

@@ -64,14 +64,44 @@ pub struct McpDefaults {
     pub servers: ResourceCount,
 }
 
-/// Always empty: a manifest cannot name one in this version.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+/// In the manifest's order, and then those that agents bring along.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct McpServerList {
-    pub servers: Vec<Value>,
+    pub servers: Vec<McpServer>,
     pub count: usize,
 }
 
-/// Always empty: nothing calls tools in this version.
+/// A server of tools, with everything decided and nothing secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct McpServer {
+    pub id: String,
+    pub description: Option<String>,
+    /// `command` or `http`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `none`, `env`, `bearer`, `basic`, `api_key` or `oauth`.
+    pub auth: String,
+    pub timeout_seconds: u32,
+    pub retry_attempts: u32,
+    pub connection_ttl_seconds: u32,
+    /// Arguments that every call gets, by name.
+    pub parameters: Vec<String>,
+    pub tools: ToolPatterns,
+    /// The agents that may use it.
+    pub agents: Vec<String>,
+    /// Services whose credentials of the calling user a connection needs.
+    pub needs_user_credentials: Vec<String>,
+}
+
+/// Which of its tools may be used by anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ToolPatterns {
+    /// Null lets every tool through that is not denied.
+    pub allow: Option<Vec<String>>,
+    pub deny: Vec<String>,
+}
+
+/// Always empty in this version: what a server has is known when an agent asks it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct McpToolList {
     pub tools: Vec<Value>,

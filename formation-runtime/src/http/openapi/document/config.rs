@@ -3,7 +3,8 @@
 use muxi_contract::envelope::{Envelope, Failure};
 use muxi_contract::formation::agents::{Agent, AgentList};
 use muxi_contract::formation::config::{
-    ConfigOverview, McpDefaults, McpServerList, McpToolList, OverlordConfig, Section, Soul,
+    ConfigOverview, McpDefaults, McpServer, McpServerList, McpToolList, OverlordConfig, Section,
+    Soul,
 };
 use muxi_contract::formation::logging::{LoggingConfig, LoggingDestinationList};
 use muxi_contract::formation::status::FormationStatus;
@@ -92,20 +93,24 @@ pub(super) fn memory() {}
 #[utoipa::path(get, path = "/v1/mcp", tag = "config", operation_id = "get_mcp",
     security(("admin" = [])),
     extensions(("x-answer" = json!("mcp_defaults mcp.defaults.retrieved"))),
-    responses((status = 200, description = "Without values: nothing calls tools in this version", body = Envelope<McpDefaults>)))]
+    responses((status = 200, description = "What the manifest says, with what it leaves open", body = Envelope<McpDefaults>)))]
 pub(super) fn mcp() {}
 
 /// The MCP servers
 #[utoipa::path(get, path = "/v1/mcp/servers", tag = "config", operation_id = "list_mcp_servers",
     security(("admin" = [])),
     extensions(("x-answer" = json!("mcp_server_list mcp.server.list"))),
-    responses((status = 200, description = "None in this version", body = Envelope<McpServerList>)))]
+    responses((status = 200, description = "In the manifest's order", body = Envelope<McpServerList>)))]
 pub(super) fn mcp_servers() {}
 
 /// One MCP server
 #[utoipa::path(get, path = "/v1/mcp/servers/{id}", tag = "config", operation_id = "get_mcp_server",
     security(("admin" = [])), params(("id" = String, Path, description = "The server's id")),
-    responses((status = 404, description = "`MCP_SERVER_NOT_FOUND`: there is none in this version", body = Failure)))]
+    extensions(("x-answer" = json!("mcp_server mcp.server.retrieved"))),
+    responses(
+        (status = 200, description = "It is there", body = Envelope<McpServer>),
+        (status = 404, description = "`MCP_SERVER_NOT_FOUND`", body = Failure),
+    ))]
 pub(super) fn mcp_server() {}
 
 /// The tools of the MCP servers
