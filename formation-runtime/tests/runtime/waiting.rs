@@ -2,7 +2,7 @@
 
 use muxi_contract::ErrorCode;
 use muxi_memory::{
-    Decision, NewPending, NewRequest, NewTask, NewTurn, NewUsage, Outcome, PendingKind,
+    Decision, NewPending, NewRequest, NewTask, NewTurn, NewUsage, OpenMax, Outcome, PendingKind,
     RequestKind, RequestMode, Store, TaskKind, TurnEnd,
 };
 use muxi_testkit::fake_llm::FakeLlm;
@@ -110,7 +110,13 @@ pub(crate) async fn works(store: &Store, user: &str, text: &str) {
         next_ms: i64::MAX,
         at_ms: 1_769_860_800_000,
     };
-    assert!(store.for_user(&user.parse().unwrap()).create_task(task, 10).await.unwrap());
+    assert!(
+        store
+            .for_user(&user.parse().unwrap())
+            .create_task(task, OpenMax::OfUser(10))
+            .await
+            .unwrap()
+    );
     let lines = vec![text.to_owned(), "second line".to_owned()];
     store.note_task_lines(&format!("code_{user}"), lines, 1_769_860_801_000).await.unwrap();
 }
