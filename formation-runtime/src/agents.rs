@@ -1,6 +1,7 @@
 //! The agents of the formation: who they are and which model speaks for them.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use muxi_contract::formation::agents::{Agent as Shown, AgentSettings, AgentSpecialization};
@@ -52,16 +53,40 @@ pub struct FileLimits {
     pub audio_bytes: usize,
 }
 
-/// All agents, in the manifest's order; never empty.
+/// All agents, in the manifest's order, and what speaks for all of them. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Agents(Arc<RwLock<Crew>>);
+
+#[derive(Debug, Clone)]
+struct Crew {
+    agents: Vec<Arc<Agent>>,
+    voices: Arc<Voices>,
+}
+
+/// The models of the formation itself.
 #[derive(Debug)]
-pub struct Agents(RwLock<Vec<Arc<Agent>>>);
+pub struct Voices {
+    /// Routes and plans.
+    pub base: Model,
+    /// Makes one answer of several.
+    pub synthesis: Model,
+    /// Says how much texts are alike; without it their words are compared.
+    pub embedding: Option<Llm>,
+    /// Those that procedures and their steps name, by their names.
+    pub named: BTreeMap<String, Model>,
+}
 
 // === impl Agents ===
 
 impl Agents {
     /// `agents` holds at least one: a bundle without agents does not load.
-    pub fn new(agents: Vec<Agent>) -> Self {
-        Self(RwLock::new(agents.into_iter().map(Arc::new).collect()))
+    pub fn new(agents: Vec<Agent>, voices: Voices) -> Self {
+        let agents = agents.into_iter().map(Arc::new).collect();
+        Self(Arc::new(RwLock::new(Crew { agents, voices: Arc::new(voices) })))
+    }
+
+    pub fn voices(&self) -> Arc<Voices> {
+        Arc::clone(&self.crew().voices)
     }
 
     pub fn find(&self, id: &str) -> Option<Arc<Agent>> {
@@ -74,13 +99,17 @@ impl Agents {
     }
 
     pub fn all(&self) -> Vec<Arc<Agent>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.crew().agents.clone()
     }
 
     /// The same agents with other secrets take the place of these; who has one of these keeps it.
-    pub fn replace_by(&self, others: Self) {
-        let others = others.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+    pub fn replace_by(&self, others: &Self) {
+        let others = others.crew().clone();
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = others;
+    }
+
+    fn crew(&self) -> RwLockReadGuard<'_, Crew> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -20,6 +20,7 @@ use crate::redact::Redactor;
 use crate::safe::Safe;
 use crate::scheduler::Scheduler;
 use crate::secrets::Secrets;
+use crate::team::Team;
 
 /// A handle to the serving formation.
 pub type App = Arc<Parts>;
@@ -33,6 +34,7 @@ pub struct Parts {
     pub soul_written: String,
     pub secrets: Secrets,
     pub agents: Agents,
+    pub team: Arc<Team>,
     pub triggers: Vec<Trigger>,
     pub procedures: Vec<Procedure>,
     pub skills: Vec<Skill>,

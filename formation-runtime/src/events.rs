@@ -89,6 +89,34 @@ kinds! {
     ChatCancelled = "chat.cancelled" Info,
     /// Nobody said in time what a request waited for.
     RequestExpired = "request.expired" Warning,
+    /// An answer waits for a word of its user.
+    ChatWaiting = "chat.waiting" Info,
+    /// What a message is about, as the routing call found.
+    TopicsExtracted = "request.topics.extracted" Debug,
+    /// An agent was chosen to answer.
+    AgentSelected = "agent.selected" Info,
+    /// A message is about a procedure, which is followed.
+    ProcedureMatched = "sop.matched" Info,
+    /// A message was split into tasks.
+    WorkflowPlanned = "workflow.decomposed" Info,
+    /// A task of a plan begins.
+    TaskStarted = "workflow.task.started" Info,
+    /// A task of a plan is done.
+    TaskCompleted = "workflow.task.completed" Info,
+    /// A task of a plan could not be done.
+    TaskFailed = "workflow.task.failed" Warning,
+    /// What is left of a plan that failed is planned anew.
+    WorkflowReplanned = "workflow.replanning.started" Warning,
+    /// A tool is called.
+    ToolCalled = "mcp.tool.called" Info,
+    /// A tool has answered.
+    ToolCompleted = "mcp.tool.completed" Info,
+    /// A call of a tool has failed.
+    ToolFailed = "mcp.tool.failed" Warning,
+    /// A server has told what tools it has.
+    ServerConnected = "mcp.connection.established" Info,
+    /// A server cannot be reached, so that its tools are missing.
+    ServerFailed = "mcp.connection.failed" Warning,
     /// A session was deleted, or a buffer cleared.
     SessionDeleted = "session.deleted" Info,
     /// A session was replaced by what its client kept of it.

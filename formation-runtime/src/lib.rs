@@ -2,6 +2,7 @@
 //!
 //! - [`load`] turns a bundle into a formation, or tells everything that is wrong with it.
 //! - [`conversation`] runs turns; a turn is written down before anyone is told of it.
+//! - [`team`] is who answers and with what: agents, procedures, tools.
 //! - [`http`] is the formation API; [`serve`] puts it on sockets, the process's own or a manager's.
 
 pub mod activity;
@@ -19,6 +20,7 @@ pub mod limits;
 pub mod load;
 pub mod logging;
 pub mod models;
+pub mod procedures;
 pub mod process;
 pub mod redact;
 pub mod report;
@@ -26,5 +28,8 @@ pub mod safe;
 pub mod scheduler;
 pub mod secrets;
 pub mod serve;
+pub mod team;
+pub mod toolbox;
+pub mod tools;
 pub mod usage;
 pub mod webhooks;

@@ -2,12 +2,13 @@
 
 mod known;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use muxi_formation::interpolate::placeholders;
 use muxi_formation::manifest::logging::{LogStream, LogTransport};
-use muxi_formation::manifest::{Capability, ChosenModel, ModelName};
+use muxi_formation::manifest::{Capability, ChosenModel, ModelName, OverlordRole};
 use muxi_formation::{
     Agent as Config, Diagnostic, Loaded, MANIFEST_NAMES, Resolve, Source, Trigger,
 };
@@ -16,7 +17,7 @@ use muxi_local_llm::files;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use crate::agents::{Agent, Agents, FileLimits, Model};
+use crate::agents::{Agent, Agents, FileLimits, Model, Voices};
 use crate::document;
 use crate::redact::Redactor;
 use crate::scheduler::Scheduler;
@@ -221,7 +222,17 @@ fn connect(
             }
         }
     }
-    if faults.is_empty() { Ok(Agents::new(agents)) } else { Err(faults) }
+    let voices = match connector.voices() {
+        Ok(voices) => voices,
+        Err(found) => {
+            faults.extend(found.into_iter().map(|fault| format!("`overlord.llm`: {fault}")));
+            None
+        }
+    };
+    match voices {
+        Some(voices) if faults.is_empty() => Ok(Agents::new(agents, voices)),
+        _ => Err(faults),
+    }
 }
 
 struct Connector<'a> {
@@ -258,6 +269,39 @@ impl Connector<'_> {
                 audio_bytes: bytes_max(Capability::Audio),
             },
         }))
+    }
+
+    /// What speaks for the formation; where it has no model of its own, the first agent's does. None
+    /// without any, which is told elsewhere.
+    fn voices(&self) -> Result<Option<Voices>, Vec<String>> {
+        let manifest = &self.loaded.manifest;
+        let chosen = |role| {
+            let own = manifest.llm.choose_overlord(&manifest.overlord.llm, role);
+            own.or_else(|| manifest.llm.choose(self.loaded.agents.first()?, Capability::Text))
+        };
+        let [base, synthesis] = [OverlordRole::Base, OverlordRole::Synthesis].map(chosen);
+        let (Some(base), Some(synthesis)) = (base, synthesis) else { return Ok(None) };
+        let embedding = manifest.llm.choose_embedding();
+        Ok(Some(Voices {
+            base: self.model(&base, Capability::Text)?,
+            synthesis: self.model(&synthesis, Capability::Text)?,
+            embedding: embedding.map(|chosen| self.llm(&chosen)).transpose()?,
+            named: self.named()?,
+        }))
+    }
+
+    fn named(&self) -> Result<BTreeMap<String, Model>, Vec<String>> {
+        let procedures = self.loaded.procedures.iter();
+        let names = procedures.flat_map(|procedure| {
+            let steps = procedure.steps.iter().filter_map(|step| step.model.as_ref());
+            procedure.model.iter().chain(steps)
+        });
+        let mut named = BTreeMap::new();
+        for name in names {
+            let chosen = self.loaded.manifest.llm.choose_named(name);
+            named.insert(name.to_string(), self.model(&chosen, Capability::Text)?);
+        }
+        Ok(named)
     }
 
     fn model(&self, chosen: &ChosenModel, capability: Capability) -> Result<Model, Vec<String>> {

@@ -132,7 +132,6 @@ async fn begin_due(app: &App, now_ms: i64) -> Result<(), StoreError> {
 
 async fn begin(app: &Parts, job: &Job, now_ms: i64) -> Result<(), AcceptError> {
     let Some(due_ms) = job.next_ms else { return Ok(()) };
-    let Some(agent) = app.agents.default_agent() else { return Ok(()) };
     let next_ms = next_ms(job, now_ms);
     if is_left_out(&job.times, app.scheduler.config.missed_runs, now_ms - due_ms) {
         if app.store.skip_run(&job.id, due_ms, next_ms).await? {
@@ -146,12 +145,15 @@ async fn begin(app: &Parts, job: &Job, now_ms: i64) -> Result<(), AcceptError> {
         user: job.user.clone(),
         session: session_of(&job.id),
         request_id: RequestId::generate(),
-        agent,
+        agent: None,
         text: job.prompt.clone(),
         files: Vec::new(),
         kind: RequestKind::Job,
         mode: RequestMode::Async,
         expected: None,
+        resumes: None,
+        picked: None,
+        depth: 0,
         webhook_url: app.manifest.asynchronous.webhook_url.clone(),
         accepted: None,
         created_ms: now_ms,

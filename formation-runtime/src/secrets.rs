@@ -70,6 +70,11 @@ impl Secrets {
         &self.around.redactor
     }
 
+    /// The bundle's folder.
+    pub fn folder(&self) -> &Path {
+        &self.bundle
+    }
+
     /// Where what was set through the API lies.
     pub fn data_dir(&self) -> &Path {
         &self.around.data_dir

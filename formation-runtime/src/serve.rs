@@ -32,10 +32,13 @@ use crate::limits::Limits;
 use crate::load::Formation;
 use crate::logging::{Entities, Logging, Means, Worker};
 use crate::models::{self, BoundSocket, PrivateSocket};
+use crate::procedures::Procedures;
 use crate::redact::Redactor;
 use crate::report;
 use crate::safe::{Purpose, Safe};
 use crate::scheduler;
+use crate::team::{self, Team};
+use crate::tools::{self, Entrusted, Tools};
 use crate::webhooks;
 
 /// Where a formation that was loaded is to be served.
@@ -222,13 +225,14 @@ fn app(
     open_requests: &OpenRequests,
 ) -> anyhow::Result<(App, Vec<Worker>)> {
     let Formation { loaded, agents, scheduler, document, soul_written, secrets } = formation;
+    let folder = secrets.folder().to_owned();
     let Running { tasks, shutdown, limits, .. } = running;
     std::fs::create_dir_all(data_dir)
         .with_context(|| format!("failed to make the folder {}", data_dir.display()))?;
     for warning in &loaded.warnings {
         report::warn(&warning.to_string());
     }
-    let manifest = *loaded.manifest;
+    let manifest = &loaded.manifest;
     // The largest file that the bundle takes must find room.
     let file_bytes = manifest.input_limits.max_file_size_bytes;
     let limits =
@@ -238,7 +242,7 @@ fn app(
     let redactor = secrets.redactor().clone();
     redactor.learn([KeyClass::Client, KeyClass::Admin].map(|class| keys.get(class)));
     let clock = Clock::system();
-    let (logging, log_workers) = logging(&manifest, data_dir, &redactor, &clock, limits);
+    let (logging, log_workers) = logging(manifest, data_dir, &redactor, &clock, limits);
     let destinations = logging.all().cloned().collect();
     let events = EventLog::feeding(destinations, limits.events_kept, clock.now_ms());
     let artifacts = Artifacts::new(
@@ -248,7 +252,24 @@ fn app(
         clock.clone(),
         limits.artifacts_per_user,
     );
+    let safe = Safe::new(data_dir, Purpose::Credentials);
+    let entrusted = Entrusted::new(store.clone(), safe.clone(), clock.clone(), redactor.clone());
+    let servers =
+        tools::servers(&loaded, &folder, &entrusted, running.helpers.clone(), &shutdown.stopping);
+    let builtin = tools::builtin(&store, &artifacts);
+    let team = Team::new(team::Parts {
+        agents: agents.clone(),
+        procedures: Procedures::new(loaded.procedures.clone()),
+        overlord: loaded.manifest.overlord.clone(),
+        approvals: loaded.manifest.approvals.clone(),
+        mcp: loaded.manifest.mcp.clone(),
+        tool_output_bytes: loaded.manifest.input_limits.max_tool_output_size,
+        tools: Tools::new(&loaded, servers, builtin),
+    });
+    let team = Arc::new(team.map_err(anyhow::Error::msg)?);
+    let manifest = *loaded.manifest;
     let conversations = Conversations::new(TurnContext {
+        team: Arc::clone(&team),
         formation: manifest.id.clone(),
         store: store.clone(),
         soul: loaded.soul.into(),
@@ -284,7 +305,8 @@ fn app(
         open_requests,
         large_bodies: Arc::new(Semaphore::new(limits.large_bodies)),
         keys,
-        safe: Safe::new(data_dir, Purpose::Credentials),
+        safe,
+        team,
         clock,
         started,
         limits,

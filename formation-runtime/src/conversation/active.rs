@@ -107,6 +107,11 @@ impl ActiveRequest {
         }
     }
 
+    /// Cancelled with the request; for the work behind its calls.
+    pub(super) fn token(&self) -> &CancellationToken {
+        &self.cancelled
+    }
+
     /// Ends the work on it, the call to the model included.
     pub fn cancel(&self) {
         self.cancelled.cancel();
@@ -223,10 +228,13 @@ mod tests {
     fn a_follower_reads_what_was_told_and_waits_for_the_rest() {
         let requests = ActiveRequests::default();
         let entry = requests.enter(request()).unwrap();
-        entry.tell(&Update::Asked);
+        entry.tell(&Update::Thinking("hm".to_owned()));
         let found = requests.find(&UserId::anonymous(), &"r".parse().unwrap()).unwrap();
         let mut follower = found.follow(0);
-        assert_eq!(follower.next().now_or_never().unwrap(), Some((0, Update::Asked)));
+        assert_eq!(
+            follower.next().now_or_never().unwrap(),
+            Some((0, Update::Thinking("hm".to_owned())))
+        );
         assert_eq!(follower.next().now_or_never(), None);
         entry.tell(&Update::Text("a".to_owned()));
         entry.tell(&Update::Failed(Failure::Stopping));

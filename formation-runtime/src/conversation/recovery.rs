@@ -63,9 +63,12 @@ async fn take_over(app: &App) -> Result<(), StoreError> {
     for Abandoned { request, work, webhook_url, deaths } in app.store.take_abandoned().await? {
         let work: Option<Work> = work.and_then(|work| serde_json::from_str(&work).ok());
         tracing::warn!(request = %request.id, status = request.status.as_str(), "its process is gone");
-        let agent = work.as_ref().and_then(|work| app.agents.find(&work.agent));
+        let agent = work.as_ref().map(|work| match &work.agent {
+            Some(id) => app.agents.find(id).map(Some),
+            None => Some(None),
+        });
         if deaths <= DEATHS_MAX
-            && let (Some(work), Some(agent)) = (&work, agent)
+            && let (Some(work), Some(Some(agent))) = (&work, agent)
         {
             let question = Question {
                 user: request.user,
@@ -82,6 +85,9 @@ async fn take_over(app: &App) -> Result<(), StoreError> {
                     .clone()
                     .and_then(|it| Expected::new(it).ok())
                     .map(Arc::new),
+                resumes: work.resumes.clone(),
+                picked: work.picked.clone(),
+                depth: 0,
                 webhook_url,
                 accepted: Some(request.seq),
                 created_ms: request.created_ms,

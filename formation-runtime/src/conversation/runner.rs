@@ -1,9 +1,19 @@
 //! Starts turns, at once or for later. [`running`] is what becomes of each.
 
+mod acting;
+mod answering;
+mod colleagues;
+mod deciding;
 mod hearing;
 mod keeping;
+mod planning;
+mod resuming;
 mod running;
+mod speaking;
 mod spending;
+mod steering;
+mod tasks;
+mod working;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -16,17 +26,22 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use self::deciding::DecideError;
 use self::running::Running;
 use super::active::{ActiveRequest, ActiveRequests, Entry};
 use super::files::File;
+use super::ledger::Ledger;
 use super::queue::{Place, QueueFull, SessionQueues};
 use super::structured::Expected;
+use super::trace::Trace;
 use super::turn::Update;
+use super::waiting::Resumes;
 use crate::activity::OpenRequests;
 use crate::agents::Agent;
 use crate::artifacts::Artifacts;
 use crate::events::EventLog;
 use crate::limits::Limits;
+use crate::team::Team;
 
 /// Starts turns and knows how many there are.
 #[derive(Debug)]
@@ -47,6 +62,8 @@ pub struct TurnContext {
     pub formation: FormationId,
     pub store: Store,
     pub soul: Arc<str>,
+    /// Who answers, and with what.
+    pub team: Arc<Team>,
     /// What models cost and may cost.
     pub usage: Arc<UsageConfig>,
     /// Earlier messages of the session that a prompt may hold.
@@ -67,13 +84,20 @@ pub struct Question {
     pub user: UserId,
     pub session: SessionId,
     pub request_id: RequestId,
-    pub agent: Arc<Agent>,
+    /// The agent that must answer; else one is chosen.
+    pub agent: Option<Arc<Agent>>,
     pub text: String,
     pub files: Vec<File>,
     pub kind: RequestKind,
     pub mode: RequestMode,
     /// What the answer must be, if not just words.
     pub expected: Option<Arc<Expected>>,
+    /// What this message answers, if it came through the API of approvals.
+    pub resumes: Option<Resumes>,
+    /// What was chosen of a widget.
+    pub picked: Option<Picked>,
+    /// How many agents have asked each other on the way here.
+    pub depth: u8,
     /// The address that is told of the end.
     pub webhook_url: Option<String>,
     /// Where it was written down, if it was accepted for later.
@@ -81,15 +105,29 @@ pub struct Question {
     pub created_ms: i64,
 }
 
+/// What was chosen of a widget that the formation has shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Picked {
+    pub widget: String,
+    pub value: serde_json::Value,
+}
+
 /// What a request that was accepted for later needs to be worked on by any process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Work {
-    pub(super) agent: String,
+    /// The agent that must answer, if the request names one.
+    #[serde(default)]
+    pub(super) agent: Option<String>,
     pub(super) text: String,
     #[serde(default)]
     pub(super) files: Vec<File>,
     #[serde(default)]
     pub(super) output_schema: Option<serde_json::Value>,
+    /// What it answers, as it is kept.
+    #[serde(default)]
+    pub(super) resumes: Option<Resumes>,
+    #[serde(default)]
+    pub(super) picked: Option<Picked>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -272,8 +310,11 @@ fn begin(context: &TurnContext, ticket: Ticket, question: Question) -> mpsc::Rec
         updates,
         place,
         entry,
-        served: OnceLock::new(),
-        heard: Mutex::default(),
+        lead: OnceLock::new(),
+        served: Mutex::default(),
+        ledger: Ledger::default(),
+        trace: Trace::default(),
+        original: OnceLock::new(),
         _permits: permits,
     };
     // A task of its own: it must write its end down even when the connection is gone.
@@ -286,18 +327,25 @@ async fn exhaust(mut updates: mpsc::Receiver<Update>) {
     while updates.recv().await.is_some() {}
 }
 
-fn written_down(question: &Question) -> NewRequest {
+/// What any process needs to work on the question, as it is kept.
+fn work(question: &Question) -> String {
     let work = Work {
-        agent: question.agent.config.id.clone(),
+        agent: question.agent.as_ref().map(|agent| agent.config.id.clone()),
         text: question.text.clone(),
         files: question.files.clone(),
         output_schema: question.expected.as_ref().map(|it| it.schema().clone()),
+        resumes: question.resumes.clone(),
+        picked: question.picked.clone(),
     };
+    serde_json::to_string(&work).expect("our own types always serialise")
+}
+
+fn written_down(question: &Question) -> NewRequest {
     NewRequest {
         id: question.request_id.clone(),
         session: question.session.clone(),
         kind: question.kind,
-        work: serde_json::to_string(&work).expect("our own types always serialise"),
+        work: work(question),
         webhook_url: question.webhook_url.clone(),
         at_ms: question.created_ms,
     }

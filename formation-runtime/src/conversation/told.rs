@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn what_was_told_is_read_as_it_was_told() {
         let updates = [
-            Update::Asked,
+            Update::Asked { agent: "a".to_owned(), name: "A".to_owned() },
             Update::Thinking("hm".to_owned()),
             Update::Text("gr".to_owned()),
             Update::Text("ün".to_owned()),

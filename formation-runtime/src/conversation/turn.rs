@@ -1,24 +1,54 @@
-//! One turn as a pure machine: what came in decides what is written down and what is told.
+//! The answer of one turn as a pure machine: what came in decides what is written down and what is told.
+//! [`course`](super::course) decides before it who answers, and [`tool_loop`](super::tool_loop) what an
+//! agent does on the way.
 //!
 //! Invariants: the end is written down ([`Effect::Save`]) before it is told; an answer is not complete
 //! before its files are kept.
 
 mod files;
+mod widgets;
+
+use std::time::Duration;
 
 use muxi_contract::ErrorCode;
 use muxi_contract::formation::artifacts::ArtifactRef;
 use muxi_formation::manifest::Response;
-use muxi_llm::{FinishReason, ModelFile, Usage};
+use muxi_llm::{ModelFile, Usage};
+use serde_json::{Map, Value};
 
 use self::files::Files;
+use self::widgets::Widgets;
+use super::trace::Told;
+use super::waiting::Waits;
 
 /// What the caller learns, in order; the last one is an [`Answer`] or a [`Failure`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Update {
     /// What was said in the recordings of the question.
     Heard(String),
-    /// The question is on the disk and the model is being asked.
-    Asked,
+    /// The question is on the disk and this agent's model is being asked.
+    Asked {
+        agent: String,
+        name: String,
+    },
+    /// What is being done, at which stage.
+    Progress {
+        stage: &'static str,
+        message: String,
+        more: Map<String, Value>,
+    },
+    /// The same of how the work is divided.
+    Planning {
+        stage: &'static str,
+        message: String,
+        more: Map<String, Value>,
+    },
+    /// The same of a call of a tool.
+    ToolCall {
+        stage: &'static str,
+        message: String,
+        more: Map<String, Value>,
+    },
     /// What the model says to itself; no part of the answer.
     Thinking(String),
     /// The next piece of the answer.
@@ -27,30 +57,52 @@ pub enum Update {
     Artifact(ArtifactRef),
     /// Something of the answer is missing.
     Warning(String),
+    /// Something for the caller's screen.
+    Widget(Value),
     Completed(Answer),
     Failed(Failure),
     /// Somebody asked for its end; the text is what there was.
     Cancelled(String),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     pub text: String,
     /// The text as the value that was asked for, if one was.
-    pub structured: Option<serde_json::Value>,
-    pub usage: Usage,
-    /// `stop`, `length`, `content_filter` or the provider's word.
+    pub structured: Option<Value>,
+    /// `stop`, `length`, `content_filter`, `waiting` or the provider's word.
     pub finish_reason: String,
     /// The files that were made with it.
     pub artifacts: Vec<ArtifactRef>,
+    /// Things for the caller's screen.
+    pub widgets: Vec<Value>,
     /// What is missing of it.
     pub warnings: Vec<String>,
+    /// What the next message of the session is expected to answer.
+    pub waits: Option<Waits>,
+    /// Who answered, and how it came to that.
+    pub about: About,
+}
+
+/// Who answered, and how it came to that.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct About {
+    /// Empty if no agent had a part in it.
+    pub agent: String,
+    /// `provider/model` of the last words; empty if no model had a part in them.
+    pub model: String,
+    pub usage: Usage,
+    /// What each call of a model was for.
+    pub calls: Vec<&'static str>,
+    pub told: Told,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// The model could not answer, and whether the same request may work later.
     Model { message: String, retryable: bool },
+    /// Nobody may answer.
+    Nobody,
     /// There are no words in the recordings of the question.
     NothingHeard,
     /// The memory refused, so the answer would have been lost; one that is gone refuses for ever.
@@ -65,44 +117,60 @@ pub enum Failure {
 pub enum Event {
     Text(String),
     Thinking(String),
-    File(ModelFile),
+    File(MadeFile),
     /// The model sent something that is no file.
     NoFile(String),
+    Widget(Value),
+    /// Told to the caller, and no part of the answer.
+    Note(Update),
+    /// What was said is thrown away, since another answer is needed.
+    BeginAgain,
+    /// The way that was chosen takes longer than a plain answer.
+    MoreTime(Duration),
     /// What became of an [`Effect::Keep`].
     Kept(Result<ArtifactRef, String>),
-    Finished {
-        reason: FinishReason,
-        usage: Option<Usage>,
-        structured: Option<serde_json::Value>,
-    },
-    ModelFailed {
-        message: String,
-        retryable: bool,
-    },
-    NothingHeard,
+    Finished(Finish),
+    Failed(Failure),
     CallerLeft,
     Cancelled,
     Stopping,
+}
+
+/// A file of the answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MadeFile {
+    /// Models name no files; tools do.
+    pub name: Option<String>,
+    pub file: ModelFile,
+}
+
+/// How the work on an answer came to its end.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Finish {
+    /// `stop`, `length`, `content_filter`, `waiting` or the provider's word.
+    pub reason: String,
+    pub structured: Option<Value>,
+    pub waits: Option<Waits>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     Tell(Update),
     /// Keep the file, which is the answer's file of this number, and say what became of it.
-    Keep(usize, ModelFile),
+    Keep(usize, MadeFile),
+    /// From now on this much time is left.
+    MoreTime(Duration),
     Save(End),
 }
 
 /// How the turn is to be remembered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct End {
     pub outcome: muxi_memory::Outcome,
     pub text: String,
-    /// As far as providers told it.
-    pub usage: Usage,
-    pub untold: Untold,
     pub artifacts: Vec<ArtifactRef>,
     pub warnings: Vec<String>,
+    pub waits: Option<Waits>,
 }
 
 /// How much an answer may have.
@@ -112,36 +180,17 @@ pub struct AnswerLimits {
     pub files: usize,
 }
 
-/// Calls that ended before their providers told what they used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Untold {
-    pub calls: u32,
-    /// What was said and thought in them.
-    pub said_bytes: usize,
-}
-
-/// A turn whose model is answering.
+/// A turn whose answer is being made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Turn {
     text: String,
     thought_bytes: usize,
-    /// Of answers that did not fit.
-    used_before: Usage,
-    untold: Untold,
-    /// A model is asked, and it did not say yet what that took.
-    is_asking: bool,
     files: Files,
-    /// The model has said everything, and its files are still being kept.
-    said: Option<Said>,
+    widgets: Widgets,
+    /// Everything is said, and its files are still being kept.
+    finish: Option<Finish>,
     over: bool,
     limits: AnswerLimits,
-}
-
-/// What the model said at its end.
-#[derive(Debug, Clone, PartialEq)]
-struct Said {
-    reason: FinishReason,
-    structured: Option<serde_json::Value>,
 }
 
 // === impl Update ===
@@ -152,10 +201,14 @@ impl Update {
         match self {
             // Files and warnings are in the last update, too.
             Self::Heard(_)
-            | Self::Asked
+            | Self::Asked { .. }
+            | Self::Progress { .. }
+            | Self::Planning { .. }
+            | Self::ToolCall { .. }
             | Self::Thinking(_)
             | Self::Artifact(_)
             | Self::Warning(_) => by.progress,
+            Self::Widget(_) => by.widgets,
             Self::Text(_) => by.stream_tokens,
             Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_) => true,
         }
@@ -165,10 +218,14 @@ impl Update {
     pub const fn is_last(&self) -> bool {
         match self {
             Self::Heard(_)
-            | Self::Asked
+            | Self::Asked { .. }
+            | Self::Progress { .. }
+            | Self::Planning { .. }
+            | Self::ToolCall { .. }
             | Self::Thinking(_)
             | Self::Text(_)
             | Self::Artifact(_)
+            | Self::Widget(_)
             | Self::Warning(_) => false,
             Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_) => true,
         }
@@ -181,6 +238,7 @@ impl Failure {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::Model { .. } => ErrorCode::LlmError,
+            Self::Nobody => ErrorCode::AgentNotFound,
             Self::NothingHeard => ErrorCode::UnprocessableEntity,
             Self::Budget { .. } => ErrorCode::BudgetExceeded,
             Self::Memory { is_gone: false } => ErrorCode::InternalError,
@@ -198,6 +256,7 @@ impl std::fmt::Display for Failure {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.write_str(match self {
             Self::Model { message, .. } | Self::Budget { message, .. } => message,
+            Self::Nobody => "there is no agent that may answer",
             Self::NothingHeard => "no words were heard in what was sent",
             Self::Memory { .. } => "the conversation could not be written down",
             Self::Stopping => "the formation is stopping",
@@ -212,39 +271,16 @@ impl Turn {
         Self {
             text: String::new(),
             thought_bytes: 0,
-            used_before: Usage::default(),
-            untold: Untold::default(),
-            is_asking: false,
             files: Files::default(),
-            said: None,
+            widgets: Widgets::default(),
+            finish: None,
             over: false,
             limits,
         }
     }
 
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// A call of the model begins.
-    pub fn asks(&mut self) {
-        self.is_asking = true;
-    }
-
-    /// The answer so far is thrown away, since another is needed; what it used counts.
-    pub fn begin_again(&mut self, used: Option<Usage>) {
-        self.count(used);
-        self.text.clear();
-        self.thought_bytes = 0;
-    }
-
     pub fn is_over(&self) -> bool {
         self.over
-    }
-
-    /// Whether the model has nothing more to say.
-    pub fn is_said(&self) -> bool {
-        self.said.is_some()
     }
 
     /// What follows from the event; nothing follows once the turn is over.
@@ -259,7 +295,7 @@ impl Turn {
                 if self.said_bytes() + text.len() > self.limits.text_bytes =>
             {
                 let message = format!("the answer has more than {} bytes", self.limits.text_bytes);
-                self.step(Event::ModelFailed { message, retryable: false })
+                self.fail(Failure::Model { message, retryable: false })
             }
             Event::Text(text) => {
                 self.text.push_str(&text);
@@ -271,68 +307,68 @@ impl Turn {
             }
             Event::File(file) => self.files.came(file, self.limits.files).into_iter().collect(),
             Event::NoFile(why) => vec![self.files.warn(why)],
+            Event::Widget(widget) => match self.widgets.came(widget) {
+                Ok(widget) => vec![Effect::Tell(Update::Widget(widget))],
+                Err(why) => vec![self.files.warn(why)],
+            },
+            Event::Note(update) => vec![Effect::Tell(update)],
+            Event::BeginAgain => {
+                self.text.clear();
+                self.thought_bytes = 0;
+                Vec::new()
+            }
+            Event::MoreTime(time) => vec![Effect::MoreTime(time)],
             Event::Kept(result) => {
                 let mut effects = vec![self.files.kept(result)];
                 effects.extend(self.complete());
                 effects
             }
-            Event::Finished { reason, usage, structured } => {
-                self.count(usage);
-                self.said = Some(Said { reason, structured });
+            Event::Finished(finish) => {
+                self.finish = Some(finish);
                 self.complete()
             }
-            Event::ModelFailed { message, retryable } => {
-                self.fail(Failure::Model { message, retryable })
-            }
-            Event::NothingHeard => self.fail(Failure::NothingHeard),
-            Event::CallerLeft => {
-                self.count(None);
-                self.end(Outcome::Cancelled, None)
-            }
+            Event::Failed(failure) => self.fail(failure),
+            Event::CallerLeft => self.end(Outcome::Cancelled, None),
             Event::Cancelled => {
-                self.count(None);
                 let told = Update::Cancelled(self.text.clone());
                 self.end(Outcome::Cancelled, Some(told))
             }
             Event::Stopping => {
-                self.count(None);
                 self.end(Outcome::Interrupted, Some(Update::Failed(Failure::Stopping)))
             }
         }
     }
 
-    /// Ends the turn if the model has said everything and all files are kept.
+    /// Ends the turn if everything is said and all files are kept.
     fn complete(&mut self) -> Vec<Effect> {
-        let Some(Said { reason, structured }) = self.said.take_if(|_| self.files.are_kept()) else {
+        let Some(finish) = self.finish.take_if(|_| self.files.are_kept()) else {
             return Vec::new();
+        };
+        let Finish { reason, structured, waits } = finish;
+        let outcome = if waits.is_some() {
+            muxi_memory::Outcome::Waiting
+        } else {
+            muxi_memory::Outcome::Completed
         };
         let answer = Answer {
             text: self.text.clone(),
             structured,
-            usage: self.used_before,
-            finish_reason: word(reason),
+            finish_reason: reason,
             artifacts: self.files.artifacts.clone(),
+            widgets: std::mem::take(&mut self.widgets).all(),
             warnings: self.files.warnings.clone(),
+            waits: waits.clone(),
+            about: About::default(),
         };
-        self.end(muxi_memory::Outcome::Completed, Some(Update::Completed(answer)))
+        let mut effects = self.end(outcome, Some(Update::Completed(answer)));
+        if let Some(Effect::Save(end)) = effects.first_mut() {
+            end.waits = waits;
+        }
+        effects
     }
 
     fn fail(&mut self, failure: Failure) -> Vec<Effect> {
-        self.count(None);
         self.end(failure.outcome(), Some(Update::Failed(failure)))
-    }
-
-    /// A call is over; `None` if its provider did not tell what it used.
-    fn count(&mut self, used: Option<Usage>) {
-        if !std::mem::take(&mut self.is_asking) {
-            return;
-        }
-        if let Some(used) = used {
-            self.used_before = self.used_before.plus(used);
-        } else {
-            self.untold.calls += 1;
-            self.untold.said_bytes += self.said_bytes();
-        }
     }
 
     fn said_bytes(&self) -> usize {
@@ -342,24 +378,11 @@ impl Turn {
     fn end(&mut self, outcome: muxi_memory::Outcome, told: Option<Update>) -> Vec<Effect> {
         self.over = true;
         let text = std::mem::take(&mut self.text);
-        let (usage, untold) = (self.used_before, self.untold);
         let Files { artifacts, warnings, .. } = std::mem::take(&mut self.files);
-        let end = End { outcome, text, usage, untold, artifacts, warnings };
-        let mut effects = vec![Effect::Save(end)];
+        let mut effects =
+            vec![Effect::Save(End { outcome, text, artifacts, warnings, waits: None })];
         effects.extend(told.map(Effect::Tell));
         effects
-    }
-}
-
-// === private helpers ===
-
-fn word(reason: FinishReason) -> String {
-    match reason {
-        FinishReason::Stop => "stop".to_owned(),
-        FinishReason::Length => "length".to_owned(),
-        FinishReason::ToolCalls => "tool_calls".to_owned(),
-        FinishReason::ContentFilter => "content_filter".to_owned(),
-        FinishReason::Other(word) => word,
     }
 }
 
@@ -372,7 +395,7 @@ mod tests {
     fn saved(effects: &[Effect]) -> (&Outcome, &str) {
         match &effects[0] {
             Effect::Save(end) => (&end.outcome, &end.text),
-            other @ (Effect::Tell(_) | Effect::Keep(..)) => {
+            other @ (Effect::Tell(_) | Effect::Keep(..) | Effect::MoreTime(_)) => {
                 panic!("done before it was saved: {other:?}")
             }
         }
@@ -380,7 +403,6 @@ mod tests {
 
     fn after_two_words() -> Turn {
         let mut turn = Turn::new(AnswerLimits { text_bytes: 100, files: 2 });
-        turn.asks();
         for word in ["Once ", "upon"] {
             let told = Effect::Tell(Update::Text(word.to_owned()));
             assert_eq!(turn.step(Event::Text(word.to_owned())), [told]);
@@ -390,18 +412,10 @@ mod tests {
 
     #[test]
     fn every_end_is_saved_first_and_with_the_text_that_there_was() {
-        let usage = Usage { prompt_tokens: 5, completion_tokens: 2 };
-        let failed = Event::ModelFailed { message: "HTTP 500".to_owned(), retryable: true };
+        let failure = Failure::Model { message: "HTTP 500".to_owned(), retryable: true };
         let ends = [
-            (
-                Event::Finished {
-                    reason: FinishReason::Stop,
-                    usage: Some(usage),
-                    structured: None,
-                },
-                true,
-            ),
-            (failed, true),
+            (Event::Finished(Finish::default()), true),
+            (Event::Failed(failure), true),
             (Event::Stopping, true),
             (Event::CallerLeft, false),
             (Event::Cancelled, true),
@@ -443,20 +457,33 @@ mod tests {
     #[test]
     fn the_answer_is_whole() {
         let mut turn = after_two_words();
-        let effects = turn.step(Event::Finished {
-            reason: FinishReason::Length,
-            usage: None,
-            structured: None,
-        });
-        let answer = Answer {
-            text: "Once upon".to_owned(),
-            structured: None,
-            usage: Usage::default(),
-            finish_reason: "length".to_owned(),
-            artifacts: Vec::new(),
-            warnings: Vec::new(),
+        let finish = Finish { reason: "length".to_owned(), ..Finish::default() };
+        let effects = turn.step(Event::Finished(finish));
+        let Effect::Tell(Update::Completed(answer)) = &effects[1] else { panic!("{effects:?}") };
+        assert_eq!((answer.text.as_str(), answer.finish_reason.as_str()), ("Once upon", "length"));
+    }
+
+    #[test]
+    fn a_turn_that_waits_is_neither_complete_nor_failed() {
+        let mut turn = after_two_words();
+        let waits = Waits {
+            id: "apv_1".to_owned(),
+            kind: muxi_memory::PendingKind::Approval,
+            shown: serde_json::json!({}),
+            state: String::new(),
         };
-        assert_eq!(effects[1], Effect::Tell(Update::Completed(answer)));
+        let finish = Finish { waits: Some(waits.clone()), ..Finish::default() };
+        let effects = turn.step(Event::Finished(finish));
+        let Effect::Save(end) = &effects[0] else { panic!("{effects:?}") };
+        assert_eq!((&end.outcome, &end.waits), (&Outcome::Waiting, &Some(waits)));
+    }
+
+    #[test]
+    fn an_answer_that_is_asked_for_again_begins_anew() {
+        let mut turn = after_two_words();
+        turn.step(Event::BeginAgain);
+        let effects = turn.step(Event::Finished(Finish::default()));
+        assert_eq!(saved(&effects).1, "");
     }
 
     #[test]
@@ -466,11 +493,7 @@ mod tests {
         let told = turn.step(Event::Thinking(thought()));
         assert_eq!(told, [Effect::Tell(Update::Thinking(thought()))]);
         let effects = turn.step(Event::Cancelled);
-        let Effect::Save(end) = &effects[0] else { panic!("{effects:?}") };
-        assert_eq!(
-            (end.text.as_str(), end.untold),
-            ("Once upon", Untold { calls: 1, said_bytes: 13 })
-        );
+        assert_eq!(saved(&effects).1, "Once upon");
         let mut turn = after_two_words();
         let effects = turn.step(Event::Thinking("x".repeat(92)));
         assert!(matches!(saved(&effects), (Outcome::Failed { .. }, "Once upon")));

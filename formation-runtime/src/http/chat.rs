@@ -14,7 +14,7 @@ use muxi_contract::chat::{
 };
 use muxi_contract::envelope::ValidationError;
 use muxi_contract::{ErrorCode, RequestId, SessionId, UserId};
-use muxi_memory::{RequestKind, RequestMode};
+use muxi_memory::{PendingKind, RequestKind, RequestMode};
 use muxi_service::sse;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
@@ -40,9 +40,6 @@ pub(crate) struct Exchange {
     pub(crate) user: User,
     pub(crate) session: SessionId,
     pub(crate) request: RequestId,
-    pub(crate) agent: Arc<Agent>,
-    /// `provider/model` that the agent answers with.
-    pub(crate) model: String,
     pub(crate) warnings: Vec<String>,
     pub(crate) began: Timestamp,
 }
@@ -110,13 +107,17 @@ async fn answer(
     (fields, hold): (Map<String, Value>, Hold),
 ) -> Result<Response, Problem> {
     let (takes, asks_for_stream) = asked;
-    let agent = agent(&app, chat_request::agent_id(&fields));
+    let named = agent(&app, chat_request::agent_id(&fields));
     let bytes = if hold.is_some() { usize::MAX } else { 0 };
-    let parsed = body::aside(bytes, || parse(&app, asked, agent.as_deref().ok(), &fields))?;
+    let expected = named.as_ref().ok().and_then(|it| it.as_deref());
+    let parsed = body::aside(bytes, || parse(&app, asked, expected, &fields))?;
     let Parsed { request, files, warnings } = parsed;
     // What was read of it is all that is needed; with files it is long.
     drop(fields);
-    let agent = agent?;
+    let named = named?;
+    // Who answers is found out in the turn; this is who would, if nobody were found.
+    let usual = named.clone().or_else(|| app.agents.default_agent());
+    let agent = usual.ok_or_else(|| Problem::agent_not_found(""))?;
     if takes == Takes::Recordings && agent.audio.is_none() {
         let message = "this formation hears nothing: name a model that transcribes as `audio` in \
                        `llm.models`";
@@ -134,8 +135,6 @@ async fn answer(
         (None, named) => User::of(named.unwrap_or_else(UserId::anonymous), &app).await?,
     };
     let exchange = Exchange {
-        model: agent.model_for(&files).name.clone(),
-        agent,
         user,
         session: request.session_id.unwrap_or_else(SessionId::generate),
         request: id,
@@ -155,12 +154,15 @@ async fn answer(
         user: exchange.user.id.clone(),
         session: exchange.session.clone(),
         request_id: exchange.request.clone(),
-        agent: Arc::clone(&exchange.agent),
+        agent: named,
         text: request.message,
         files,
         kind: RequestKind::Chat,
         mode: delivery.mode(),
         expected: expected.map(Arc::new),
+        resumes: None,
+        picked: request.picked,
+        depth: 0,
         webhook_url: match delivery {
             Delivery::Later => request.webhook_url.or_else(|| usual_webhook(&exchange.app)),
             Delivery::Json | Delivery::Stream(_) => None,
@@ -188,7 +190,6 @@ async fn answer(
                 user: Some(exchange.user.id.clone()),
                 session: Some(exchange.session.clone()),
                 request: Some(exchange.request.clone()),
-                agent: Some(exchange.agent.config.id.clone()),
                 ..exchange.app.event(EventKind::RequestAccepted, "a request was accepted")
             });
             Ok(exchange.processing(webhook_url.as_deref(), estimated_seconds))
@@ -229,7 +230,11 @@ fn ended(update: Option<Update>) -> Result<Answer, Problem> {
         None
         | Some(
             Update::Heard(_)
-            | Update::Asked
+            | Update::Asked { .. }
+            | Update::Progress { .. }
+            | Update::Planning { .. }
+            | Update::ToolCall { .. }
+            | Update::Widget(_)
             | Update::Thinking(_)
             | Update::Text(_)
             | Update::Artifact(_)
@@ -296,11 +301,10 @@ fn usual_webhook(app: &Parts) -> Option<String> {
     app.manifest.asynchronous.webhook_url.clone()
 }
 
-fn agent(app: &Parts, id: Option<&str>) -> Result<Arc<Agent>, Problem> {
-    match id {
-        Some(id) => app.agents.find(id).ok_or_else(|| Problem::agent_not_found(id)),
-        None => app.agents.default_agent().ok_or_else(|| Problem::agent_not_found("")),
-    }
+/// The agent that the request names, if it names one.
+fn agent(app: &Parts, id: Option<&str>) -> Result<Option<Arc<Agent>>, Problem> {
+    let Some(id) = id else { return Ok(None) };
+    app.agents.find(id).map(Some).ok_or_else(|| Problem::agent_not_found(id))
 }
 
 // === impl Delivery ===
@@ -385,11 +389,16 @@ impl Exchange {
         let usage = usage(&answer);
         let mut metadata = json!({
             "session_id": self.session,
-            "agent_id": self.agent.config.id,
-            "model": self.model,
+            "agent_id": answer.about.agent,
+            "model": answer.about.model,
             "finish_reason": answer.finish_reason,
             "processing_time_ms": self.processing_time_ms(),
         });
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata.extend(about(&answer));
+        }
+        let shows_widgets = self.app.manifest.overlord.response.widgets;
+        let ui = Some(answer.widgets).filter(|it| shows_widgets && !it.is_empty());
         if let Some(transcript) = transcript {
             metadata["transcript"] = json!(transcript);
         }
@@ -399,6 +408,7 @@ impl Exchange {
                 content: answer.text.clone(),
                 artifacts: (!answer.artifacts.is_empty()).then_some(answer.artifacts),
                 metadata,
+                ui,
             },
             response: vec![ContentPart::Text { text: answer.text }],
             structured: answer.structured,
@@ -415,11 +425,35 @@ impl Exchange {
 }
 
 pub(crate) fn usage(answer: &Answer) -> Usage {
+    let usage = answer.about.usage;
     Usage {
-        prompt_tokens: answer.usage.prompt_tokens,
-        completion_tokens: answer.usage.completion_tokens,
-        total_tokens: answer.usage.total_tokens(),
+        prompt_tokens: usage.prompt_tokens,
+        completion_tokens: usage.completion_tokens,
+        total_tokens: usage.total_tokens(),
     }
+}
+
+/// How the answer came to be, for whoever wants to know why.
+pub(super) fn about(answer: &Answer) -> Map<String, Value> {
+    let told = &answer.about.told;
+    let mut about = Map::from_iter([
+        ("agents_used".to_owned(), json!(told.agents)),
+        ("model_calls".to_owned(), json!(answer.about.calls)),
+        ("decisions".to_owned(), json!(told.decisions)),
+    ]);
+    if !told.tools.is_empty() {
+        about.insert("tools_called".to_owned(), json!(told.tools));
+    }
+    if let Some(waits) = &answer.waits {
+        about.insert("requires_user_response".to_owned(), true.into());
+        about.insert(
+            "pending".to_owned(),
+            json!({"id": waits.id, "kind": waits.kind.as_str(), "detail": waits.shown}),
+        );
+        let needs_approval = matches!(waits.kind, PendingKind::Approval | PendingKind::Plan);
+        about.insert("approval_required".to_owned(), needs_approval.into());
+    }
+    about
 }
 
 #[cfg(test)]

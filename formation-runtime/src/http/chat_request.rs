@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use self::files::{FileRules, Takes};
 use super::fields::{Fields, NAME_CHARS_MAX};
+use crate::conversation::Picked;
 use crate::conversation::files::File;
 use crate::webhooks;
 
@@ -35,6 +36,7 @@ pub(crate) struct Request {
     pub(crate) webhook_url: Option<String>,
     pub(crate) threshold_seconds: Option<f64>,
     pub(crate) output_schema: Option<Value>,
+    pub(crate) picked: Option<Picked>,
 }
 
 const KNOWN: &[&str] = &[
@@ -84,6 +86,7 @@ pub(crate) fn parse(
         webhook_url: reader.webhook_url(rules),
         threshold_seconds: reader.threshold(),
         output_schema: reader.schema(),
+        picked: reader.picked(),
     };
     // These two were needed before; here is told what is wrong with them.
     reader.id::<RequestId>("request_id");
@@ -105,7 +108,6 @@ pub(crate) fn parse(
     }
     reader.label("group_id");
     reader.label("source_channel");
-    reader.ui_response();
     let files = files::parse(fields.get("files"), &rules.files, &mut reader.faults);
     if !reader.faults.is_empty() {
         return Err(reader.faults);
@@ -173,19 +175,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// No answer of this version has widgets, so that there is none to reply to.
-    fn ui_response(&mut self) {
-        let Some(given) = self.fields.get("ui_response").filter(|it| !it.is_null()) else { return };
+    /// What was chosen of a widget. One that is not open any more is of no effect, as published clients
+    /// expect, so that nothing is looked up here.
+    fn picked(&mut self) -> Option<Picked> {
+        let given = self.fields.get("ui_response").filter(|it| !it.is_null())?;
         let Value::Object(reply) = given else {
             self.fault("ui_response", "must be an object", "wrong_type");
-            return;
+            return None;
         };
         let mut fields = Fields::at("ui_response.".to_owned(), reply);
         fields.require("value");
-        if let Some(id) = fields.required_text("id", NAME_CHARS_MAX) {
-            fields.fault("id", &format!("`{id}` is no open widget of this session"), "invalid");
-        }
+        let widget = fields.required_text("id", NAME_CHARS_MAX).map(str::to_owned);
         self.faults.append(&mut fields.faults);
+        let value = reply.get("value").cloned()?;
+        Some(Picked { widget: widget?, value })
     }
 
     fn id<T: FromStr<Err: std::fmt::Display>>(&mut self, name: &str) -> Option<T> {
@@ -355,17 +358,16 @@ mod tests {
     }
 
     #[test]
-    fn nobody_replies_to_a_widget_that_is_not_there() {
+    fn a_reply_to_a_widget_names_it_and_says_what_was_chosen() {
         let reply = |reply: Value| faults(&json!({"message": "hi", "ui_response": reply}));
         assert_eq!(reply(json!("ui_1")), [fault("ui_response", "wrong_type")]);
         assert_eq!(
             reply(json!({"id": 5})),
             [fault("ui_response.value", "missing"), fault("ui_response.id", "wrong_type")]
         );
-        assert_eq!(
-            reply(json!({"id": "ui_1", "value": "yes"})),
-            [fault("ui_response.id", "invalid")]
-        );
+        let body = json!({"message": "hi", "ui_response": {"id": "ui_1", "value": "yes"}});
+        let picked = parsed(&body).unwrap().request.picked.unwrap();
+        assert_eq!((picked.widget.as_str(), picked.value), ("ui_1", json!("yes")));
     }
 
     #[test]

@@ -210,7 +210,7 @@ impl From<Failure> for Problem {
             Failure::Budget { seconds, .. } => problem.come_back(seconds),
             Failure::Stopping => problem.come_back(1),
             Failure::Memory { is_gone: true } => StoreError::Gone.into(),
-            Failure::Memory { is_gone: false } | Failure::NothingHeard => problem,
+            Failure::Memory { is_gone: false } | Failure::NothingHeard | Failure::Nobody => problem,
         }
     }
 }

@@ -226,7 +226,26 @@ impl Names {
     fn update(&self, update: &Update) -> Value {
         match update {
             Update::Heard(text) => self.turn(TurnEventKind::Progress, text, "audio_transcription"),
-            Update::Asked => self.turn(TurnEventKind::Progress, "answering", "init"),
+            Update::Asked { agent, name } => {
+                let content = format!("{name} is answering");
+                let mut told = self.turn(TurnEventKind::Progress, &content, "init");
+                told["agent_id"] = json!(agent);
+                told
+            }
+            Update::Progress { stage, message, more } => {
+                with(self.turn(TurnEventKind::Progress, message, stage), more)
+            }
+            Update::Planning { stage, message, more } => {
+                with(self.turn(TurnEventKind::Planning, message, stage), more)
+            }
+            Update::ToolCall { stage, message, more } => {
+                with(self.turn(TurnEventKind::ToolCall, message, stage), more)
+            }
+            Update::Widget(widget) => {
+                let mut told = self.turn(TurnEventKind::Progress, "", "ui");
+                told["ui"] = json!([widget]);
+                told
+            }
             Update::Thinking(text) => {
                 self.turn(TurnEventKind::Thinking, text, "response_generation")
             }
@@ -251,6 +270,13 @@ impl Names {
 }
 
 // === private helpers ===
+
+fn with(mut told: Value, more: &serde_json::Map<String, Value>) -> Value {
+    if let Some(told) = told.as_object_mut() {
+        told.extend(more.clone());
+    }
+    told
+}
 
 fn follow(app: App, filter: Filter, headers: &HeaderMap, shape: Shape) -> Response {
     let after = sse::last_event_id(headers).and_then(|id| id.parse().ok());

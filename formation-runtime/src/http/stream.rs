@@ -39,11 +39,17 @@ async fn early(
             match updates.recv().await {
                 Some(Update::Failed(failure)) => return Err(failure.into()),
                 None => return Err(Failure::Stopping.into()),
-                Some(update @ (Update::Heard(_) | Update::Asked | Update::Thinking(_))) => {
-                    early.push_back(update);
-                }
+                Some(
+                    update @ (Update::Heard(_)
+                    | Update::Asked { .. }
+                    | Update::Planning { .. }
+                    | Update::Progress { .. }
+                    | Update::Thinking(_)),
+                ) => early.push_back(update),
                 Some(
                     update @ (Update::Text(_)
+                    | Update::ToolCall { .. }
+                    | Update::Widget(_)
                     | Update::Artifact(_)
                     | Update::Warning(_)
                     | Update::Completed(_)
@@ -137,15 +143,24 @@ impl Writer {
             (StreamFormat::Events, Update::Thinking(text)) => {
                 self.event(TurnEventKind::Thinking, "response_generation", text, Map::new())
             }
-            (StreamFormat::Events, Update::Asked) => {
-                let agent = &self.exchange.agent.config;
-                let name = agent.name.as_ref().unwrap_or(&agent.id);
-                let mut extra = self.warnings();
-                extra.insert("agent_id".to_owned(), agent.id.clone().into());
-                extra.insert("agent_name".to_owned(), name.clone().into());
+            (StreamFormat::Events, Update::Asked { agent, name }) => {
                 let content = format!("{name} is answering");
+                let mut extra = self.warnings();
+                extra.insert("agent_id".to_owned(), agent.into());
+                extra.insert("agent_name".to_owned(), name.into());
                 self.event(TurnEventKind::Progress, "init", content, extra)
             }
+            (StreamFormat::Events, Update::Progress { stage, message, more }) => {
+                self.event(TurnEventKind::Progress, stage, message, more)
+            }
+            (StreamFormat::Events, Update::Planning { stage, message, more }) => {
+                self.event(TurnEventKind::Planning, stage, message, more)
+            }
+            (StreamFormat::Events, Update::ToolCall { stage, message, more }) => {
+                self.event(TurnEventKind::ToolCall, stage, message, more)
+            }
+            // All of them come together, after the last words.
+            (StreamFormat::Events, Update::Widget(_)) => Bytes::new(),
             (StreamFormat::Events, Update::Text(text)) => {
                 self.event(TurnEventKind::Content, "response_generation", text, Map::new())
             }
@@ -158,7 +173,11 @@ impl Writer {
                 self.event(TurnEventKind::Progress, "artifact_failed", why, Map::new())
             }
             (StreamFormat::Events, Update::Completed(answer)) => {
+                let widgets = if shown.widgets { answer.widgets.clone() } else { Vec::new() };
                 let mut bytes = BytesMut::from(self.completed(answer).as_ref());
+                if !widgets.is_empty() {
+                    bytes.extend_from_slice(&frame(Some("ui"), &json!({"ui": widgets})));
+                }
                 bytes.extend_from_slice(&done());
                 bytes.freeze()
             }
@@ -180,7 +199,11 @@ impl Writer {
             Update::Failed(failure) => error_frame(failure.into()),
             // Its words are text alone; files are at the request.
             Update::Heard(_)
-            | Update::Asked
+            | Update::Asked { .. }
+            | Update::Progress { .. }
+            | Update::Planning { .. }
+            | Update::ToolCall { .. }
+            | Update::Widget(_)
             | Update::Thinking(_)
             | Update::Text(_)
             | Update::Artifact(_)
@@ -197,11 +220,12 @@ impl Writer {
         let more = [
             ("status", json!("success")),
             ("processing_time_ms", json!(self.exchange.processing_time_ms())),
-            ("agent_used", json!(self.exchange.agent.config.id)),
+            ("agent_used", json!(answer.about.agent)),
             ("finish_reason", json!(answer.finish_reason)),
             ("usage", json!(usage(&answer))),
         ];
         extra.extend(more.map(|(name, value)| (name.to_owned(), value)));
+        extra.extend(super::chat::about(&answer));
         self.event(TurnEventKind::Completed, "final_response", answer.text, extra)
     }
 

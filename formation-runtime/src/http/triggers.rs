@@ -3,8 +3,6 @@
 //! The data comes from outside and is filled in as plain text, so the model reads it as part of the
 //! request. What guards against instructions in it comes with the fencing of untrusted content.
 
-use std::sync::Arc;
-
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
@@ -82,18 +80,20 @@ pub(crate) async fn fire(
         Some(user) => user,
         None => User::of(UserId::anonymous(), &app).await?,
     };
-    let agent = app.agents.default_agent().ok_or_else(|| Problem::agent_not_found(""))?;
     let own_webhook = trigger.webhook.as_ref().map(|url| url.expose_secret().to_owned());
     let question = Question {
         user: user.id,
         session: session.unwrap_or_else(SessionId::generate),
         request_id: id.clone(),
-        agent,
+        agent: None,
         text,
         files: Vec::new(),
         kind: RequestKind::Trigger,
         mode: if waits { RequestMode::Sync } else { RequestMode::Async },
         expected: None,
+        resumes: None,
+        picked: None,
+        depth: 0,
         webhook_url: own_webhook
             .or_else(|| app.manifest.asynchronous.webhook_url.clone().filter(|_| !waits)),
         accepted: None,
@@ -115,14 +115,13 @@ pub(crate) async fn fire(
         };
         return Ok(Answer::new("request", "request.completed", &data).into_response());
     }
-    let (user_id, agent) = (question.user.clone(), Arc::clone(&question.agent));
+    let user_id = question.user.clone();
     app.conversations.accept(question).await?;
     app.events.tell(
         Event {
             user: Some(user_id),
             session: Some(session.clone()),
             request: Some(id.clone()),
-            agent: Some(agent.config.id.clone()),
             ..app.event(EventKind::RequestAccepted, "a trigger was fired")
         }
         .with("trigger", name.clone()),

@@ -54,7 +54,7 @@ pub async fn reload(app: &App) -> Result<Reloaded, ReloadError> {
     if !is_same_bundle(app, &formation) {
         return Err(ReloadError::BundleChanged);
     }
-    app.agents.replace_by(formation.agents);
+    app.agents.replace_by(&formation.agents);
     let mut in_use = app.secrets.in_use.lock().unwrap_or_else(PoisonError::into_inner);
     let mut reloaded = compare(&in_use, &opened);
     *in_use = opened;

@@ -29,6 +29,7 @@ mod scheduler;
 mod secrets;
 mod sessions;
 mod triggers;
+mod turns;
 mod usage;
 mod users;
 mod waiting;

@@ -167,10 +167,15 @@ pub struct AssistantMessage {
     pub content: String,
     /// The files that were made with the answer; null if there are none.
     pub artifacts: Option<Vec<ArtifactRef>>,
-    /// Who answered, and how: `agent_id`, `model`, `finish_reason`, `processing_time_ms`, and of a
-    /// recording its `transcript`.
+    /// Who answered, and how: `agent_id`, `model`, `finish_reason`, `processing_time_ms`, `agents_used`,
+    /// `tools_called`, `model_calls`, `decisions`, of a question back `pending`, `approval_required` and
+    /// `requires_user_response`, and of a recording its `transcript`.
     #[schema(value_type = Object)]
     pub metadata: serde_json::Value,
+    /// Widgets for the caller's screen; absent if there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub ui: Option<Vec<serde_json::Value>>,
 }
 
 /// The answer as a list of parts.
@@ -211,6 +216,8 @@ pub enum TurnEventKind {
     Progress,
     Thinking,
     Planning,
+    #[serde(rename = "tool_call")]
+    ToolCall,
     Content,
     Finalizing,
     Completed,

@@ -1,45 +1,40 @@
 //! Recordings become words before the model is asked.
 
-use std::pin::Pin;
-use std::sync::PoisonError;
-
-use muxi_llm::{LlmError, Recording, Served, Transcript};
-use muxi_memory::{NewUsage, TurnId};
-use tokio::time::Sleep;
+use muxi_llm::{LlmError, Recording};
+use muxi_memory::TurnId;
 
 use super::running::{Running, chain};
+use super::speaking::Stage;
 use crate::agents::Model;
 use crate::conversation::files::{File, Kind};
-use crate::conversation::turn::{Event, Update};
-use crate::usage;
+use crate::conversation::ledger::Purpose;
+use crate::conversation::turn::{Failure, Update};
 
 // === impl Running ===
 
 impl Running {
     /// The words of the question: as they were written, and then what is said in its recordings.
-    pub(super) async fn words(
-        &self,
-        id: TurnId,
-        mut deadline: Pin<&mut Sleep>,
-    ) -> Result<String, Event> {
+    pub(super) async fn words(&self, id: TurnId, stage: &Stage) -> Result<String, Failure> {
         let is_recording = |file: &&File| file.kind() == Some(Kind::Audio);
         let mut recordings = self.question.files.iter().filter(is_recording).peekable();
         if recordings.peek().is_none() {
             return Ok(self.question.text.clone());
         }
-        let Some(model) = &self.question.agent.audio else { return Err(nobody_hears()) };
+        let hears = self.lead().filter(|agent| agent.audio.is_some());
+        let Some(model) = hears.as_ref().and_then(|agent| agent.audio.as_ref()) else {
+            return Err(nobody_hears());
+        };
         let mut heard = Vec::new();
         for file in recordings {
             let recording = recording(file, model);
-            let written = model.llm.transcribe(&recording);
-            let (transcript, served) =
-                self.until(deadline.as_mut(), written).await?.map_err(|error| failed(&error))?;
-            self.note_hearing(&transcript, &served);
+            let written = model.llm.transcribe(&recording).await;
+            let (transcript, served) = written.map_err(|error| failed(&error))?;
+            self.ledger.note(&served.model, Purpose::Hearing, transcript.usage);
             heard.push(transcript.text.trim().to_owned());
         }
         heard.retain(|text| !text.is_empty());
         if heard.is_empty() {
-            return Err(Event::NothingHeard);
+            return Err(Failure::NothingHeard);
         }
         let heard = heard.join("\n\n");
         let written = Some(self.question.text.as_str()).filter(|text| !text.trim().is_empty());
@@ -47,28 +42,10 @@ impl Running {
         if let Err(error) = self.store.hear_question(id, words.clone()).await {
             tracing::error!(error = %chain(&error), "what was heard could not be written down");
             let message = "what was heard could not be written down".to_owned();
-            return Err(Event::ModelFailed { message, retryable: true });
+            return Err(Failure::Model { message, retryable: true });
         }
-        match self.tell(Update::Heard(heard), deadline).await {
-            Some(end) => Err(end),
-            None => Ok(words),
-        }
-    }
-
-    fn note_hearing(&self, transcript: &Transcript, served: &Served) {
-        let told = transcript.usage.unwrap_or_default();
-        let (prompt, completion) = (told.prompt_tokens, told.completion_tokens);
-        let prices = &self.context.usage;
-        let cost = |_| usage::cost_nano(prices, &served.model, prompt, completion);
-        let used = NewUsage {
-            // A provider that counts seconds says nothing that a price of tokens fits.
-            cost_nano: transcript.usage.and_then(cost),
-            model: served.model.clone(),
-            prompt_tokens: prompt,
-            completion_tokens: completion,
-            is_estimated: false,
-        };
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).push(used);
+        stage.note(Update::Heard(heard)).await;
+        Ok(words)
     }
 }
 
@@ -96,13 +73,13 @@ fn named(name: &str, media_type: &str) -> String {
     format!("{name}.{ending}")
 }
 
-fn failed(error: &LlmError) -> Event {
+fn failed(error: &LlmError) -> Failure {
     tracing::warn!(error = %chain(error), "a recording could not be written down");
-    Event::ModelFailed { message: error.to_string(), retryable: error.is_retryable() }
+    Failure::Model { message: error.to_string(), retryable: error.is_retryable() }
 }
 
 /// Only a bundle that was changed between the acceptance of a request and now gets here.
-fn nobody_hears() -> Event {
+fn nobody_hears() -> Failure {
     let message = "there is no `audio` model any more".to_owned();
-    Event::ModelFailed { message, retryable: false }
+    Failure::Model { message, retryable: false }
 }

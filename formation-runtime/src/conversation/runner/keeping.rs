@@ -1,25 +1,25 @@
 //! Files of an answer on their way to where they are kept.
 
-use muxi_llm::ModelFile;
 use muxi_memory::TurnId;
 
 use super::running::Running;
 use crate::artifacts::{self, NewFile};
-use crate::conversation::turn::Event;
+use crate::conversation::turn::{Event, MadeFile};
 use crate::events::EventKind;
 
 // === impl Running ===
 
 impl Running {
     /// Keeps the answer's file of this number; it is on the disk when this says so.
-    pub(super) async fn keep(&self, turn: TurnId, number: usize, file: ModelFile) -> Event {
-        let ModelFile { content_type, bytes } = file;
-        let name = name(self.question.request_id.as_str(), number, &content_type);
+    pub(super) async fn keep(&self, turn: TurnId, number: usize, made: MadeFile) -> Event {
+        let (content_type, bytes) = (made.file.content_type, made.file.bytes);
+        let request = self.question.request_id.as_str();
+        let name = made.name.unwrap_or_else(|| name(request, number, &content_type));
         let new = NewFile {
             name: name.clone(),
             content_type,
             bytes,
-            agent: self.question.agent.config.id.clone(),
+            agent: self.lead().map_or_else(String::new, |agent| agent.config.id.clone()),
             session: self.question.session.clone(),
             turn,
         };

@@ -1,28 +1,30 @@
 //! One turn from its place in the queue to its end on the disk.
 
-use std::pin::Pin;
-use std::sync::{Mutex, OnceLock};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
 
-use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _, stream};
-use muxi_llm::{Chunk, ChunkStream, CompletionRequest, LlmError, Message, Usage};
+use futures_util::{FutureExt as _, StreamExt as _};
 use muxi_memory::{
-    BegunTurn, HistoryMessage, NewTurn, NewUsage, Outcome, StoreError, TurnEnd, TurnId, UserStore,
+    BegunTurn, Decision, NewPending, NewTurn, Outcome, StoreError, TurnEnd, UserStore,
 };
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::speaking::Stage;
+use super::working::Held;
 use super::{Question, TurnContext};
-use crate::agents::Model;
+use crate::agents::Agent;
 use crate::conversation::active::Entry;
 use crate::conversation::files;
-use crate::conversation::prompt;
+use crate::conversation::ledger::Ledger;
 use crate::conversation::queue::Place;
 use crate::conversation::report::{self, Reported};
-use crate::conversation::structured::Expected;
-use crate::conversation::turn::{AnswerLimits, Effect, End, Event, Failure, Turn, Update};
+use crate::conversation::trace::Trace;
+use crate::conversation::turn::{
+    About, AnswerLimits, Effect, End, Event, Failure, Finish, Turn, Update,
+};
 use crate::events::{Event as Happening, EventKind};
 
 /// One turn from its place in the queue to its end on the disk.
@@ -33,10 +35,14 @@ pub(super) struct Running {
     pub(super) updates: mpsc::Sender<Update>,
     pub(super) place: Place,
     pub(super) entry: Entry,
-    /// The model that answers, which may be the fallback.
-    pub(super) served: OnceLock<String>,
-    /// What writing down the recordings used.
-    pub(super) heard: Mutex<Vec<NewUsage>>,
+    /// Who answers, once that is known.
+    pub(super) lead: OnceLock<Arc<Agent>>,
+    /// The model that said something last, which may be a fallback.
+    pub(super) served: std::sync::Mutex<String>,
+    pub(super) ledger: Ledger,
+    pub(super) trace: Trace,
+    /// Who is to be told of the end of the request that asked what this one answers.
+    pub(super) original: OnceLock<(muxi_contract::RequestId, String, i64)>,
     pub(super) _permits: [OwnedSemaphorePermit; 2],
 }
 
@@ -66,7 +72,7 @@ impl Running {
             return;
         }
         match self.begin().await {
-            Ok(begun) => self.answer(begun.id, &begun.history, last).await,
+            Ok(begun) => self.answer(&begun, last).await,
             Err(error) => {
                 tracing::error!(error = %chain(&error), "a question could not be written down");
                 last.tell(Update::Failed(memory_failed(&error)));
@@ -112,13 +118,19 @@ impl Running {
         })
     }
 
+    fn original(&self) -> Option<Reported<'_>> {
+        let (request, url, began_ms) = self.original.get()?;
+        let (formation, user) = (&self.context.formation, &self.question.user);
+        Some(Reported { formation, user, request, url, began_ms: *began_ms })
+    }
+
     async fn begin(&self) -> Result<BegunTurn, StoreError> {
-        let Question { session, request_id, agent, text, kind, mode, accepted, files, .. } =
+        let Question { session, request_id, text, kind, mode, accepted, files, .. } =
             &self.question;
         let turn = NewTurn {
             session: session.clone(),
             request_id: request_id.clone(),
-            agent: agent.config.id.clone(),
+            agent: self.lead().map_or_else(String::new, |agent| agent.config.id.clone()),
             text: text.clone(),
             files: files::remember(files, self.context.limits.file_text_kept_bytes),
             kind: *kind,
@@ -131,200 +143,197 @@ impl Running {
         Ok(begun)
     }
 
-    /// What the model is asked.
-    fn request(&self, history: &[HistoryMessage], text: &str) -> CompletionRequest {
-        let Question { agent, expected, files, .. } = &self.question;
-        let (limits, model) = (&self.context.limits, self.model());
-        let history_bytes =
-            if model.is_local { limits.history_bytes_local } else { limits.history_bytes };
-        let wanted = expected.as_ref().map(|it| it.instruction());
-        let tasks = [agent.config.system_message.as_deref(), wanted.as_deref()];
-        let task = tasks.into_iter().flatten().collect::<Vec<_>>().join("\n\n");
-        let question = files::attached(text, files);
-        let messages =
-            prompt::compose(&self.context.soul, Some(&task), history, question, history_bytes);
-        #[expect(clippy::cast_possible_truncation, reason = "a value from 0 to 2")]
-        let temperature = model.temperature as f32;
-        CompletionRequest {
-            messages,
-            temperature: Some(temperature),
-            max_tokens: Some(model.max_tokens),
-            ..CompletionRequest::default()
-        }
+    /// Who answers, or would if nobody else is found.
+    pub(super) fn lead(&self) -> Option<Arc<Agent>> {
+        let named = self.lead.get().or(self.question.agent.as_ref());
+        named.cloned().or_else(|| self.context.team.agents.default_agent())
     }
 
-    pub(super) fn model(&self) -> &Model {
-        self.question.agent.model_for(&self.question.files)
+    pub(super) fn served_by(&self, model: String) {
+        *self.served.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = model;
     }
 
-    async fn answer(&self, id: TurnId, history: &[HistoryMessage], last: Last<'_>) {
+    async fn answer(&self, begun: &BegunTurn, last: Last<'_>) {
         let limits = &self.context.limits;
-        let time_max = limits.turn.max(self.model().silence_max);
         let mut turn =
             Turn::new(AnswerLimits { text_bytes: limits.answer_bytes, files: limits.answer_files });
         let mut keeping = FuturesUnordered::new();
-        let mut deadline = std::pin::pin!(sleep_until(Instant::now() + time_max));
-        let mut request = CompletionRequest::default();
-        let mut chunks: Pin<Box<Chunks<'_>>> = Box::pin(stream::pending());
-        let mut pending = match self.words(id, deadline.as_mut()).await {
-            Ok(text) => {
-                request = self.request(history, &text);
-                chunks = self.chunks(request.clone());
-                turn.asks();
-                self.tell(Update::Asked, deadline.as_mut()).await
-            }
-            Err(event) => Some(event),
-        };
-        let mut corrections_left = CORRECTIONS_MAX;
+        let (said, mut pieces) = mpsc::channel(PIECES_QUEUED);
+        let stage = Stage::new(said);
+        let mut work = pin!(self.work(begun, &stage).boxed().fuse());
+        let mut finished = None;
+        let silence_max = self.lead().map_or(limits.turn, |agent| agent.text.silence_max);
+        let mut deadline = pin!(sleep_until(Instant::now() + limits.turn.max(silence_max)));
+        let mut interrupted = None;
         while !turn.is_over() {
-            if matches!(pending, Some(Event::CallerLeft)) {
+            if matches!(interrupted, Some(Event::CallerLeft)) {
                 let left = "the caller left before the answer was whole".to_owned();
                 self.context.events.tell(self.event(EventKind::ChatCancelled, left));
             }
-            let event = if let Some(event) = pending.take() {
-                event
-            } else {
-                let chunks = (!turn.is_said()).then_some(chunks.as_mut());
-                let next = next(chunks, &mut keeping);
-                self.until(deadline.as_mut(), next).await.unwrap_or_else(|end| end)
+            let event = match interrupted.take() {
+                Some(event) => event,
+                None => tokio::select! {
+                    biased;
+                    // The stop first, so that a fast model cannot delay it. All arms are cancel-safe.
+                    () = self.context.shutdown.closing.cancelled() => Event::Stopping,
+                    // The caller next: tokens that nobody reads cost money.
+                    () = self.updates.closed() => Event::CallerLeft,
+                    () = self.entry.cancelled() => Event::Cancelled,
+                    // Before the work, which may say a little for ever.
+                    () = deadline.as_mut() => out_of_time(),
+                    // Files before words, since a model may say much while they wait.
+                    Some(kept) = keeping.next() => kept,
+                    Some(piece) = pieces.recv() => piece,
+                    // Its last pieces come before its end.
+                    () = std::future::ready(()), if finished.is_some() => match finished.take() {
+                        Some(Ok(finish)) => Event::Finished(finish),
+                        Some(Err(failure)) => Event::Failed(failure),
+                        None => continue,
+                    },
+                    end = &mut work => {
+                        finished = Some(end);
+                        continue;
+                    }
+                },
             };
-            let event = match self.checked(event, turn.text()) {
-                Ok(event) => event,
-                Err((faults, used)) if corrections_left > 0 => {
-                    corrections_left -= 1;
-                    request.messages.push(Message::assistant(turn.text()));
-                    request.messages.push(Message::user(Expected::correction(&faults)));
-                    turn.begin_again(used);
-                    chunks = self.chunks(request.clone());
-                    turn.asks();
-                    continue;
-                }
-                Err((faults, used)) => {
-                    turn.begin_again(used);
-                    let message = format!("the answer does not fit the schema: {faults}");
-                    Event::ModelFailed { message, retryable: true }
-                }
-            };
+            // Nothing is asked any more of those who made what is thrown away with the turn.
             for effect in turn.step(event) {
                 match effect {
                     Effect::Save(end) => {
-                        if let Err(error) = self.save(id, end, &request).await {
+                        if let Err(error) = self.save(begun, end).await {
                             tracing::error!(error = %chain(&error), "an answer could not be written down");
                             last.tell(Update::Failed(memory_failed(&error)));
                             return;
                         }
                     }
                     Effect::Keep(number, file) => {
-                        keeping.push(self.keep(id, number, file).boxed());
+                        keeping.push(self.keep(begun.id, number, file).boxed());
                     }
+                    Effect::MoreTime(time) => deadline.as_mut().reset(Instant::now() + time),
                     Effect::Tell(update) if update.is_last() => {
-                        last.tell(update);
+                        last.tell(self.described(update));
                         return;
                     }
                     // Pieces of what may not fit are of no use to anybody.
                     Effect::Tell(Update::Text(_)) if self.question.expected.is_some() => {}
                     Effect::Tell(update) => {
-                        pending = self.tell(update, deadline.as_mut()).await;
+                        let left = self.tell(update, deadline.as_mut()).await;
+                        interrupted = interrupted.or(left);
                     }
                 }
             }
         }
     }
 
-    /// What the work comes to, unless the turn has to end before.
-    pub(super) async fn until<T>(
-        &self,
-        deadline: Pin<&mut Sleep>,
-        work: impl Future<Output = T>,
-    ) -> Result<T, Event> {
-        tokio::select! {
-            biased;
-            // The stop first, so that a fast model cannot delay it. All arms are cancel-safe.
-            () = self.context.shutdown.closing.cancelled() => Err(Event::Stopping),
-            // The caller next: tokens that nobody reads cost money.
-            () = self.updates.closed() => Err(Event::CallerLeft),
-            () = self.entry.cancelled() => Err(Event::Cancelled),
-            // Before the model, which may send a little for ever.
-            () = deadline => Err(out_of_time()),
-            done = work => Ok(done),
+    /// From the words of the question to the last word of the answer; its pieces go to the stage.
+    async fn work(&self, begun: &BegunTurn, stage: &Stage) -> Result<Finish, Failure> {
+        let text = self.words(begun.id, stage).await?;
+        if let Some(resumes) = self.resumed(begun, &text).await? {
+            return self.go_on(resumes, begun, &text, stage).await;
         }
-    }
-
-    /// An answer that must have a shape has it, or what is wrong with it and what it used.
-    fn checked(&self, event: Event, text: &str) -> Result<Event, (String, Option<Usage>)> {
-        let (Some(expected), Event::Finished { reason, usage, .. }) =
-            (&self.question.expected, &event)
-        else {
-            return Ok(event);
-        };
-        match expected.read(text) {
-            Ok(value) => Ok(Event::Finished {
-                reason: reason.clone(),
-                usage: *usage,
-                structured: Some(value),
-            }),
-            Err(faults) => Err((faults, *usage)),
+        if let Some(running) = self.plan_taken_over(begun).await {
+            return self.run_plan(running, Held::new(), begun.request, &text, stage).await;
         }
+        let way = self.steer(begun, &text, stage).await?;
+        self.go(way, begun, &text, stage).await
     }
 
-    /// The model's answer; dropping it ends the call, whether it has begun to answer or not.
-    fn chunks(&self, request: CompletionRequest) -> Pin<Box<Chunks<'_>>> {
-        let opening = async move {
-            match self.model().llm.stream(&request).await {
-                Ok((chunks, served)) => {
-                    tracing::debug!(model = %served.model, attempts = served.attempts, "answering");
-                    // The first of a turn's calls; a correction is asked of the same agent.
-                    let _first = self.served.set(served.model);
-                    chunks
-                }
-                Err(error) => Box::pin(stream::iter([Err(error)])) as ChunkStream,
-            }
+    /// The last update with what only the whole turn knows.
+    fn described(&self, update: Update) -> Update {
+        let Update::Completed(mut answer) = update else { return update };
+        let told = self.trace.told();
+        answer.warnings.extend(told.warnings.iter().cloned());
+        answer.about = About {
+            agent: self.lead.get().map_or_else(String::new, |agent| agent.config.id.clone()),
+            model: self.served.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
+            usage: self.ledger.told(),
+            calls: self.ledger.calls().into_iter().map(|it| it.word()).collect(),
+            told,
         };
-        Box::pin(stream::once(opening).flatten())
+        Update::Completed(answer)
     }
 
-    async fn save(
-        &self,
-        id: TurnId,
-        end: End,
-        asked: &CompletionRequest,
-    ) -> Result<(), StoreError> {
-        let usage = self.used(&end, asked);
-        let End { outcome, text, usage: told, artifacts, warnings, .. } = end;
+    async fn save(&self, begun: &BegunTurn, end: End) -> Result<(), StoreError> {
+        let End { outcome, text, artifacts, mut warnings, waits } = end;
         let now_ms = self.context.clock.now_ms();
+        let told = self.trace.told();
+        warnings.extend(told.warnings);
         let delivery =
             self.reported().map(|it| report::of_end(it, &outcome, &text, &artifacts, now_ms));
         let warnings = (!warnings.is_empty()).then(|| serde_json::json!(warnings).to_string());
+        let used = self.ledger.told();
+        let mut decisions: Vec<Decision> = told
+            .decisions
+            .into_iter()
+            .map(|it| Decision {
+                step: it.step.to_owned(),
+                choice: it.choice,
+                reason: it.reason,
+                detail_json: (!it.detail.is_null()).then(|| it.detail.to_string()),
+                at_ms: now_ms,
+            })
+            .collect();
+        decisions.extend(told.tools.into_iter().map(|used| Decision {
+            step: "tool".to_owned(),
+            choice: used.tool.clone(),
+            reason: if used.is_error { "it failed" } else { "it answered" }.to_owned(),
+            detail_json: Some(serde_json::json!(used).to_string()),
+            at_ms: now_ms,
+        }));
         let end = TurnEnd {
-            outcome,
-            text,
-            prompt_tokens: told.prompt_tokens,
-            completion_tokens: told.completion_tokens,
-            usage,
+            prompt_tokens: used.prompt_tokens,
+            completion_tokens: used.completion_tokens,
+            usage: self.ledger.rows(&self.context.usage),
+            original_delivery: self
+                .original()
+                .map(|it| report::of_end(it, &outcome, &text, &artifacts, now_ms)),
+            agent: self.lead.get().map(|agent| agent.config.id.clone()),
+            decisions,
             warnings,
             delivery,
-            original_delivery: None,
-            agent: None,
-            decisions: Vec::new(),
             at_ms: now_ms,
+            outcome,
+            text,
         };
-        self.store.end_turn(id, end).await
+        match waits {
+            Some(waits) => {
+                let pending = NewPending {
+                    id: waits.id,
+                    kind: waits.kind,
+                    question: end.text.clone(),
+                    detail_json: waits.shown.to_string(),
+                    state_json: waits.state,
+                    expires_ms: now_ms + self.context.team.pending_ms,
+                };
+                self.store.end_turn_waiting(begun.id, end, pending).await
+            }
+            None => self.store.end_turn(begun.id, end).await,
+        }
     }
 
     /// For those who follow the request or the formation.
     fn note(&self, update: &Update) {
         self.entry.tell(update);
-        let agent = &self.question.agent.config.id;
+        let agent = || self.lead().map_or_else(String::new, |agent| agent.config.id.clone());
         let (kind, message) = match update {
-            Update::Asked => (EventKind::ChatStarted, format!("{agent} is answering")),
-            // Of files it is told where they are kept.
-            Update::Text(_) | Update::Thinking(_) | Update::Artifact(_) => return,
+            Update::Asked { name, .. } => (EventKind::ChatStarted, format!("{name} is answering")),
+            // Of files it is told where they are kept, of tools where they are called.
+            Update::Text(_)
+            | Update::Thinking(_)
+            | Update::Artifact(_)
+            | Update::Widget(_)
+            | Update::Progress { .. }
+            | Update::Planning { .. }
+            | Update::ToolCall { .. } => return,
             Update::Warning(why) => (EventKind::ArtifactFailed, why.clone()),
             Update::Heard(_) => (
                 EventKind::ChatTranscribed,
                 "what was said in a recording was written down".to_owned(),
             ),
-            Update::Completed(_) => (EventKind::ChatCompleted, format!("{agent} has answered")),
+            Update::Completed(answer) if answer.waits.is_some() => {
+                (EventKind::ChatWaiting, "somebody must answer before it goes on".to_owned())
+            }
+            Update::Completed(_) => (EventKind::ChatCompleted, format!("{} has answered", agent())),
             Update::Cancelled(_) => {
                 (EventKind::ChatCancelled, "the request was cancelled".to_owned())
             }
@@ -332,31 +341,32 @@ impl Running {
         };
         let mut event = self.event(kind, message);
         if let Update::Completed(answer) = update {
+            let usage = answer.about.usage;
             event = event
                 .with("finish_reason", answer.finish_reason.clone())
-                .with("prompt_tokens", answer.usage.prompt_tokens)
-                .with("completion_tokens", answer.usage.completion_tokens);
+                .with("prompt_tokens", usage.prompt_tokens)
+                .with("completion_tokens", usage.completion_tokens);
         }
         self.context.events.tell(event);
     }
 
     pub(super) fn event(&self, kind: EventKind, message: String) -> Happening {
-        let Question { user, session, request_id, agent, .. } = &self.question;
+        let Question { user, session, request_id, .. } = &self.question;
         Happening {
             user: Some(user.clone()),
             session: Some(session.clone()),
             request: Some(request_id.clone()),
-            agent: Some(agent.config.id.clone()),
+            agent: self.lead().map(|agent| agent.config.id.clone()),
             ..Happening::new(kind, self.context.clock.now(), message)
         }
     }
 
     /// Waits while the reader is slow; what came in between is the next event.
-    pub(super) async fn tell(&self, update: Update, deadline: Pin<&mut Sleep>) -> Option<Event> {
+    async fn tell(&self, update: Update, deadline: Pin<&mut Sleep>) -> Option<Event> {
         self.note(&update);
         tokio::select! {
             biased;
-            // The ends first, as in the wait for the model. Both arms are cancel-safe.
+            // The ends first, as in the wait for the work. Both arms are cancel-safe.
             () = self.context.shutdown.closing.cancelled() => Some(Event::Stopping),
             () = self.entry.cancelled() => Some(Event::Cancelled),
             () = deadline => Some(out_of_time()),
@@ -366,10 +376,8 @@ impl Running {
     }
 }
 
-type Chunks<'a> = dyn stream::Stream<Item = Result<Chunk, LlmError>> + Send + 'a;
-
-/// An answer that does not fit its schema is asked for so many times more.
-const CORRECTIONS_MAX: u32 = 1;
+/// Pieces of an answer on their way from the work to the turn, within one task.
+const PIECES_QUEUED: usize = 16;
 
 /// The place of a turn's last word.
 struct Last<'a> {
@@ -389,50 +397,11 @@ impl Last<'_> {
 
 // === private helpers ===
 
-/// What comes first: the model's next chunk, unless it has said everything, or a file that is kept.
-async fn next(
-    mut chunks: Option<Pin<&mut Chunks<'_>>>,
-    keeping: &mut FuturesUnordered<BoxFuture<'_, Event>>,
-) -> Event {
-    tokio::select! {
-        biased;
-        // Files first, since a model may say much while they wait. Both arms are cancel-safe.
-        Some(kept) = keeping.next() => kept,
-        chunk = async { chunks.as_mut()?.next().await }, if chunks.is_some() => event(chunk),
-        // Nobody waits for a turn that has nothing to come.
-        else => std::future::pending().await,
-    }
-}
-
-fn event(chunk: Option<Result<Chunk, LlmError>>) -> Event {
-    match chunk {
-        Some(Ok(Chunk::Text(text))) => Event::Text(text),
-        Some(Ok(Chunk::Thinking(text))) => Event::Thinking(text),
-        Some(Ok(Chunk::File(Ok(file)))) => Event::File(file),
-        Some(Ok(Chunk::File(Err(why)))) => Event::NoFile(why.to_string()),
-        Some(Ok(Chunk::ToolCall(call))) => Event::ModelFailed {
-            message: format!("the model asked for `{}`, which it was not offered", call.name),
-            retryable: true,
-        },
-        Some(Ok(Chunk::Finished { reason, usage })) => {
-            Event::Finished { reason, usage, structured: None }
-        }
-        Some(Err(error)) => {
-            tracing::warn!(error = %chain(&error), "the model failed");
-            Event::ModelFailed { message: error.to_string(), retryable: error.is_retryable() }
-        }
-        None => Event::ModelFailed {
-            message: "the model's answer ended without an end".to_owned(),
-            retryable: true,
-        },
-    }
-}
-
 fn out_of_time() -> Event {
-    Event::ModelFailed {
+    Event::Failed(Failure::Model {
         message: "the answer was not complete within the time for one message".to_owned(),
         retryable: true,
-    }
+    })
 }
 
 pub(super) fn memory_failed(error: &StoreError) -> Failure {

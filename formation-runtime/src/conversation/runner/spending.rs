@@ -1,13 +1,10 @@
-//! What a turn may use, and what it has used.
-
-use std::sync::PoisonError;
+//! What a turn may use.
 
 use muxi_formation::manifest::Usage as UsageConfig;
-use muxi_llm::CompletionRequest;
-use muxi_memory::{NewUsage, Outcome, UsageFilter};
+use muxi_memory::UsageFilter;
 
 use super::running::{Running, chain, memory_failed};
-use crate::conversation::turn::{End, Failure};
+use crate::conversation::turn::Failure;
 use crate::usage;
 
 // === impl Running ===
@@ -38,32 +35,5 @@ impl Running {
             }
         }
         None
-    }
-
-    /// What the calls of the turn used: those that were told by their providers, and those that were not
-    /// because they ended before. Nothing if no model answered and none was cut short.
-    pub(super) fn used(&self, end: &End, asked: &CompletionRequest) -> Vec<NewUsage> {
-        let mut used =
-            std::mem::take(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner));
-        let untold = end.untold;
-        let model = match (self.served.get(), &end.outcome) {
-            (Some(model), _) => model,
-            // Whoever ends a call early still owes for what it was asked.
-            (None, Outcome::Cancelled | Outcome::Interrupted) if untold.calls > 0 => {
-                &self.model().name
-            }
-            (None, _) => return used,
-        };
-        let estimated = usage::estimate(asked, untold.calls, untold.said_bytes);
-        let total = end.usage.plus(estimated);
-        let (prompt, completion) = (total.prompt_tokens, total.completion_tokens);
-        used.push(NewUsage {
-            cost_nano: usage::cost_nano(&self.context.usage, model, prompt, completion),
-            model: model.clone(),
-            prompt_tokens: prompt,
-            completion_tokens: completion,
-            is_estimated: untold.calls > 0,
-        });
-        used
     }
 }

@@ -13,8 +13,13 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::agents::{FileLimits, Model};
+use crate::agents::{Agents, FileLimits, Model, Voices};
 use crate::conversation::Failure;
+use crate::procedures::Procedures;
+use crate::redact::Redactor;
+use crate::safe::{Purpose, Safe};
+use crate::team;
+use crate::tools::{self, Entrusted, Tools};
 
 /// Answers with one script after the other, and then says nothing.
 #[derive(Debug)]
@@ -47,7 +52,6 @@ fn end() -> Chunk {
 struct Fixture {
     _folder: tempfile::TempDir,
     conversations: Conversations,
-    agent: Arc<Agent>,
     store: Store,
 }
 
@@ -57,19 +61,26 @@ impl Fixture {
         let target = Target { provider, model: "model".to_owned() };
         let config: muxi_formation::Agent =
             serde_json::from_value(json!({"id": "helper", "description": "Helps"})).unwrap();
+        let model = || Model {
+            llm: Llm::new(target.clone(), None, RetryPolicy::default()),
+            name: "scripted/model".to_owned(),
+            temperature: 0.0,
+            max_tokens: 10,
+            silence_max: Duration::ZERO,
+            needs_model_host: false,
+            is_local: false,
+            language: None,
+        };
+        let voices = Voices {
+            base: model(),
+            synthesis: model(),
+            embedding: None,
+            named: std::collections::BTreeMap::new(),
+        };
         let agent = Agent {
             written: config.clone(),
             config,
-            text: Model {
-                llm: Llm::new(target, None, RetryPolicy::default()),
-                name: "scripted/model".to_owned(),
-                temperature: 0.0,
-                max_tokens: 10,
-                silence_max: Duration::ZERO,
-                needs_model_host: false,
-                is_local: false,
-                language: None,
-            },
+            text: model(),
             vision: None,
             documents: None,
             audio: None,
@@ -87,7 +98,25 @@ impl Fixture {
             Clock::system(),
             100,
         );
+        let agents = Agents::new(vec![agent], voices);
+        let loaded = loaded();
+        let store_ = store.clone();
+        let tasks = TaskGroup::new(CancellationToken::new());
+        let safe = Safe::new(folder.path(), Purpose::Credentials);
+        let entrusted = Entrusted::new(store_, safe, Clock::system(), Redactor::default());
+        let stop = CancellationToken::new();
+        let servers = tools::servers(&loaded, folder.path(), &entrusted, tasks.clone(), &stop);
+        let team = Team::new(team::Parts {
+            agents: agents.clone(),
+            procedures: Procedures::new(Vec::new()),
+            overlord: loaded.manifest.overlord.clone(),
+            approvals: loaded.manifest.approvals.clone(),
+            mcp: loaded.manifest.mcp.clone(),
+            tool_output_bytes: 1_000,
+            tools: Tools::new(&loaded, servers, Vec::new()),
+        });
         let conversations = Conversations::new(TurnContext {
+            team: Arc::new(team.unwrap()),
             formation: "hello".parse().unwrap(),
             store: store.clone(),
             soul: "".into(),
@@ -95,13 +124,13 @@ impl Fixture {
             history_messages: 10,
             clock: Clock::system(),
             limits,
-            tasks: TaskGroup::new(CancellationToken::new()),
+            tasks,
             shutdown: Shutdown::new(),
             open_requests: OpenRequests::default(),
             events: EventLog::new(100, 0),
             artifacts,
         });
-        Self { _folder: folder, conversations, agent: Arc::new(agent), store }
+        Self { _folder: folder, conversations, store }
     }
 
     fn ask(&self, text: &str) -> mpsc::Receiver<Update> {
@@ -109,12 +138,15 @@ impl Fixture {
             user: UserId::anonymous(),
             session: "s".parse().unwrap(),
             request_id: RequestId::generate(),
-            agent: Arc::clone(&self.agent),
+            agent: None,
             text: text.to_owned(),
             files: Vec::new(),
             kind: RequestKind::Chat,
             mode: RequestMode::Sync,
             expected: None,
+            resumes: None,
+            picked: None,
+            depth: 0,
             webhook_url: None,
             accepted: None,
             created_ms: 0,
@@ -128,6 +160,15 @@ impl Fixture {
         let page = user.messages(&"s".parse().unwrap(), 100, None).await.unwrap();
         page.messages.into_iter().map(|message| (message.text, message.status)).collect()
     }
+}
+
+/// A formation with the agent of the fixture and nothing else.
+fn loaded() -> muxi_formation::Loaded {
+    let folder = tempfile::tempdir().unwrap();
+    let manifest = "schema: '1.0.0'\nid: hello\ndescription: A test\nllm: {models: [{text: a/b}]}\n\
+                    agents: [{id: helper, description: Helps}]\n";
+    std::fs::write(folder.path().join("formation.afs"), manifest).unwrap();
+    muxi_formation::load(folder.path(), muxi_formation::Resolve::Keep).unwrap()
 }
 
 async fn last(updates: &mut mpsc::Receiver<Update>) -> Update {

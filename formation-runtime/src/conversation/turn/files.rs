@@ -4,9 +4,8 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use muxi_contract::formation::artifacts::ArtifactRef;
-use muxi_llm::ModelFile;
 
-use super::{Effect, Update};
+use super::{Effect, MadeFile, Update};
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Files {
@@ -20,9 +19,9 @@ pub(super) struct Files {
 // === impl Files ===
 
 impl Files {
-    pub(super) fn came(&mut self, file: ModelFile, files_max: usize) -> Option<Effect> {
+    pub(super) fn came(&mut self, made: MadeFile, files_max: usize) -> Option<Effect> {
         let mut hasher = DefaultHasher::new();
-        (&file.content_type, &file.bytes).hash(&mut hasher);
+        (&made.name, &made.file.content_type, &made.file.bytes).hash(&mut hasher);
         if !self.seen.insert(hasher.finish()) {
             return None;
         }
@@ -33,7 +32,7 @@ impl Files {
             return (!self.warnings.contains(&why)).then(|| self.warn(why));
         }
         self.keeping += 1;
-        Some(Effect::Keep(number, file))
+        Some(Effect::Keep(number, made))
     }
 
     pub(super) fn kept(&mut self, result: Result<ArtifactRef, String>) -> Effect {
@@ -59,20 +58,18 @@ impl Files {
 
 #[cfg(test)]
 mod tests {
-    use muxi_llm::FinishReason;
+    use muxi_llm::ModelFile;
 
-    use super::super::{AnswerLimits, Event, Turn};
+    use super::super::{AnswerLimits, Event, Finish, Turn};
     use super::*;
 
     fn turn() -> Turn {
-        let mut turn = Turn::new(AnswerLimits { text_bytes: 100, files: 2 });
-        turn.asks();
-        turn
+        Turn::new(AnswerLimits { text_bytes: 100, files: 2 })
     }
 
     fn file(bytes: &'static str) -> Event {
         let (content_type, bytes) = ("image/png".to_owned(), bytes.into());
-        Event::File(ModelFile { content_type, bytes })
+        Event::File(MadeFile { name: None, file: ModelFile { content_type, bytes } })
     }
 
     fn artifact(id: &str) -> ArtifactRef {
@@ -94,10 +91,8 @@ mod tests {
         assert!(matches!(turn.step(file("dog"))[..], [Effect::Keep(2, _)]));
         assert!(matches!(turn.step(file("cow"))[..], [Effect::Tell(Update::Warning(_))]));
         assert!(turn.step(file("pig")).is_empty());
-        let finished =
-            Event::Finished { reason: FinishReason::Stop, usage: None, structured: None };
-        assert!(turn.step(finished).is_empty());
-        assert!(turn.is_said() && !turn.is_over());
+        assert!(turn.step(Event::Finished(Finish::default())).is_empty());
+        assert!(!turn.is_over());
         let told = turn.step(Event::Kept(Ok(artifact("a"))));
         assert_eq!(told, [Effect::Tell(Update::Artifact(artifact("a")))]);
         let effects = turn.step(Event::Kept(Err("the disk is full".to_owned())));

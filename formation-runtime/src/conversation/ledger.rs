@@ -1,0 +1,209 @@
+//! What the model calls of a turn used: told by their providers, or estimated where they ended before.
+
+use std::sync::{Mutex, PoisonError};
+
+use muxi_formation::manifest::Usage as Prices;
+use muxi_llm::{CompletionRequest, Usage};
+use muxi_memory::NewUsage;
+
+use crate::usage;
+
+/// The calls of one turn, in the order in which they began.
+#[derive(Debug, Default)]
+pub struct Ledger(Mutex<Vec<Entry>>);
+
+/// What a model was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Who is to answer.
+    Routing,
+    /// The answer, or the next step on the way to it.
+    Answer,
+    /// A part of a plan.
+    Task,
+    /// The parts of a plan as one answer.
+    Synthesis,
+    /// Another plan in the place of one that failed.
+    Replanning,
+    /// What a recording says.
+    Hearing,
+}
+
+/// A call that is not over. One that is dropped was cut short, and what it used is estimated.
+#[derive(Debug)]
+pub struct OpenCall<'a> {
+    ledger: &'a Ledger,
+    number: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    model: String,
+    purpose: Purpose,
+    estimated: Usage,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The bytes that were said.
+    Open(usize),
+    Told(Usage),
+    /// Nobody answered, so nobody takes money for it.
+    Refused,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// A call of a model that is asked first; another may serve it.
+    pub fn begin(&self, model: &str, purpose: Purpose, asked: &CompletionRequest) -> OpenCall<'_> {
+        let mut entries = self.lock();
+        entries.push(Entry {
+            model: model.to_owned(),
+            purpose,
+            estimated: usage::estimate(asked, 1, 0),
+            state: State::Open(0),
+        });
+        OpenCall { ledger: self, number: entries.len() - 1 }
+    }
+
+    /// A call that is over, such as one that wrote down a recording.
+    pub fn note(&self, model: &str, purpose: Purpose, told: Option<Usage>) {
+        self.lock().push(Entry {
+            model: model.to_owned(),
+            purpose,
+            estimated: Usage::default(),
+            state: told.map_or(State::Open(0), State::Told),
+        });
+    }
+
+    /// As far as providers told it.
+    pub fn told(&self) -> Usage {
+        let told = |entry: &Entry| match entry.state {
+            State::Told(usage) => usage,
+            State::Open(_) | State::Refused => Usage::default(),
+        };
+        self.lock().iter().map(told).fold(Usage::default(), Usage::plus)
+    }
+
+    /// Calls that asked for words, by what they were for.
+    pub fn calls(&self) -> Vec<Purpose> {
+        let entries = self.lock();
+        entries.iter().map(|it| it.purpose).filter(|it| *it != Purpose::Hearing).collect()
+    }
+
+    /// One row for each call that somebody may take money for.
+    pub fn rows(&self, prices: &Prices) -> Vec<NewUsage> {
+        let row = |entry: &Entry| {
+            let (used, is_estimated) = match entry.state {
+                State::Told(used) => (used, false),
+                State::Open(said_bytes) => {
+                    let said = usage::estimate(&CompletionRequest::default(), 0, said_bytes);
+                    (entry.estimated.plus(said), entry.purpose != Purpose::Hearing)
+                }
+                State::Refused => return None,
+            };
+            let (prompt, completion) = (used.prompt_tokens, used.completion_tokens);
+            let is_counted = is_estimated || matches!(entry.state, State::Told(_));
+            Some(NewUsage {
+                // A provider that counts seconds says nothing that a price of tokens fits.
+                cost_nano: is_counted
+                    .then(|| usage::cost_nano(prices, &entry.model, prompt, completion))
+                    .flatten(),
+                model: entry.model.clone(),
+                prompt_tokens: prompt,
+                completion_tokens: completion,
+                is_estimated,
+            })
+        };
+        self.lock().iter().filter_map(row).collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
+        // A list is whole even if a holder panicked: nothing here can stop halfway.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl OpenCall ===
+
+impl OpenCall<'_> {
+    /// The model that answers, which may be the fallback.
+    pub fn served_by(&self, model: &str) {
+        self.change(|entry| model.clone_into(&mut entry.model));
+    }
+
+    /// What was said or thought, so far.
+    pub fn said(&self, bytes: usize) {
+        self.change(|entry| {
+            if let State::Open(before) = entry.state {
+                entry.state = State::Open(before + bytes);
+            }
+        });
+    }
+
+    /// The answer is over; `None` if the provider did not tell what it took.
+    pub fn over(self, told: Option<Usage>) {
+        if let Some(told) = told {
+            self.change(|entry| entry.state = State::Told(told));
+        }
+    }
+
+    /// Nobody answered.
+    pub fn refused(self) {
+        self.change(|entry| entry.state = State::Refused);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.ledger.lock().get_mut(self.number) {
+            change(entry);
+        }
+    }
+}
+
+// === impl Purpose ===
+
+impl Purpose {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Routing => "routing",
+            Self::Answer => "answer",
+            Self::Task => "task",
+            Self::Synthesis => "synthesis",
+            Self::Replanning => "replanning",
+            Self::Hearing => "hearing",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muxi_llm::Message;
+
+    use super::*;
+
+    #[test]
+    fn what_was_told_counts_and_what_was_cut_short_is_estimated() {
+        let ledger = Ledger::default();
+        let asked = CompletionRequest {
+            messages: vec![Message::user("x".repeat(40))],
+            ..CompletionRequest::default()
+        };
+        let usage = Usage { prompt_tokens: 7, completion_tokens: 3 };
+        let told = ledger.begin("a/one", Purpose::Routing, &asked);
+        told.served_by("a/two");
+        told.over(Some(usage));
+        let cut = ledger.begin("a/one", Purpose::Answer, &asked);
+        cut.said(8);
+        drop(cut);
+        ledger.begin("a/one", Purpose::Answer, &asked).refused();
+        let rows = ledger.rows(&Prices::default());
+        let shown: Vec<_> = rows
+            .iter()
+            .map(|it| (it.model.as_str(), it.prompt_tokens, it.completion_tokens, it.is_estimated))
+            .collect();
+        assert_eq!(shown, [("a/two", 7, 3, false), ("a/one", 10, 2, true)]);
+        assert_eq!((ledger.told(), ledger.calls().len()), (usage, 3));
+    }
+}

@@ -1,0 +1,225 @@
+//! An agent at work: it is asked, its calls are made, and it is asked again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use muxi_llm::{FinishReason, ModelFile};
+use muxi_tools::{Call, Content, Origin, Outcome};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+
+use super::running::Running;
+use super::speaking::{Asked, Spoken, Stage};
+use crate::agents::{Agent, Model};
+use crate::conversation::ledger::Purpose;
+use crate::conversation::tool_loop::{Next, Planned, ToolLoop};
+use crate::conversation::trace::ToolUse;
+use crate::conversation::turn::{Event, Failure, MadeFile, Update};
+use crate::events::EventKind;
+use crate::toolbox::Toolbox;
+
+/// Who works with what.
+pub(super) struct Run<'a> {
+    pub(super) agent: &'a Arc<Agent>,
+    pub(super) model: &'a Model,
+    pub(super) toolbox: &'a Toolbox,
+    pub(super) shape: Option<Arc<Value>>,
+    pub(super) purpose: Purpose,
+    /// How many agents have asked each other on the way here.
+    pub(super) depth: u8,
+}
+
+/// How the work of an agent came to an end.
+pub(super) enum Ran {
+    /// Its last words.
+    Said { text: String, reason: FinishReason },
+    /// Somebody must allow these calls first.
+    Held(Vec<Planned>),
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Goes on from `next` until the agent has said its last word, or somebody must be asked.
+    pub(super) async fn act(
+        &self,
+        run: &Run<'_>,
+        tool_loop: &mut ToolLoop,
+        mut next: Next,
+        stage: &Stage,
+    ) -> Result<Ran, Failure> {
+        let deadline = Instant::now() + run.toolbox.caps().total;
+        let mut last = Spoken { text: String::new(), calls: vec![], reason: FinishReason::Stop };
+        self.trace.agent(&run.agent.config.id);
+        loop {
+            next = match next {
+                Next::Ask => {
+                    last = self.speak(self.asked(run, tool_loop), stage).await?;
+                    if !last.calls.is_empty() && !last.text.is_empty() {
+                        // What it says next is another paragraph.
+                        stage.send(Event::Text("\n\n".to_owned())).await;
+                    }
+                    let calls = std::mem::take(&mut last.calls);
+                    let judge = |name: &str, arguments: &Map<String, Value>, is_tainted| {
+                        run.toolbox.judge(name, arguments, is_tainted)
+                    };
+                    tool_loop.answered(&last.text, calls, &judge, self.now_ms())
+                }
+                Next::Call(planned) => {
+                    self.call_all(run, tool_loop, planned, deadline, stage).await
+                }
+                Next::Hold(planned) => return Ok(Ran::Held(planned)),
+                Next::Done | Next::Nothing => {
+                    if let Some(stopped) = tool_loop.stopped() {
+                        self.trace.warn(format!("no more tools were used: {stopped}"));
+                    }
+                    return Ok(Ran::Said { text: last.text, reason: last.reason });
+                }
+            }
+        }
+    }
+
+    fn asked<'a>(&self, run: &Run<'a>, tool_loop: &ToolLoop) -> Asked<'a> {
+        Asked {
+            model: run.model,
+            messages: tool_loop.messages(),
+            tools: run.toolbox.specs(),
+            shape: run.shape.clone(),
+            purpose: run.purpose,
+        }
+    }
+
+    async fn call_all(
+        &self,
+        run: &Run<'_>,
+        tool_loop: &mut ToolLoop,
+        planned: Vec<Planned>,
+        deadline: Instant,
+        stage: &Stage,
+    ) -> Next {
+        let mut waiting = planned.into_iter();
+        let mut calling = FuturesUnordered::new();
+        let mut next = Next::Nothing;
+        loop {
+            while calling.len() < CALLS_AT_ONCE
+                && let Some(planned) = waiting.next()
+            {
+                calling.push(
+                    async {
+                        let outcome = self.call(run, &planned, deadline, stage).await;
+                        (planned, outcome)
+                    }
+                    .boxed(),
+                );
+            }
+            let Some((planned, outcome)) = calling.next().await else { return next };
+            let taints = run.toolbox.taints(&planned.tool, &outcome);
+            let read = self.read(run, &planned, &outcome, stage).await;
+            next = tool_loop.called(planned.number, &outcome, taints, read);
+        }
+    }
+
+    async fn call(
+        &self,
+        run: &Run<'_>,
+        planned: &Planned,
+        deadline: Instant,
+        stage: &Stage,
+    ) -> Outcome {
+        let agent = &run.agent.config.id;
+        self.tell_of_call(run, planned, "tool_start", None, stage).await;
+        let began = Instant::now();
+        // Dropped with this future, and with it the work behind the call ends.
+        let cancelled = self.entry.token().child_token();
+        let _ends_with_this = cancelled.clone().drop_guard();
+        let call = Call {
+            arguments: planned.arguments.clone(),
+            user: self.question.user.clone(),
+            session: self.question.session.clone(),
+            request: self.question.request_id.clone(),
+            agent: agent.clone(),
+            depth: run.depth,
+            time_left: deadline.saturating_duration_since(began),
+            cancelled,
+        };
+        let outcome = match run.toolbox.find(&planned.tool) {
+            Some(tool) if call.time_left > Duration::ZERO => match tool.origin() {
+                Origin::Agent(colleague) => self.ask_colleague(colleague, &call, stage).await,
+                Origin::Builtin | Origin::Mcp { .. } | Origin::Remote(_) => tool.call(call).await,
+            },
+            Some(_) => Outcome::refused("The time for all tools of this answer is over."),
+            None => Outcome::refused("There is no such tool."),
+        };
+        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let tool = planned.tool.clone();
+        let is_error = outcome.is_error;
+        self.trace.tool(ToolUse { tool, agent: agent.clone(), is_error, took_ms });
+        let stage_word = if is_error { "tool_failed" } else { "tool_end" };
+        self.tell_of_call(run, planned, stage_word, Some(took_ms), stage).await;
+        outcome
+    }
+
+    async fn tell_of_call(
+        &self,
+        run: &Run<'_>,
+        planned: &Planned,
+        word: &'static str,
+        took_ms: Option<u64>,
+        stage: &Stage,
+    ) {
+        let agent = &run.agent.config.id;
+        let (kind, message) = match word {
+            "tool_start" => (EventKind::ToolCalled, format!("{agent} calls {}", planned.tool)),
+            "tool_end" => (EventKind::ToolCompleted, format!("{} has answered", planned.tool)),
+            _ => (EventKind::ToolFailed, format!("{} has failed", planned.tool)),
+        };
+        let mut event = self.event(kind, message.clone()).with("tool", planned.tool.as_str());
+        let mut more = Map::from_iter([
+            ("tool".to_owned(), json!(planned.tool)),
+            ("agent_id".to_owned(), json!(agent)),
+        ]);
+        if let Some(took_ms) = took_ms {
+            event = event.with("duration_ms", took_ms);
+            more.insert("duration_ms".to_owned(), took_ms.into());
+        }
+        self.context.events.tell(event);
+        stage.note(Update::ToolCall { stage: word, message, more }).await;
+    }
+
+    /// What the model reads of an outcome; its files and widgets go to the caller.
+    async fn read(
+        &self,
+        run: &Run<'_>,
+        planned: &Planned,
+        outcome: &Outcome,
+        stage: &Stage,
+    ) -> String {
+        let mut words = Vec::new();
+        let mut files = Vec::new();
+        for content in &outcome.content {
+            match content {
+                Content::Text(text) => words.push(text.as_str()),
+                Content::File { name, media_type, bytes } => {
+                    files.push(format!(
+                        "[{name}, {media_type}, {} bytes: the user gets it with the answer]",
+                        bytes.len()
+                    ));
+                    let file = ModelFile { content_type: media_type.clone(), bytes: bytes.clone() };
+                    stage.send(Event::File(MadeFile { name: Some(name.clone()), file })).await;
+                }
+                Content::Widget(widget) => stage.send(Event::Widget(widget.clone())).await,
+            }
+        }
+        let structured = outcome.structured.as_ref().filter(|_| words.is_empty());
+        let text = structured.map_or_else(|| words.join("\n"), Value::to_string);
+        let text = if outcome.is_trusted { text } else { run.toolbox.fence(&planned.tool, &text) };
+        let parts = [text].into_iter().chain(files).filter(|it| !it.is_empty());
+        let text = parts.collect::<Vec<_>>().join("\n");
+        if text.is_empty() { "(nothing)".to_owned() } else { text }
+    }
+}
+
+/// Of one answer, at the same time.
+const CALLS_AT_ONCE: usize = 8;

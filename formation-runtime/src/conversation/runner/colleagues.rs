@@ -1,0 +1,89 @@
+//! One agent asks another in the middle of its work.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use muxi_llm::Message;
+use muxi_tools::{Call, Content, Outcome};
+use serde_json::Value;
+
+use super::acting::{Ran, Run};
+use super::running::Running;
+use super::speaking::Stage;
+use crate::agents::Agent;
+use crate::conversation::ledger::Purpose;
+use crate::conversation::tool_loop::{Next, ToolLoop};
+use crate::toolbox::Toolbox;
+use crate::tools::Caller;
+
+// === impl Running ===
+
+impl Running {
+    /// What the other agent comes to. Boxed, since it may ask the next one.
+    pub(super) fn ask_colleague<'a>(
+        &'a self,
+        agent: &'a str,
+        call: &'a Call,
+        stage: &'a Stage,
+    ) -> BoxFuture<'a, Outcome> {
+        async move {
+            let Some(Value::String(task)) = call.arguments.get("task") else {
+                return Outcome::refused("`task` must be a text that says what is to be done.");
+            };
+            let Some(agent) = self.context.team.agents.find(agent) else {
+                return Outcome::refused("That agent is no longer there.");
+            };
+            let caller = Caller { depth: call.depth + 1, ..self.caller() };
+            let toolbox = self.context.team.toolbox(&agent, &caller, task).await;
+            let mut tool_loop =
+                ToolLoop::new(self.isolated(&agent, &toolbox, task), toolbox.guard(self.now_ms()));
+            let run = Run {
+                agent: &agent,
+                model: &agent.text,
+                toolbox: &toolbox,
+                shape: None,
+                purpose: Purpose::Task,
+                depth: caller.depth,
+            };
+            match self.act(&run, &mut tool_loop, Next::Ask, &stage.silent()).await {
+                Ok(Ran::Said { text, .. }) => Outcome {
+                    is_error: false,
+                    content: vec![Content::Text(text)],
+                    structured: None,
+                    is_trusted: !tool_loop.is_tainted(),
+                },
+                Ok(Ran::Held(planned)) => {
+                    let tools: Vec<&str> = planned.iter().map(|it| it.tool.as_str()).collect();
+                    Outcome::refused(format!(
+                        "It did not finish: it wanted to call {}, which the user must allow first. \
+                         Tell the user what it wanted to do.",
+                        tools.join(", ")
+                    ))
+                }
+                Err(failure) => Outcome::refused(format!("It could not answer: {failure}.")),
+            }
+        }
+        .boxed()
+    }
+
+    /// For an agent that sees nothing but its task.
+    pub(super) fn isolated(
+        &self,
+        agent: &Arc<Agent>,
+        toolbox: &Toolbox,
+        task: &str,
+    ) -> Vec<Message> {
+        let system = self.task(agent, toolbox);
+        let system = (!system.is_empty()).then(|| Message::system(system));
+        system.into_iter().chain([Message::user(task)]).collect()
+    }
+
+    pub(super) fn caller(&self) -> Caller {
+        Caller {
+            user: self.question.user.clone(),
+            session: self.question.session.clone(),
+            depth: self.question.depth,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! An answer to a question that came through the API, and not as a message of the session.
+
+use muxi_contract::{RequestId, UserId};
+use muxi_memory::{NewResolution, Pending, RequestKind, RequestMode, Resolution, StoreError, Then};
+use muxi_service::TaskKind;
+
+use super::{Conversations, Question, StartError, begin, exhaust, work};
+use crate::conversation::structured::Expected;
+use crate::conversation::waiting::{Answered, Resumes, Suspended};
+
+#[derive(Debug, thiserror::Error)]
+pub enum DecideError {
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("somebody has answered it already, or its time is over")]
+    Resolved,
+    #[error("what it takes to go on was written by another version and cannot be read")]
+    Unreadable(#[source] serde_json::Error),
+}
+
+// === impl Conversations ===
+
+impl Conversations {
+    /// Writes the answer down and goes on with the request that asked, whether or not anybody waits. When
+    /// this returns, a process that dies loses neither.
+    pub async fn decide(
+        &self,
+        user: &UserId,
+        pending: Pending,
+        verdict: Answered,
+        note: Option<String>,
+    ) -> Result<RequestId, DecideError> {
+        if pending.resolved.is_some() {
+            return Err(DecideError::Resolved);
+        }
+        let suspended: Suspended =
+            serde_json::from_str(&pending.state_json).map_err(DecideError::Unreadable)?;
+        let (resolution, word) = match &verdict {
+            Answered::Yes => (Resolution::Approved, "Approved."),
+            Answered::No(_) => (Resolution::Denied, "Refused."),
+            Answered::Words(_) | Answered::Edited(_) => (Resolution::Answered, "Answered."),
+        };
+        let text = note.as_ref().map_or_else(|| word.to_owned(), |note| format!("{word} {note}"));
+        let expected = suspended.output_schema.clone();
+        let question = Question {
+            user: user.clone(),
+            session: pending.session.clone(),
+            request_id: pending.request_id.clone(),
+            agent: None,
+            text,
+            files: Vec::new(),
+            kind: RequestKind::Chat,
+            mode: RequestMode::Async,
+            // It was checked when the request was made.
+            expected: expected.and_then(|it| Expected::new(it).ok()).map(std::sync::Arc::new),
+            resumes: Some(Resumes {
+                id: pending.id.clone(),
+                original: pending.request_id.clone(),
+                verdict,
+                suspended,
+            }),
+            picked: None,
+            depth: 0,
+            webhook_url: pending.webhook_url.clone(),
+            accepted: Some(pending.request),
+            created_ms: pending.request_created_ms,
+        };
+        let ticket = self.admit(&question)?;
+        ticket.entry.is_stored_as(pending.request);
+        let new = NewResolution {
+            resolution,
+            note,
+            then: Then::Again { work: work(&question) },
+            at_ms: self.context.clock.now_ms(),
+        };
+        let resolved = self.context.store.for_user(user).resolve_pending(&pending.id, new).await?;
+        resolved.ok_or(DecideError::Resolved)?;
+        let open = self.context.open_requests.enter();
+        let request = question.request_id.clone();
+        let updates = begin(&self.context, ticket, question);
+        self.context.tasks.spawn(TaskKind::Connection, "answered request", async move {
+            exhaust(updates).await;
+            drop(open);
+        });
+        Ok(request)
+    }
+}

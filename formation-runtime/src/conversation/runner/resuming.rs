@@ -1,0 +1,269 @@
+//! A session waits for an answer, and this message may be it.
+
+use std::sync::Arc;
+
+use muxi_memory::{
+    BegunTurn, NewResolution, Outcome, Pending, PendingKind, RequestKind, Resolution, Then,
+};
+use muxi_orchestration::approval::{self, reply};
+use muxi_orchestration::clarification::{self, Kind, Reply, State};
+use serde_json::{Value, json};
+
+use super::running::{Running, chain, memory_failed};
+use super::speaking::Stage;
+use crate::conversation::course::Way;
+use crate::conversation::tool_loop::{Next, ToolLoop};
+use crate::conversation::trace::Decision;
+use crate::conversation::turn::{Event, Failure, Finish};
+use crate::conversation::waiting::{Answered, Resumes, Suspended, Work};
+
+// === impl Running ===
+
+impl Running {
+    /// What this message answers, if anything; from here on nobody else can answer it.
+    pub(super) async fn resumed(
+        &self,
+        begun: &BegunTurn,
+        text: &str,
+    ) -> Result<Option<Resumes>, Failure> {
+        if let Some(resumes) = &self.question.resumes {
+            return Ok(Some(resumes.clone()));
+        }
+        let Some(pending) = begun.pending.as_ref() else { return Ok(None) };
+        if self.question.kind != RequestKind::Chat || self.question.agent.is_some() {
+            return Ok(None);
+        }
+        let suspended: Suspended = match serde_json::from_str(&pending.state_json) {
+            Ok(suspended) => suspended,
+            Err(error) => {
+                tracing::error!(%error, id = pending.id, "what a session waits for cannot be read");
+                return Ok(None);
+            }
+        };
+        let Some(verdict) = self.verdict(pending, &suspended, text) else {
+            let why = "the message is about something else";
+            self.trace.decide(Decision::new("pending", "dropped", why));
+            let then = Then::Ends { outcome: Outcome::Cancelled, delivery: None };
+            self.resolve(pending, Resolution::Cancelled, then, text).await?;
+            return Ok(None);
+        };
+        let resolution = match &verdict {
+            Answered::Yes => Resolution::Approved,
+            Answered::No(_) => Resolution::Denied,
+            Answered::Words(_) | Answered::Edited(_) => Resolution::Answered,
+        };
+        if !self.resolve(pending, resolution, Then::InTurn(begun.id), text).await? {
+            return Ok(None);
+        }
+        if let Some(url) = &pending.webhook_url {
+            let original = (pending.request_id.clone(), url.clone(), pending.request_created_ms);
+            // Only one message is answered by a turn.
+            drop(self.original.set(original));
+        }
+        Ok(Some(Resumes {
+            id: pending.id.clone(),
+            original: pending.request_id.clone(),
+            verdict,
+            suspended,
+        }))
+    }
+
+    /// Goes on with what waited.
+    pub(super) async fn go_on(
+        &self,
+        resumes: Resumes,
+        begun: &BegunTurn,
+        text: &str,
+        stage: &Stage,
+    ) -> Result<Finish, Failure> {
+        let Resumes { id, original, verdict, suspended } = resumes;
+        let choice = match &verdict {
+            Answered::Yes => "approved",
+            Answered::No(_) => "refused",
+            Answered::Words(_) => "answered",
+            Answered::Edited(_) => "edited",
+        };
+        let detail = json!({"id": id, "request_id": original});
+        let why = format!("the message answers what request {original} asked");
+        self.trace.decide(Decision::new("pending", choice, why).with(detail));
+        let message = suspended.message;
+        match suspended.work {
+            Work::Agent { agent, tool_loop } => {
+                let agent = self.context.team.agents.find(&agent).ok_or(Failure::Nobody)?;
+                self.is_led_by(&agent, stage).await;
+                let toolbox = self.toolbox(&agent, &message, stage).await;
+                let mut tool_loop = *tool_loop;
+                tool_loop.guard(toolbox.guard(self.now_ms()));
+                let next = decided(&mut tool_loop, &verdict);
+                self.answer_with(&agent, &toolbox, tool_loop, next, &message, stage).await
+            }
+            Work::Plan { running, held } => {
+                let held = held.into_iter().map(|mut held| {
+                    let next = decided(&mut held.tool_loop, &verdict);
+                    (held.task.clone(), (held, next))
+                });
+                let held = held.collect();
+                self.run_plan(running, held, begun.request, &message, stage).await
+            }
+            Work::Proposed { running } => {
+                self.answer_proposal(running, verdict, begun, &message, stage).await
+            }
+            Work::Clarification { asked } => {
+                let words = match &verdict {
+                    Answered::Words(words) => words,
+                    Answered::Yes | Answered::No(_) | Answered::Edited(_) => text,
+                };
+                self.clarified(asked, begun, words, stage).await
+            }
+        }
+    }
+
+    pub(super) async fn clarify(
+        &self,
+        question: String,
+        options: Vec<String>,
+        begun: &BegunTurn,
+        text: &str,
+        stage: &Stage,
+    ) -> Result<Finish, Failure> {
+        let limits = &self.context.team.clarification;
+        match State::first(Kind::Direct, text, question, options, limits) {
+            Some(asked) => self.ask_back(asked, stage).await,
+            None => self.go_ahead(begun, text, stage).await,
+        }
+    }
+
+    async fn ask_back(&self, asked: State, stage: &Stage) -> Result<Finish, Failure> {
+        let (question, message) = (asked.question.clone(), asked.message.clone());
+        let shown = json!({"options": asked.options, "round": asked.rounds});
+        let work = Work::Clarification { asked };
+        self.wait(PendingKind::Clarification, &question, shown, work, &message, stage).await
+    }
+
+    /// The user said something; either the work begins or another question is asked.
+    async fn clarified(
+        &self,
+        asked: State,
+        begun: &BegunTurn,
+        text: &str,
+        stage: &Stage,
+    ) -> Result<Finish, Failure> {
+        let limits = &self.context.team.clarification;
+        let (state, message) = match asked.next(&Reply { text, pinned: None }, limits) {
+            clarification::Next::Ask(asked) => return self.ask_back(asked, stage).await,
+            clarification::Next::GoOn { state, message } => (state, message),
+            clarification::Next::TooManyRounds { message } => {
+                return self.go_ahead(begun, &message, stage).await;
+            }
+            // Both were told before this turn took the question up.
+            clarification::Next::Cancelled | clarification::Next::TopicSwitch => {
+                return Ok(self.say("All right, I leave it at that.", stage).await);
+            }
+        };
+        match Box::pin(self.steer(begun, &message, stage)).await? {
+            Way::Clarify { question, options } => match state.ask(question, options, limits) {
+                clarification::Next::Ask(asked) => self.ask_back(asked, stage).await,
+                clarification::Next::TooManyRounds { message } => {
+                    self.go_ahead(begun, &message, stage).await
+                }
+                clarification::Next::GoOn { .. }
+                | clarification::Next::Cancelled
+                | clarification::Next::TopicSwitch => self.go_ahead(begun, &message, stage).await,
+            },
+            way => Box::pin(self.go(way, begun, &message, stage)).await,
+        }
+    }
+
+    /// So many questions are enough: whoever fits best answers with what there is.
+    async fn go_ahead(
+        &self,
+        begun: &BegunTurn,
+        message: &str,
+        stage: &Stage,
+    ) -> Result<Finish, Failure> {
+        let why = "no more questions may be asked";
+        self.trace.decide(Decision::new("clarification", "given up", why));
+        let agent = self.best_agent(message, begun).ok_or(Failure::Nobody)?;
+        self.answer_as(agent, begun, message, stage).await
+    }
+
+    fn best_agent(&self, text: &str, begun: &BegunTurn) -> Option<Arc<crate::agents::Agent>> {
+        let team = &self.context.team;
+        let candidates = team.candidates();
+        let scored =
+            muxi_orchestration::routing::score(text, &candidates, begun.last_agent.as_deref());
+        team.agents.find(&scored.first()?.id)
+    }
+
+    /// Nothing if the message is about something else.
+    fn verdict(&self, pending: &Pending, suspended: &Suspended, text: &str) -> Option<Answered> {
+        let text = self.picked_text(pending).unwrap_or_else(|| text.to_owned());
+        Some(match (pending.kind, reply(&text)) {
+            (PendingKind::Approval | PendingKind::Plan, approval::Reply::Yes) => Answered::Yes,
+            (PendingKind::Approval | PendingKind::Plan, approval::Reply::No) => Answered::No(None),
+            // Not a yes: nothing is done, and the agent hears why.
+            (PendingKind::Approval, approval::Reply::Other) => Answered::No(Some(text)),
+            (PendingKind::Plan, approval::Reply::Other) => Answered::Words(text),
+            (PendingKind::Clarification | PendingKind::Credential, _) => {
+                if let Work::Clarification { asked } = &suspended.work {
+                    let reply = Reply { text: &text, pinned: None };
+                    match asked.clone().next(&reply, &self.context.team.clarification) {
+                        clarification::Next::TopicSwitch => return None,
+                        clarification::Next::Cancelled => return Some(Answered::No(None)),
+                        clarification::Next::Ask(_)
+                        | clarification::Next::GoOn { .. }
+                        | clarification::Next::TooManyRounds { .. } => {}
+                    }
+                }
+                Answered::Words(text)
+            }
+        })
+    }
+
+    /// What was chosen of the question's own widget; a choice of an older one says nothing.
+    fn picked_text(&self, pending: &Pending) -> Option<String> {
+        let picked = self.question.picked.as_ref()?;
+        let shown: Value = serde_json::from_str(&pending.detail_json).ok()?;
+        (shown["widget"]["id"].as_str()? == picked.widget).then(|| match &picked.value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+    }
+
+    async fn resolve(
+        &self,
+        pending: &Pending,
+        resolution: Resolution,
+        then: Then,
+        note: &str,
+    ) -> Result<bool, Failure> {
+        let note: String = note.chars().take(NOTE_CHARS_MAX).collect();
+        let at_ms = self.context.clock.now_ms();
+        let new = NewResolution { resolution, note: Some(note), then, at_ms };
+        match self.store.resolve_pending(&pending.id, new).await {
+            Ok(resolved) => Ok(resolved.is_some()),
+            Err(error) => {
+                tracing::error!(error = %chain(&error), "an answer could not be written down");
+                Err(memory_failed(&error))
+            }
+        }
+    }
+
+    pub(super) async fn say(&self, text: &str, stage: &Stage) -> Finish {
+        stage.send(Event::Text(text.to_owned())).await;
+        Finish { reason: "stop".to_owned(), ..Finish::default() }
+    }
+}
+
+// === private helpers ===
+
+const NOTE_CHARS_MAX: usize = 1_000;
+
+fn decided(tool_loop: &mut ToolLoop, verdict: &Answered) -> Next {
+    match verdict {
+        Answered::Yes => tool_loop.decided(true, None),
+        Answered::No(words) => tool_loop.decided(false, words.as_deref()),
+        Answered::Words(words) => tool_loop.decided(false, Some(words)),
+        Answered::Edited(_) => tool_loop.decided(false, None),
+    }
+}

@@ -1,0 +1,130 @@
+//! One call of a model, passed on piece by piece.
+
+use futures_util::StreamExt as _;
+use muxi_llm::{Chunk, CompletionRequest, FinishReason, LlmError, Message, ToolCall, ToolSpec};
+use tokio::sync::mpsc;
+
+use super::running::{Running, chain};
+use crate::agents::Model;
+use crate::conversation::ledger::Purpose;
+use crate::conversation::turn::{Event, Failure, MadeFile, Update};
+
+/// Where the pieces of an answer go.
+#[derive(Debug, Clone)]
+pub(super) struct Stage {
+    said: mpsc::Sender<Event>,
+    /// Whether words go there, too: those of a part of a plan do not.
+    speaks: bool,
+}
+
+/// What a model is asked.
+pub(super) struct Asked<'a> {
+    pub(super) model: &'a Model,
+    pub(super) messages: Vec<Message>,
+    pub(super) tools: Vec<ToolSpec>,
+    pub(super) shape: Option<std::sync::Arc<serde_json::Value>>,
+    pub(super) purpose: Purpose,
+}
+
+/// What it said.
+pub(super) struct Spoken {
+    pub(super) text: String,
+    pub(super) calls: Vec<ToolCall>,
+    pub(super) reason: FinishReason,
+}
+
+// === impl Stage ===
+
+impl Stage {
+    pub(super) fn new(said: mpsc::Sender<Event>) -> Self {
+        Self { said, speaks: true }
+    }
+
+    /// The same without the words.
+    pub(super) fn silent(&self) -> Self {
+        Self { said: self.said.clone(), speaks: false }
+    }
+
+    /// Waits while the reader is slow.
+    pub(super) async fn send(&self, event: Event) {
+        let is_words = matches!(event, Event::Text(_) | Event::Thinking(_) | Event::BeginAgain);
+        if self.speaks || !is_words {
+            // Its reader goes only with the work itself.
+            drop(self.said.send(event).await);
+        }
+    }
+
+    pub(super) async fn note(&self, update: Update) {
+        self.send(Event::Note(update)).await;
+    }
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Dropping it ends the call, whether the model has begun to answer or not.
+    pub(super) async fn speak(&self, asked: Asked<'_>, stage: &Stage) -> Result<Spoken, Failure> {
+        let Asked { model, messages, tools, shape, purpose } = asked;
+        #[expect(clippy::cast_possible_truncation, reason = "a value from 0 to 2")]
+        let temperature = Some(model.temperature as f32);
+        let max_tokens = Some(model.max_tokens);
+        let request = CompletionRequest { messages, temperature, max_tokens, tools, shape };
+        let call = self.ledger.begin(&model.name, purpose, &request);
+        let (mut chunks, served) = match model.llm.stream(&request).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                call.refused();
+                return Err(failed(&error));
+            }
+        };
+        tracing::debug!(model = %served.model, attempts = served.attempts, "answering");
+        call.served_by(&served.model);
+        self.served_by(served.model);
+        let mut spoken =
+            Spoken { text: String::new(), calls: Vec::new(), reason: FinishReason::Stop };
+        while let Some(chunk) = chunks.next().await {
+            match chunk.map_err(|error| failed(&error))? {
+                Chunk::Text(text) => {
+                    call.said(text.len());
+                    spoken.text.push_str(&text);
+                    let max = self.context.limits.answer_bytes;
+                    if spoken.text.len() > max {
+                        return Err(too_long(max));
+                    }
+                    stage.send(Event::Text(text)).await;
+                }
+                Chunk::Thinking(text) => {
+                    call.said(text.len());
+                    stage.send(Event::Thinking(text)).await;
+                }
+                Chunk::File(Ok(file)) => {
+                    stage.send(Event::File(MadeFile { name: None, file })).await;
+                }
+                Chunk::File(Err(why)) => stage.send(Event::NoFile(why.to_string())).await,
+                Chunk::ToolCall(wanted) => {
+                    call.said(wanted.arguments.len());
+                    spoken.calls.push(wanted);
+                }
+                Chunk::Finished { reason, usage } => {
+                    call.over(usage);
+                    spoken.reason = reason;
+                    return Ok(spoken);
+                }
+            }
+        }
+        let message = "the model's answer ended without an end".to_owned();
+        Err(Failure::Model { message, retryable: true })
+    }
+}
+
+// === private helpers ===
+
+fn failed(error: &LlmError) -> Failure {
+    tracing::warn!(error = %chain(error), "the model failed");
+    Failure::Model { message: error.to_string(), retryable: error.is_retryable() }
+}
+
+fn too_long(bytes_max: usize) -> Failure {
+    let message = format!("the answer has more than {bytes_max} bytes");
+    Failure::Model { message, retryable: false }
+}

@@ -1,0 +1,198 @@
+//! One task of a plan, and the answer that all of them come to.
+
+use std::sync::Arc;
+
+use muxi_formation::{Procedure, Step};
+use muxi_llm::Message;
+use muxi_orchestration::graph::Task;
+use muxi_orchestration::procedure::step_position;
+use muxi_orchestration::workflow::{FailureKind, Upstream};
+
+use super::acting::{Ran, Run};
+use super::running::Running;
+use super::speaking::{Asked, Stage};
+use crate::agents::Agent;
+use crate::conversation::ledger::Purpose;
+use crate::conversation::tool_loop::{Next, Planned, ToolLoop};
+use crate::conversation::turn::{Failure, Finish};
+use crate::conversation::waiting::HeldTask;
+use crate::toolbox::Toolbox;
+
+/// How the work on a task came to an end.
+pub(super) enum Worked {
+    Done { text: String, is_tainted: bool },
+    Failed { fault: String, kind: FailureKind },
+    Held { task: HeldTask, planned: Vec<Planned> },
+}
+
+/// What a task is a part of.
+pub(super) struct Of<'a> {
+    pub(super) message: &'a str,
+    pub(super) procedure: Option<&'a Procedure>,
+    /// Somebody elsewhere has had a word in it.
+    pub(super) is_tainted: bool,
+}
+
+// === impl Of ===
+
+impl<'a> Of<'a> {
+    fn step(&self, task: &str) -> Option<&'a Step> {
+        self.procedure?.steps.get(step_position(task)?)
+    }
+}
+
+// === impl Running ===
+
+impl Running {
+    /// Works on a task from its beginning.
+    pub(super) async fn begin_task(
+        &self,
+        task: &Task,
+        of: &Of<'_>,
+        upstream: &[Upstream],
+        stage: &Stage,
+    ) -> Worked {
+        let Some(agent) = self.context.team.agents.find(&task.agent) else {
+            return nobody(&task.agent);
+        };
+        let instruction = instructed(task, of, upstream);
+        let toolbox = self.context.team.toolbox(&agent, &self.caller(), &instruction).await;
+        for fault in &toolbox.faults {
+            self.trace.warn(fault.clone());
+        }
+        let messages = self.isolated(&agent, &toolbox, &instruction);
+        let mut tool_loop = ToolLoop::new(messages, toolbox.guard(self.now_ms()));
+        if of.is_tainted {
+            tool_loop.taint();
+        }
+        self.go_on_with_task(task, of, (&agent, &toolbox), tool_loop, Next::Ask, stage).await
+    }
+
+    /// Goes on with a task whose calls somebody has decided about.
+    pub(super) async fn resume_task(
+        &self,
+        task: &Task,
+        of: &Of<'_>,
+        held: HeldTask,
+        next: Next,
+        stage: &Stage,
+    ) -> Worked {
+        let Some(agent) = self.context.team.agents.find(&held.agent) else {
+            return nobody(&held.agent);
+        };
+        let toolbox = self.context.team.toolbox(&agent, &self.caller(), &task.instruction).await;
+        let mut tool_loop = *held.tool_loop;
+        tool_loop.guard(toolbox.guard(self.now_ms()));
+        self.go_on_with_task(task, of, (&agent, &toolbox), tool_loop, next, stage).await
+    }
+
+    async fn go_on_with_task(
+        &self,
+        task: &Task,
+        of: &Of<'_>,
+        (agent, toolbox): (&Arc<Agent>, &Toolbox),
+        mut tool_loop: ToolLoop,
+        next: Next,
+        stage: &Stage,
+    ) -> Worked {
+        let voices = self.context.team.agents.voices();
+        let own = of.step(&task.id).and_then(|step| step.model.as_ref());
+        let named = own.or_else(|| of.procedure?.model.as_ref());
+        let named = named.and_then(|name| voices.named.get(name.as_str()));
+        let run = Run {
+            agent,
+            model: named.unwrap_or(&agent.text),
+            toolbox,
+            shape: None,
+            purpose: Purpose::Task,
+            depth: self.question.depth,
+        };
+        match self.act(&run, &mut tool_loop, next, &stage.silent()).await {
+            Ok(Ran::Said { text, .. }) if text.trim().is_empty() => {
+                let kind = FailureKind::TemporaryFailure;
+                Worked::Failed { fault: "the agent said nothing".to_owned(), kind }
+            }
+            Ok(Ran::Said { text, .. }) => Worked::Done { text, is_tainted: tool_loop.is_tainted() },
+            Ok(Ran::Held(planned)) => {
+                let (task, agent) = (task.id.clone(), agent.config.id.clone());
+                let task = HeldTask { task, agent, tool_loop: Box::new(tool_loop) };
+                Worked::Held { task, planned }
+            }
+            Err(failure) => {
+                let kind = match &failure {
+                    Failure::Model { retryable: true, .. } => FailureKind::TemporaryFailure,
+                    Failure::Model { .. }
+                    | Failure::Nobody
+                    | Failure::NothingHeard
+                    | Failure::Memory { .. }
+                    | Failure::Budget { .. }
+                    | Failure::Stopping => FailureKind::Permanent,
+                };
+                Worked::Failed { fault: failure.to_string(), kind }
+            }
+        }
+    }
+
+    /// One answer of what the tasks came to, in the formation's voice.
+    pub(super) async fn synthesise(&self, summary: &str, stage: &Stage) -> Result<Finish, Failure> {
+        let voices = self.context.team.agents.voices();
+        let wanted = self.question.expected.as_ref().map(|it| it.instruction());
+        let soul: &str = &self.context.soul;
+        let parts = [Some(soul.trim()), wanted.as_deref()];
+        let system = parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n");
+        let asked = Asked {
+            model: &voices.synthesis,
+            messages: vec![Message::system(system), Message::user(summary)],
+            tools: Vec::new(),
+            shape: self.question.expected.as_ref().map(|it| Arc::new(it.schema().clone())),
+            purpose: Purpose::Synthesis,
+        };
+        let spoken = self.speak(asked, stage).await?;
+        let structured = match &self.question.expected {
+            Some(expected) => {
+                Some(expected.read(&spoken.text).map_err(|faults| Failure::Model {
+                    message: format!("the answer does not fit the schema: {faults}"),
+                    retryable: true,
+                })?)
+            }
+            None => None,
+        };
+        let reason = super::answering::word(spoken.reason);
+        Ok(Finish { reason, structured, waits: None })
+    }
+}
+
+// === private helpers ===
+
+fn nobody(agent: &str) -> Worked {
+    let fault = format!("there is no agent `{agent}`");
+    Worked::Failed { fault, kind: FailureKind::Permanent }
+}
+
+fn instructed(task: &Task, of: &Of<'_>, upstream: &[Upstream]) -> String {
+    let mut text = task.instruction.clone();
+    if let Some(step) = of.step(&task.id) {
+        for (what, names) in [("tool", &step.tools), ("skill", &step.skills)] {
+            for (whose, part) in names {
+                let name =
+                    part.as_ref().map_or_else(|| whose.clone(), |it| format!("{whose}/{it}"));
+                text.push_str(&format!("\n\nUse the {what} {name}."));
+            }
+        }
+    }
+    if of.procedure.is_some() {
+        // A procedure was written before anybody asked.
+        text.push_str("\n\nThe user's request, for which this is a step:\n");
+        text.push_str(of.message);
+    }
+    if !upstream.is_empty() {
+        text.push_str("\n\nWhat was found out before:");
+        for Upstream { label, text: found, .. } in upstream {
+            text.push_str("\n\n## ");
+            text.push_str(label);
+            text.push_str("\n\n");
+            text.push_str(found);
+        }
+    }
+    text
+}

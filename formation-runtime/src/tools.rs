@@ -1,0 +1,139 @@
+//! All tools of the formation, and which of them each agent has.
+//!
+//! An agent has the tools of the servers that it attaches and of those that nobody does, what this program
+//! does itself, and the other agents.
+
+mod builtin;
+mod colleague;
+mod entrusted;
+mod servers;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use muxi_contract::{SessionId, UserId};
+use muxi_formation::manifest::Selection;
+use muxi_formation::{EffectiveFilter, Loaded};
+use muxi_tools::{Origin, Tool, mcp};
+
+pub use self::builtin::all as builtin;
+pub use self::colleague::Colleague;
+pub use self::entrusted::Entrusted;
+pub use self::servers::servers;
+use crate::agents::Agent;
+
+/// On whose behalf tools are called.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub user: UserId,
+    pub session: SessionId,
+    /// How many agents have asked each other on the way here.
+    pub depth: u8,
+}
+
+#[derive(Debug)]
+pub struct Tools {
+    servers: mcp::Servers,
+    /// The servers of each agent, with what it may use of them.
+    attached: HashMap<String, Vec<(String, EffectiveFilter)>>,
+    /// What this program does itself.
+    builtin: Vec<Arc<dyn Tool>>,
+    /// Names of the tools that a server had last, its own and those that models know.
+    known: Mutex<HashMap<String, Vec<(String, String)>>>,
+    /// The other agents, as each agent may ask them.
+    colleagues: HashMap<String, Vec<Arc<dyn Tool>>>,
+}
+
+/// Agents that ask each other further than this would hardly come back.
+pub const DEPTH_MAX: u8 = 3;
+
+// === impl Tools ===
+
+impl Tools {
+    pub fn new(loaded: &Loaded, servers: mcp::Servers, builtin: Vec<Arc<dyn Tool>>) -> Self {
+        let attached = muxi_formation::tool_table(loaded)
+            .into_iter()
+            .map(|row| (row.agent, row.servers))
+            .collect();
+        let chosen = &loaded.manifest.runtime.built_in_mcps;
+        let is_chosen = |tool: &Arc<dyn Tool>| match chosen {
+            Selection::All => true,
+            Selection::Nothing => false,
+            Selection::Only(names) => names.contains(&tool.spec().name),
+        };
+        let builtin = builtin.into_iter().filter(is_chosen).collect();
+        let colleagues = colleague::of_all(&loaded.agents);
+        Self { servers, attached, builtin, known: Mutex::default(), colleagues }
+    }
+
+    /// What an agent is told of what it can look up, such as skills.
+    pub fn catalogue(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    pub fn servers(&self) -> &mcp::Servers {
+        &self.servers
+    }
+
+    /// Servers of the agent, whether they answer or not.
+    pub fn attached(&self, agent: &str) -> &[(String, EffectiveFilter)] {
+        self.attached.get(agent).map_or(&[], Vec::as_slice)
+    }
+
+    /// What the agent may call now, and what of it is missing.
+    pub async fn of(&self, agent: &Agent, caller: &Caller) -> (Vec<Arc<dyn Tool>>, Vec<String>) {
+        let (mut tools, mut faults): (Vec<Arc<dyn Tool>>, _) = (Vec::new(), Vec::new());
+        let attached = self.attached(&agent.config.id);
+        let finding = attached.iter().map(|(server, filter)| async move {
+            (server, filter, self.found(server, &caller.user).await)
+        });
+        for (server, filter, found) in futures_util::future::join_all(finding).await {
+            match found {
+                Ok(found) => tools.extend(found.into_iter().filter(|it| passes(filter, it))),
+                Err(error) => faults.push(format!("the tools of `{server}` are missing: {error}")),
+            }
+        }
+        if caller.depth < DEPTH_MAX {
+            tools.extend(self.colleagues.get(&agent.config.id).into_iter().flatten().cloned());
+        }
+        // A small model with a small window is better off without tools that nobody asked for.
+        if !agent.text.is_local || !attached.is_empty() {
+            tools.extend(self.builtin.iter().cloned());
+        }
+        (tools, faults)
+    }
+
+    /// For those who choose between agents.
+    pub fn names_of(&self, agent: &str) -> Vec<String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = Vec::new();
+        for (server, filter) in self.attached(agent) {
+            let tools = known.get(server).into_iter().flatten();
+            names.extend(tools.filter(|(own, _)| filter.allows(own)).map(|(_, name)| name.clone()));
+        }
+        names
+    }
+
+    async fn found(
+        &self,
+        server: &str,
+        user: &UserId,
+    ) -> Result<Vec<Arc<dyn Tool>>, mcp::McpError> {
+        let found = self.servers.tools(server, Some(user)).await?;
+        let names = found.iter().filter_map(|tool| match tool.origin() {
+            Origin::Mcp { tool: own, .. } => Some((own.clone(), tool.spec().name.clone())),
+            Origin::Builtin | Origin::Agent(_) | Origin::Remote(_) => None,
+        });
+        let names = names.collect();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(server.to_owned(), names);
+        Ok(found)
+    }
+}
+
+fn passes(filter: &EffectiveFilter, tool: &Arc<dyn Tool>) -> bool {
+    match tool.origin() {
+        Origin::Mcp { tool, .. } => filter.allows(tool),
+        Origin::Builtin | Origin::Agent(_) | Origin::Remote(_) => true,
+    }
+}
