@@ -6,7 +6,7 @@ mod reload;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use muxi_vault::{Vault, VaultError};
 use secrecy::SecretString;
@@ -68,6 +68,14 @@ impl Secrets {
     /// Knows them all.
     pub fn redactor(&self) -> &Redactor {
         &self.around.redactor
+    }
+
+    /// One of those in use; the environment stands in for what no file has.
+    pub fn value(&self, name: &str) -> Option<SecretString> {
+        let in_use = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_files = in_use.get(name).cloned();
+        let variable = || (self.around.environment)(&muxi_vault::normalize_name(name));
+        of_files.or_else(|| variable().filter(|it| !it.is_empty()).map(SecretString::from))
     }
 
     /// The bundle's folder.

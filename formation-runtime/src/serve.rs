@@ -179,6 +179,20 @@ impl Running {
         self.helpers.spawn(TaskKind::Critical, "abandoned requests", recovery);
         let jobs = scheduler::run(Arc::clone(app), stop.clone());
         self.helpers.spawn(TaskKind::Critical, "jobs", jobs);
+        let found = Arc::clone(app);
+        self.helpers.spawn(TaskKind::PerFormation, "tool servers", async move {
+            let tell = |server: &str, found_: Result<String, String>| {
+                let (kind, message) = match found_ {
+                    Ok(message) => (EventKind::ServerConnected, message),
+                    Err(fault) => {
+                        report::warn(&fault);
+                        (EventKind::ServerFailed, fault)
+                    }
+                };
+                found.events.tell(found.event(kind, message).with("server", server));
+            };
+            found.team.tools.discover(tell).await;
+        });
         let webhooks = webhooks::run(Arc::clone(app), stop);
         self.helpers.spawn(TaskKind::Critical, "webhooks", webhooks);
     }
@@ -264,7 +278,14 @@ fn app(
         approvals: loaded.manifest.approvals.clone(),
         mcp: loaded.manifest.mcp.clone(),
         tool_output_bytes: loaded.manifest.input_limits.max_tool_output_size,
-        tools: Tools::new(&loaded, servers, builtin),
+        tools: Tools::new(
+            &loaded,
+            servers,
+            builtin,
+            &tools::Place { folder: &folder, data_dir, store: &store, clock: &clock },
+            &|name| secrets.value(name),
+        )
+        .map_err(anyhow::Error::msg)?,
     });
     let team = Arc::new(team.map_err(anyhow::Error::msg)?);
     let manifest = *loaded.manifest;

@@ -118,7 +118,9 @@ impl Team {
         }
         let shown = self.shown(&tools, message);
         let catalogue = self.tools.catalogue(&agent.config.id);
+        let allowed = self.tools.allowed_by_skills(&agent.config.id);
         Toolbox::new(tools, &shown, Arc::clone(&self.policy), self.caps, faults, catalogue)
+            .restricted_by(allowed)
     }
 
     /// How big a request is, and why; `told` is what the routing call said of it.

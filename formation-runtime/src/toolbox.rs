@@ -1,7 +1,7 @@
 //! The tools of one agent for one message: which there are, which of them are shown, and what is allowed.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use muxi_llm::ToolSpec;
@@ -21,6 +21,10 @@ pub struct Toolbox {
     caps: Caps,
     /// What the model is told of what it can look up, such as skills.
     catalogue: Option<String>,
+    /// The patterns of tools that a skill allows beside it, by skill.
+    allowed_by_skills: HashMap<String, Vec<String>>,
+    /// Skills of this run that restrict it.
+    active_skills: Mutex<Vec<String>>,
     /// In no text that anybody else could have written.
     boundary: Boundary,
     /// Servers whose tools are missing, and why.
@@ -58,7 +62,53 @@ impl Toolbox {
         getrandom::fill(&mut random).expect("the system has random numbers");
         let boundary = Boundary::from_random(u128::from_ne_bytes(random));
         let specs = shown.iter().filter_map(|name| Some(tools.get(name)?.spec().clone())).collect();
-        Self { tools, specs, policy, caps, catalogue, boundary, faults }
+        let (allowed_by_skills, active_skills) = (HashMap::new(), Mutex::default());
+        Self {
+            tools,
+            specs,
+            policy,
+            caps,
+            catalogue,
+            allowed_by_skills,
+            active_skills,
+            boundary,
+            faults,
+        }
+    }
+
+    /// The same with what its agent's skills allow beside them.
+    #[must_use]
+    pub fn restricted_by(self, allowed_by_skills: HashMap<String, Vec<String>>) -> Self {
+        Self { allowed_by_skills, ..self }
+    }
+
+    /// From here on only what the skill allows may be called.
+    pub fn skill_is_active(&self, skill: &str) {
+        if self.allowed_by_skills.contains_key(skill) {
+            self.active_skills
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(skill.to_owned());
+        }
+    }
+
+    /// The active skill that does not allow the tool.
+    fn forbidding_skill(&self, tool: &dyn Tool) -> Option<String> {
+        let name = match tool.origin() {
+            Origin::Builtin => return None,
+            Origin::Mcp { server, tool } => format!("{server}/{tool}"),
+            Origin::Agent(_) | Origin::Remote(_) => tool.spec().name.clone(),
+        };
+        let active = self.active_skills.lock().unwrap_or_else(PoisonError::into_inner);
+        let forbids = |skill: &&String| {
+            let patterns = self.allowed_by_skills.get(*skill);
+            let own = name.rsplit('/').next().unwrap_or(&name);
+            !patterns.into_iter().flatten().any(|pattern| {
+                let fits = |text| muxi_formation::pattern::matches(pattern, text);
+                fits(&name) || fits(own) || fits(&tool.spec().name)
+            })
+        };
+        active.iter().find(forbids).cloned()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -101,6 +151,10 @@ impl Toolbox {
         is_tainted: bool,
     ) -> Option<Verdict> {
         let tool = self.find(name)?;
+        if let Some(skill) = self.forbidding_skill(tool.as_ref()) {
+            let because = format!("the skill `{skill}` does not list it among its allowed tools");
+            return Some(Verdict { action: approval::Action::Deny, because });
+        }
         let danger = danger(tool.danger());
         let origin = origin(tool.origin());
         Some(self.policy.decide(&Called { name, origin, danger, arguments, is_tainted }))

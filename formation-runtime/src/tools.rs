@@ -7,6 +7,7 @@ mod builtin;
 mod colleague;
 mod entrusted;
 mod servers;
+mod skills;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,12 +15,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use muxi_contract::{SessionId, UserId};
 use muxi_formation::manifest::Selection;
 use muxi_formation::{EffectiveFilter, Loaded};
+use muxi_tools::builtin::GenerateFile;
 use muxi_tools::{Origin, Tool, mcp};
+use secrecy::SecretString;
 
 pub use self::builtin::all as builtin;
 pub use self::colleague::Colleague;
 pub use self::entrusted::Entrusted;
 pub use self::servers::servers;
+pub use self::skills::Place;
+use self::skills::Skilled;
 use crate::agents::Agent;
 
 /// On whose behalf tools are called.
@@ -40,6 +45,7 @@ pub struct Tools {
     builtin: Vec<Arc<dyn Tool>>,
     /// Names of the tools that a server had last, its own and those that models know.
     known: Mutex<HashMap<String, Vec<(String, String)>>>,
+    skilled: HashMap<String, Skilled>,
     /// The other agents, as each agent may ask them.
     colleagues: HashMap<String, Vec<Arc<dyn Tool>>>,
 }
@@ -50,11 +56,21 @@ pub const DEPTH_MAX: u8 = 3;
 // === impl Tools ===
 
 impl Tools {
-    pub fn new(loaded: &Loaded, servers: mcp::Servers, builtin: Vec<Arc<dyn Tool>>) -> Self {
+    /// `secret` fills in what skills refer to.
+    pub fn new(
+        loaded: &Loaded,
+        servers: mcp::Servers,
+        mut builtin: Vec<Arc<dyn Tool>>,
+        place: &Place<'_>,
+        secret: &dyn Fn(&str) -> Option<SecretString>,
+    ) -> Result<Self, String> {
         let attached = muxi_formation::tool_table(loaded)
             .into_iter()
             .map(|row| (row.agent, row.servers))
             .collect();
+        builtin.push(Arc::new(GenerateFile::new()));
+        let mut tell = |fault: String| crate::report::warn(&fault);
+        let skilled = skills::of_all(loaded, place, secret, &mut tell)?;
         let chosen = &loaded.manifest.runtime.built_in_mcps;
         let is_chosen = |tool: &Arc<dyn Tool>| match chosen {
             Selection::All => true,
@@ -63,12 +79,17 @@ impl Tools {
         };
         let builtin = builtin.into_iter().filter(is_chosen).collect();
         let colleagues = colleague::of_all(&loaded.agents);
-        Self { servers, attached, builtin, known: Mutex::default(), colleagues }
+        Ok(Self { servers, attached, builtin, known: Mutex::default(), skilled, colleagues })
     }
 
     /// What an agent is told of what it can look up, such as skills.
-    pub fn catalogue(&self, _: &str) -> Option<String> {
-        None
+    pub fn catalogue(&self, agent: &str) -> Option<String> {
+        self.skilled.get(agent)?.catalogue.clone()
+    }
+
+    /// The patterns of tools that the agent's skills allow beside them, by skill.
+    pub fn allowed_by_skills(&self, agent: &str) -> HashMap<String, Vec<String>> {
+        self.skilled.get(agent).map(|it| it.allowed.clone()).unwrap_or_default()
     }
 
     pub fn servers(&self) -> &mcp::Servers {
@@ -78,6 +99,62 @@ impl Tools {
     /// Servers of the agent, whether they answer or not.
     pub fn attached(&self, agent: &str) -> &[(String, EffectiveFilter)] {
         self.attached.get(agent).map_or(&[], Vec::as_slice)
+    }
+
+    /// Asks every server once what it has, so that the first message need not wait for that, and tells what
+    /// became of it.
+    pub async fn discover(&self, tell: impl Fn(&str, Result<String, String>)) {
+        let asking =
+            self.servers.ids().map(|id| async move { (id, self.servers.tools(id, None).await) });
+        for (id, found) in futures_util::future::join_all(asking).await {
+            match found {
+                Ok(tools) => {
+                    self.remember(id, &tools);
+                    tell(id, Ok(format!("{id} has {} tools", tools.len())));
+                    for fault in self.unmatched(id, &tools) {
+                        tell(id, Err(fault));
+                    }
+                }
+                // It is asked again with the user's own.
+                Err(
+                    mcp::McpError::NeedsCredential { .. }
+                    | mcp::McpError::NeedsAuthorization { .. },
+                ) => {}
+                Err(error) => tell(id, Err(format!("the tools of `{id}` are missing: {error}"))),
+            }
+        }
+    }
+
+    /// Filters of the bundle that fit nothing, or leave nothing.
+    fn unmatched(&self, server: &str, tools: &[Arc<dyn Tool>]) -> Vec<String> {
+        let own: Vec<&str> = tools.iter().filter_map(|tool| own_name(tool)).collect();
+        let mut faults = Vec::new();
+        for (agent, attached) in &self.attached {
+            for (_, filter) in attached.iter().filter(|(id, _)| id == server) {
+                let filtered = filter.apply(own.iter().copied());
+                for unmatched in filtered.unmatched {
+                    let meant = unmatched.meant.map(|it| format!("; did you mean `{it}`?"));
+                    let (name, meant) = (unmatched.name, meant.unwrap_or_default());
+                    faults.push(format!("agent `{agent}`: `{server}` has no tool `{name}`{meant}"));
+                }
+                if filtered.tools.is_empty() && !own.is_empty() {
+                    faults
+                        .push(format!("agent `{agent}`: the filters of `{server}` leave no tool"));
+                }
+            }
+        }
+        faults.sort();
+        faults.dedup();
+        faults
+    }
+
+    fn remember(&self, server: &str, tools: &[Arc<dyn Tool>]) {
+        let names = tools
+            .iter()
+            .filter_map(|tool| Some((own_name(tool)?.to_owned(), tool.spec().name.clone())));
+        let names = names.collect();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(server.to_owned(), names);
     }
 
     /// What the agent may call now, and what of it is missing.
@@ -96,6 +173,8 @@ impl Tools {
         if caller.depth < DEPTH_MAX {
             tools.extend(self.colleagues.get(&agent.config.id).into_iter().flatten().cloned());
         }
+        let skilled = self.skilled.get(&agent.config.id);
+        tools.extend(skilled.into_iter().flat_map(|it| it.tools.iter().cloned()));
         // A small model with a small window is better off without tools that nobody asked for.
         if !agent.text.is_local || !attached.is_empty() {
             tools.extend(self.builtin.iter().cloned());
@@ -120,14 +199,15 @@ impl Tools {
         user: &UserId,
     ) -> Result<Vec<Arc<dyn Tool>>, mcp::McpError> {
         let found = self.servers.tools(server, Some(user)).await?;
-        let names = found.iter().filter_map(|tool| match tool.origin() {
-            Origin::Mcp { tool: own, .. } => Some((own.clone(), tool.spec().name.clone())),
-            Origin::Builtin | Origin::Agent(_) | Origin::Remote(_) => None,
-        });
-        let names = names.collect();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(server.to_owned(), names);
+        self.remember(server, &found);
         Ok(found)
+    }
+}
+
+fn own_name(tool: &Arc<dyn Tool>) -> Option<&str> {
+    match tool.origin() {
+        Origin::Mcp { tool, .. } => Some(tool),
+        Origin::Builtin | Origin::Agent(_) | Origin::Remote(_) => None,
     }
 }
 

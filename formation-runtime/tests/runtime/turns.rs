@@ -63,6 +63,12 @@ pub(crate) fn metadata(answer: &Value) -> &Value {
     &answer["data"]["message"]["metadata"]
 }
 
+async fn request(runtime: &Runtime, id: &str) -> Value {
+    let asked = runtime.request(Method::GET, &format!("/v1/requests/{id}"));
+    let asked = asked.header("X-Muxi-Client-Key", CLIENT_KEY).header("X-Muxi-User-ID", "alice");
+    asked.send().await.unwrap().json().await.unwrap()
+}
+
 fn calls(answer: &Value) -> Vec<&str> {
     let calls = metadata(answer)["model_calls"].as_array().unwrap();
     calls.iter().map(|it| it.as_str().unwrap()).collect()
@@ -106,7 +112,10 @@ async fn a_routed_turn_costs_two_calls_and_the_same_question_one_of_them_less() 
 #[tokio::test]
 async fn what_needs_no_agent_is_answered_by_the_routing_call() {
     let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&team("")));
-    llm.script(json!([routes("Thanks", &decision("direct", &json!({"answer": "You are welcome."})))]));
+    llm.script(json!([routes(
+        "Thanks",
+        &decision("direct", &json!({"answer": "You are welcome."}))
+    )]));
     let runtime = bundle.start(&llm);
     let answer = ask(&runtime, &json!({"message": "Thanks a lot!"})).await;
     assert_eq!((content(&answer), calls(&answer)), ("You are welcome.", vec!["routing"]));
@@ -125,7 +134,8 @@ async fn whoever_is_named_answers_and_a_routing_call_that_fails_is_no_failure() 
     let runtime = bundle.start(&llm);
     let named = ask(&runtime, &json!({"message": "Write", "agent_id": "researcher"})).await;
     assert_eq!((content(&named), calls(&named)), ("facts", vec!["answer"]));
-    let mentioned = ask(&runtime, &json!({"message": "@writer find facts", "session_id": "m"})).await;
+    let mentioned =
+        ask(&runtime, &json!({"message": "@writer find facts", "session_id": "m"})).await;
     assert_eq!((content(&mentioned), calls(&mentioned)), ("prose", vec!["answer"]));
     let body = json!({"message": "Find facts in sources about tea", "session_id": "f"});
     let scored = ask(&runtime, &body).await;
@@ -147,7 +157,8 @@ const BIG: &str = "Research tea, compare three kinds of it, then write a long re
 
 #[tokio::test]
 async fn a_workflow_costs_its_tasks_and_two_calls() {
-    let manifest = team("overlord: {workflow: {plan_approval_threshold: never, complexity_method: llm}}");
+    let manifest =
+        team("overlord: {workflow: {plan_approval_threshold: never, complexity_method: llm}}");
     let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest));
     llm.script(json!([
         routes("Research tea", &workflow()),
@@ -168,7 +179,8 @@ async fn a_workflow_costs_its_tasks_and_two_calls() {
 
 #[tokio::test]
 async fn a_plan_waits_for_a_yes_and_survives_a_restart() {
-    let manifest = team("overlord: {workflow: {plan_approval_threshold: 8, complexity_method: llm}}");
+    let manifest =
+        team("overlord: {workflow: {plan_approval_threshold: 8, complexity_method: llm}}");
     let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest));
     llm.script(json!([
         routes("Research tea", &workflow()),
@@ -180,14 +192,14 @@ async fn a_plan_waits_for_a_yes_and_survives_a_restart() {
     let asked = ask(&runtime, &json!({"message": BIG, "request_id": "r-1"})).await;
     assert_eq!(metadata(&asked)["approval_required"], true, "{asked}");
     assert_eq!(metadata(&asked)["pending"]["kind"], "plan");
-    let status = runtime.user_json(Method::GET, "/v1/requests/r-1").await;
+    let status = request(&runtime, "r-1").await;
     assert_eq!(status["data"]["status"], "awaiting_clarification", "{status}");
     runtime.kill9();
     let runtime = bundle.start(&llm);
     let done = ask(&runtime, &json!({"message": "yes", "request_id": "r-2"})).await;
     assert_eq!(content(&done), "All about tea");
     assert_eq!(calls(&done), ["task", "task", "synthesis"]);
-    let status = runtime.user_json(Method::GET, "/v1/requests/r-1").await;
+    let status = request(&runtime, "r-1").await;
     assert_eq!(status["data"]["status"], "completed", "{status}");
     let again = ask(&runtime, &json!({"message": BIG, "session_id": "other"})).await;
     assert_eq!(metadata(&again)["approval_required"], true);
@@ -220,7 +232,8 @@ async fn a_task_that_fails_is_never_told_as_done() {
 #[tokio::test]
 async fn what_is_unclear_is_asked_back_and_another_matter_drops_it() {
     let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&team("")));
-    let unclear = decision("clarify", &json!({"question": "Which city?", "options": ["Rome", "Paris"]}));
+    let unclear =
+        decision("clarify", &json!({"question": "Which city?", "options": ["Rome", "Paris"]}));
     llm.script(json!([
         {"match": {"contains": "answered: Rome", "system_contains": "\"kind\""},
          "reply": {"text": decision("agent", &json!({"agent": "researcher"})).to_string()}},
@@ -234,7 +247,10 @@ async fn what_is_unclear_is_asked_back_and_another_matter_drops_it() {
     assert_eq!(content(&asked), "Which city?");
     assert_eq!(calls(&asked), ["routing"]);
     let widget = &asked["data"]["message"]["ui"][0];
-    assert_eq!((&widget["type"], &widget["options"][0]["value"]), (&json!("options"), &json!("Rome")));
+    assert_eq!(
+        (&widget["type"], &widget["options"][0]["value"]),
+        (&json!("options"), &json!("Rome"))
+    );
     let picked = json!({"message": "Rome", "ui_response": {"id": widget["id"], "value": "Rome"}});
     let answer = ask(&runtime, &picked).await;
     assert_eq!(content(&answer), "Sunny", "{answer}");
@@ -272,11 +288,15 @@ async fn a_procedure_is_followed_step_by_step_and_its_last_words_are_the_answer(
     ]));
     let runtime = bundle.start(&llm);
     for message in ["/onboard Ada", "Please onboard the new employee Ada in our company"] {
-        let answer = ask(&runtime, &json!({"message": message, "session_id": message.len().to_string()})).await;
+        let answer =
+            ask(&runtime, &json!({"message": message, "session_id": message.len().to_string()}))
+                .await;
         assert_eq!(content(&answer), "Dear  Ada,\n\nwelcome.\n", "{answer}");
         assert_eq!(calls(&answer), ["task", "task"]);
     }
-    let other = ask(&runtime, &json!({"message": "What is the capital of France?", "session_id": "o"})).await;
+    let other =
+        ask(&runtime, &json!({"message": "What is the capital of France?", "session_id": "o"}))
+            .await;
     assert_eq!(content(&other), "other");
     let decision = &metadata(&other)["decisions"][0];
     assert_eq!((&decision["step"], &decision["choice"]), (&json!("procedure"), &json!("none")));

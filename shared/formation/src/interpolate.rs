@@ -83,6 +83,32 @@ pub fn fill_user_credentials(
     Ok(filled.into())
 }
 
+/// Fills in the secrets that a text refers to, and names those that are missing, whose placeholders stay.
+pub fn fill_secrets(
+    text: &str,
+    look_up: &dyn Fn(&str) -> Option<SecretString>,
+) -> (SecretString, Vec<String>) {
+    let mut filled = String::with_capacity(text.len());
+    let mut missing = Vec::new();
+    for piece in pieces(text).unwrap_or_else(|_| vec![Piece::Plain(text)]) {
+        match piece {
+            Piece::Plain(plain) => filled.push_str(plain),
+            Piece::User(service) => filled.push_str(&user_placeholder(service)),
+            Piece::Placeholder(Source::Env, name) => {
+                filled.push_str(&format!("{OPEN} env.{name} {CLOSE}"));
+            }
+            Piece::Placeholder(Source::Secrets, name) => match look_up(name) {
+                Some(secret) => filled.push_str(secret.expose_secret()),
+                None => {
+                    filled.push_str(&format!("{OPEN} secrets.{name} {CLOSE}"));
+                    missing.push(name.to_owned());
+                }
+            },
+        }
+    }
+    (filled.into(), missing)
+}
+
 /// A user has not entrusted what a call needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the user has no credential for `{service}`")]

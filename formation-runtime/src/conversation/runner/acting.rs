@@ -115,6 +115,12 @@ impl Running {
                 );
             }
             let Some((planned, outcome)) = calling.next().await else { return next };
+            if planned.tool == "activate_skill"
+                && !outcome.is_error
+                && let Some(Value::String(skill)) = planned.arguments.get("name")
+            {
+                run.toolbox.skill_is_active(skill);
+            }
             let taints = run.toolbox.taints(&planned.tool, &outcome);
             let read = self.read(run, &planned, &outcome, stage).await;
             next = tool_loop.called(planned.number, &outcome, taints, read);

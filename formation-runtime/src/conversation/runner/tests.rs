@@ -113,7 +113,19 @@ impl Fixture {
             approvals: loaded.manifest.approvals.clone(),
             mcp: loaded.manifest.mcp.clone(),
             tool_output_bytes: 1_000,
-            tools: Tools::new(&loaded, servers, Vec::new()),
+            tools: Tools::new(
+                &loaded,
+                servers,
+                Vec::new(),
+                &tools::Place {
+                    folder: folder.path(),
+                    data_dir: folder.path(),
+                    store: &store,
+                    clock: &Clock::system(),
+                },
+                &|_| None,
+            )
+            .unwrap(),
         });
         let conversations = Conversations::new(TurnContext {
             team: Arc::new(team.unwrap()),
