@@ -94,8 +94,8 @@ impl Activations for Noted {
         skill: &'a str,
     ) -> BoxFuture<'a, Result<bool, ActivationFault>> {
         async move {
-            let noted =
-                self.store.for_user(user).activate_skill(session, skill, self.clock.now_ms());
+            let (store, now_ms) = (self.store.for_user(user), self.clock.now_ms());
+            let noted = store.activate_skill(session, skill, now_ms);
             noted.await.map_err(|error| ActivationFault(error.to_string()))
         }
         .boxed()
