@@ -133,7 +133,7 @@ fn server(app: &Parts, server: &McpServer) -> ServerView {
         server.is_global || agent.mcp_servers.iter().any(|it| it.server == server.id)
     };
     let agents = app.agents.all();
-    let users = agents.iter().map(|agent| &agent.config).filter(|it| uses(it));
+    let having = agents.iter().map(|agent| &agent.config).filter(|it| uses(it));
     ServerView {
         id: server.id.clone(),
         description: server.description.clone(),
@@ -156,7 +156,7 @@ fn server(app: &Parts, server: &McpServer) -> ServerView {
         connection_ttl_seconds: server.connection_ttl_seconds,
         parameters: server.parameters.keys().cloned().collect(),
         tools: ToolPatterns { allow: server.tools.allow.clone(), deny: server.tools.deny.clone() },
-        agents: users.map(|agent| agent.id.clone()).collect(),
+        agents: having.map(|agent| agent.id.clone()).collect(),
         needs_user_credentials: server.needs_user_credentials.clone(),
     }
 }
