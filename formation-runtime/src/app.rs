@@ -13,6 +13,7 @@ use crate::agents::Agents;
 use crate::artifacts::Artifacts;
 use crate::conversation::Conversations;
 use crate::events::{Event, EventKind, EventLog};
+use crate::jobs::Jobs;
 use crate::keys::Keys;
 use crate::limits::Limits;
 use crate::logging::Logging;
@@ -43,6 +44,7 @@ pub struct Parts {
     pub store: Store,
     pub artifacts: Artifacts,
     pub scheduler: Scheduler,
+    pub jobs: Jobs,
     pub events: EventLog,
     pub redactor: Redactor,
     pub logging: Logging,

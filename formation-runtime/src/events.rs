@@ -139,6 +139,16 @@ kinds! {
     JobSkipped = "job.skipped" Warning,
     /// A job runs no more because it failed too often in a row.
     JobPaused = "job.paused" Warning,
+    /// Code is written, or a job elsewhere is watched, behind a conversation.
+    BackgroundJobStarted = "background_job.started" Info,
+    /// Work behind a conversation is done.
+    BackgroundJobCompleted = "background_job.completed" Info,
+    /// Work behind a conversation has failed.
+    BackgroundJobFailed = "background_job.failed" Warning,
+    /// Work behind a conversation did not end in its time.
+    BackgroundJobTimedOut = "background_job.timed_out" Warning,
+    /// Work behind a conversation was cancelled.
+    BackgroundJobCancelled = "background_job.cancelled" Info,
     /// A credential of a user is kept.
     CredentialCreated = "credential.created" Info,
     /// A credential of a user was deleted.

@@ -3,6 +3,7 @@
 //! - [`load`] turns a bundle into a formation, or tells everything that is wrong with it.
 //! - [`conversation`] runs turns; a turn is written down before anyone is told of it.
 //! - [`team`] is who answers and with what: agents, procedures, tools.
+//! - [`jobs`] is the work behind conversations: code that another program writes, jobs that are watched.
 //! - [`http`] is the formation API; [`serve`] puts it on sockets, the process's own or a manager's.
 
 pub mod activity;
@@ -15,6 +16,7 @@ pub mod document;
 pub mod events;
 pub mod http;
 pub mod instance;
+pub mod jobs;
 pub mod keys;
 pub mod limits;
 pub mod load;

@@ -27,6 +27,7 @@ use crate::conversation::{Conversations, TurnContext, recovery};
 use crate::events::{Event, EventKind, EventLog};
 use crate::http;
 use crate::instance::{SharedPort, send_at_once};
+use crate::jobs::{self, Jobs};
 use crate::keys::{KEYS_FILE, KeyClass, Keys};
 use crate::limits::Limits;
 use crate::load::Formation;
@@ -193,6 +194,8 @@ impl Running {
             };
             found.team.tools.discover(tell).await;
         });
+        let background = jobs::run(Arc::clone(app), stop.clone());
+        self.helpers.spawn(TaskKind::Critical, "background jobs", background);
         let webhooks = webhooks::run(Arc::clone(app), stop);
         self.helpers.spawn(TaskKind::Critical, "webhooks", webhooks);
     }
@@ -270,7 +273,9 @@ fn app(
     let entrusted = Entrusted::new(store.clone(), safe.clone(), clock.clone(), redactor.clone());
     let servers =
         tools::servers(&loaded, &folder, &entrusted, running.helpers.clone(), &shutdown.stopping);
-    let builtin = tools::builtin(&store, &artifacts);
+    let jobs = Jobs::new(&loaded, &folder, data_dir).map_err(anyhow::Error::msg)?;
+    let mut builtin = tools::builtin(&store, &artifacts);
+    builtin.extend(jobs.tools());
     let team = Team::new(team::Parts {
         agents: agents.clone(),
         procedures: Procedures::new(loaded.procedures.clone()),
@@ -320,6 +325,7 @@ fn app(
         store,
         artifacts,
         scheduler,
+        jobs,
         events,
         redactor,
         logging,
@@ -332,7 +338,9 @@ fn app(
         started,
         limits,
     };
-    Ok((Arc::new(app), log_workers))
+    let app = Arc::new(app);
+    app.jobs.serve(&app);
+    Ok((app, log_workers))
 }
 
 /// The destinations of logs, and a word on what they cannot do.

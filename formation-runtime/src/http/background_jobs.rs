@@ -60,6 +60,7 @@ pub(crate) async fn cancel(
         let message = format!("job '{id}' has ended: it is {status}");
         return Err(Problem::new(ErrorCode::OperationFailed, message));
     }
+    app.jobs.look();
     let data = BackgroundJobCancelled {
         id,
         status: TaskState::Cancelled.as_str().to_owned(),

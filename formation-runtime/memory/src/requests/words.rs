@@ -33,6 +33,11 @@ pub enum RequestStatus {
 // === impl RequestKind ===
 
 impl RequestKind {
+    /// Whether its message was written by somebody other than its user.
+    pub const fn is_of_others(self) -> bool {
+        matches!(self, Self::Trigger | Self::Watch | Self::Delegation)
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Chat => "chat",

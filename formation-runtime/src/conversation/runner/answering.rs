@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use muxi_contract::ids::nanoid;
 use muxi_llm::{FinishReason, Message};
-use muxi_memory::{BegunTurn, HistoryMessage, PendingKind, RequestKind};
+use muxi_memory::{BegunTurn, HistoryMessage, PendingKind};
 use serde_json::json;
 
 use super::acting::{Ran, Run};
@@ -208,9 +208,9 @@ impl Running {
         toolbox
     }
 
-    /// Webhooks and documents were written elsewhere.
+    /// Webhooks, documents and what background jobs left were written elsewhere.
     pub(super) fn brings_words_of_others(&self) -> bool {
-        self.question.kind == RequestKind::Trigger || !self.question.files.is_empty()
+        self.question.kind.is_of_others() || !self.question.files.is_empty()
     }
 }
 
