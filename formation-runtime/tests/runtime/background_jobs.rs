@@ -78,7 +78,7 @@ impl Coder {
         ]));
         runtime.say("Delegate it.").await;
         let journal = self.llm.journal();
-        let results = journal.iter().rev().flat_map(|entry| entry.body["messages"].as_array());
+        let results = journal.iter().flat_map(|entry| entry.body["messages"].as_array());
         let mut results = results.flatten().rev().filter(|it| it["role"] == "tool");
         results.next().expect("a result of the tool")["content"].as_str().unwrap().to_owned()
     }
@@ -169,7 +169,7 @@ async fn a_job_works_in_a_folder_of_its_own_and_its_session_hears_the_result() {
     // A conversation that others had a word in is answered with care.
     let (_, requests) = ask(&runtime, Method::GET, "/v1/requests", "alice").await;
     let of_job = requests["data"]["requests"].as_array().unwrap().iter();
-    let of_job: Vec<_> = of_job.filter(|it| it["id"] == format!("req_{id}")).collect();
+    let of_job: Vec<_> = of_job.filter(|it| it["request_id"] == format!("req_{id}")).collect();
     assert_eq!(of_job.len(), 1, "{requests}");
     assert_eq!(
         (&of_job[0]["kind"], &of_job[0]["status"]),
