@@ -4,6 +4,7 @@ mod agents;
 mod answer;
 mod approvals;
 mod artifacts;
+mod asking;
 mod audit;
 mod auth;
 mod background_jobs;
@@ -26,6 +27,7 @@ mod idempotency;
 mod instance;
 mod job_request;
 mod logging;
+mod mcp;
 mod memories;
 mod memory_entry;
 mod openapi;
@@ -77,7 +79,15 @@ fn counted(routes: Router, requests: &OpenRequests) -> Router {
     routes.layer(from_fn_with_state(requests.clone(), activity::layer))
 }
 
+/// The API, and its door for clients of the Model Context Protocol, which call it from within.
 fn routes(app: &App) -> Router {
+    let api = api(app);
+    let door = mcp::Door::new(app, identified(layered(api.clone(), Arc::clone(app))));
+    let methods = || get(mcp::serve).post(mcp::serve).delete(mcp::serve);
+    api.merge(Router::new().route("/mcp", methods()).route("/mcp/", methods()).with_state(door))
+}
+
+fn api(app: &App) -> Router {
     unbuilt::routes()
         .route("/", get(page::up))
         .route("/v1", get(page::up))

@@ -253,6 +253,11 @@ impl Conversations {
         &self.context.shutdown.closing
     }
 
+    /// Cancelled earlier: what is open goes on, and nothing new is taken.
+    pub fn stopping(&self) -> &CancellationToken {
+        &self.context.shutdown.stopping
+    }
+
     /// Where work that belongs to a request runs.
     pub fn tasks(&self) -> &TaskGroup {
         &self.context.tasks

@@ -24,7 +24,6 @@ pub(super) const UNBUILT: &[(&[Method], &str)] = &[
     (&[GET, POST], "/v1/memory/distilleries"), (&[DELETE], "/v1/memory/distilleries/{id}"),
     (&[GET, POST], "/v1/tuning"), (&[GET, PATCH, DELETE], "/v1/tuning/pending"),
     (&[POST], "/v1/tuning/run"),
-    (&[GET, POST, DELETE], "/mcp"), (&[GET, POST, DELETE], "/mcp/"),
 ];
 
 /// No key is asked for: the answer is the same for everyone.

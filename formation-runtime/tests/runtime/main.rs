@@ -22,6 +22,7 @@ mod later;
 mod lifecycle;
 mod load;
 mod logging;
+mod mcp;
 mod memories;
 mod postgres;
 mod requests;

@@ -5,6 +5,7 @@
 //! - What a tool says is [`Outcome`] data of known trust; nobody reads it as an instruction.
 //! - Dropping a call, or cancelling its token, ends the work behind it.
 
+pub mod a2a;
 pub mod builtin;
 pub mod mcp;
 pub mod program;
