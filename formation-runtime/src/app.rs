@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use crate::activity::OpenRequests;
 use crate::agents::Agents;
 use crate::artifacts::Artifacts;
+use crate::callers::Callers;
 use crate::conversation::Conversations;
 use crate::events::{Event, EventKind, EventLog};
 use crate::jobs::Jobs;
@@ -52,6 +53,8 @@ pub struct Parts {
     /// The right to read a body that is longer than any message.
     pub large_bodies: Arc<Semaphore>,
     pub keys: Keys,
+    /// Agents elsewhere that may call; nothing if none may.
+    pub callers: Option<Callers>,
     /// Where the key of users' credentials is.
     pub safe: Safe,
     pub clock: Clock,

@@ -1,5 +1,6 @@
 //! The formation API. Handlers read a request and hand it on; nothing here decides.
 
+mod a2a;
 mod agents;
 mod answer;
 mod approvals;
@@ -163,6 +164,9 @@ fn api(app: &App) -> Router {
         .route("/v1/llm/settings", get(config::llm_settings))
         .route("/v1/async", get(config::asynchronous))
         .route("/v1/a2a", get(config::a2a))
+        .route("/.well-known/agent-card.json", get(a2a::card))
+        .route("/.well-known/agent.json", get(a2a::card))
+        .route("/a2a", post(a2a::call))
         .route("/v1/memory", get(config::memory))
         .route("/v1/logging", get(logging::logging))
         .route("/v1/logging/destinations", get(logging::destinations))

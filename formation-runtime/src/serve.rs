@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::activity::OpenRequests;
 use crate::app::{App, Parts};
 use crate::artifacts::Artifacts;
+use crate::callers::Callers;
 use crate::cli::Serve;
 use crate::conversation::{Conversations, TurnContext, recovery};
 use crate::events::{Event, EventKind, EventLog};
@@ -255,6 +256,7 @@ fn app(
     let limits =
         &Limits { file_bytes_at_work: limits.file_bytes_at_work.max(file_bytes), ..*limits };
     let store = open_store(&manifest.id, &manifest.memory, data_dir, limits)?;
+    let callers = manifest.a2a.callers().map(Callers::new).transpose()?;
     let keys = Keys::settle(&manifest.server.api_keys, data_dir)?;
     let redactor = secrets.redactor().clone();
     redactor.learn([KeyClass::Client, KeyClass::Admin].map(|class| keys.get(class)));
@@ -332,6 +334,7 @@ fn app(
         open_requests,
         large_bodies: Arc::new(Semaphore::new(limits.large_bodies)),
         keys,
+        callers,
         safe,
         team,
         clock,

@@ -1,16 +1,14 @@
 //! Messages that come in other ways than through `/v1/chat`: from clients of MCP and from agents elsewhere.
 
-use std::sync::Arc;
-
-use muxi_contract::envelope::ValidationError;
 use muxi_contract::{RequestId, SessionId, UserId};
 use muxi_memory::{RequestKind, RequestMode};
+use serde_json::{Map, Value, json};
 
+use super::chat;
+use super::chat_request::files::Takes;
 use super::error::Problem;
-use crate::agents::Agent;
 use crate::app::Parts;
 use crate::conversation::Question;
-use crate::conversation::files::File;
 
 /// Who says what, in which conversation.
 #[derive(Debug)]
@@ -21,7 +19,8 @@ pub(super) struct Asking {
     /// The agent that must answer, by its id.
     pub(super) agent: Option<String>,
     pub(super) text: String,
-    pub(super) files: Vec<File>,
+    /// As `/v1/chat` takes them.
+    pub(super) files: Vec<Value>,
     pub(super) kind: RequestKind,
     pub(super) mode: RequestMode,
 }
@@ -29,23 +28,25 @@ pub(super) struct Asking {
 // === impl Asking ===
 
 impl Asking {
-    /// The question, if it is one that the formation takes.
+    /// The question, if it is one that the chat would take.
     pub(super) fn question(self, app: &Parts) -> Result<Question, Problem> {
-        let agent = agent(app, self.agent.as_deref())?;
-        let chars_max = app.manifest.input_limits.max_message_length;
-        if self.text.chars().count() > chars_max {
-            return Err(fault(&format!("may have {chars_max} characters"), "too_long"));
+        let named = match &self.agent {
+            Some(id) => Some(app.agents.find(id).ok_or_else(|| Problem::agent_not_found(id))?),
+            None => None,
+        };
+        let mut fields = Map::from_iter([("message".to_owned(), Value::String(self.text))]);
+        if !self.files.is_empty() {
+            fields.insert("files".to_owned(), json!(self.files));
         }
-        if self.text.trim().is_empty() && self.files.is_empty() {
-            return Err(fault("says nothing", "too_short"));
-        }
+        let parsed = chat::parse(app, (Takes::Files, false), named.as_deref(), &fields)?;
+        let agent = named.or_else(|| app.agents.default_agent());
         Ok(Question {
             user: self.user,
             session: self.session,
             request_id: self.request,
-            agent,
-            text: self.text,
-            files: self.files,
+            agent: agent.ok_or_else(|| Problem::agent_not_found(""))?,
+            text: parsed.request.message,
+            files: parsed.files,
             kind: self.kind,
             mode: self.mode,
             expected: None,
@@ -54,22 +55,4 @@ impl Asking {
             created_ms: app.clock.now_ms(),
         })
     }
-}
-
-// === private helpers ===
-
-fn agent(app: &Parts, id: Option<&str>) -> Result<Arc<Agent>, Problem> {
-    let found = match id {
-        Some(id) => app.agents.find(id),
-        None => app.agents.default_agent(),
-    };
-    found.ok_or_else(|| Problem::agent_not_found(id.unwrap_or_default()))
-}
-
-fn fault(message: &str, kind: &str) -> Problem {
-    Problem::invalid(&[ValidationError {
-        field: "message".to_owned(),
-        message: format!("message {message}"),
-        kind: kind.to_owned(),
-    }])
 }

@@ -244,7 +244,8 @@ pub(super) fn ended(update: Option<Update>) -> Result<Answer, Problem> {
     }
 }
 
-fn parse(
+/// The body of a chat, by the rules of the formation and of the agent that is named.
+pub(super) fn parse(
     app: &Parts,
     (takes, asks_for_stream): (Takes, bool),
     agent: Option<&Agent>,

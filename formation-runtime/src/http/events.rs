@@ -317,7 +317,7 @@ async fn next(reader: &mut Reader, filter: &Filter) -> Next {
 }
 
 /// The stream until the process stops or another instance has the port.
-fn ending_with(
+pub(super) fn ending_with(
     app: App,
     frames: impl Stream<Item = Bytes> + Send,
 ) -> impl Stream<Item = Bytes> + Send {

@@ -10,6 +10,8 @@ pub enum RequestKind {
     Watch,
     /// The end of work that another program did.
     Delegation,
+    /// Of an agent elsewhere.
+    A2a,
 }
 
 /// How the caller waits for the answer.
@@ -45,6 +47,7 @@ impl RequestKind {
             Self::Job => "job",
             Self::Watch => "watch",
             Self::Delegation => "delegation",
+            Self::A2a => "a2a",
         }
     }
 }
@@ -53,7 +56,8 @@ impl std::str::FromStr for RequestKind {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let all = [Self::Chat, Self::Trigger, Self::Job, Self::Watch, Self::Delegation];
+        let all =
+            [Self::Chat, Self::Trigger, Self::Job, Self::Watch, Self::Delegation, Self::A2a];
         all.into_iter().find(|it| it.as_str() == text).ok_or(())
     }
 }

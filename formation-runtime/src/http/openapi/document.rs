@@ -3,6 +3,8 @@
 //! `cargo xtask openapi` writes it to `formation-runtime/openapi.json`.
 
 #[expect(dead_code, reason = "only their attributes count")]
+mod a2a;
+#[expect(dead_code, reason = "only their attributes count")]
 mod approvals;
 #[expect(dead_code, reason = "only their attributes count")]
 mod artifacts;
@@ -101,6 +103,9 @@ use crate::http::unbuilt;
         chat::chat,
         chat::audio_chat,
         mcp::mcp,
+        a2a::card,
+        a2a::older_card,
+        a2a::call,
         sessions::list,
         sessions::one,
         sessions::delete,
@@ -328,6 +333,12 @@ const STREAMS: &[(&str, &[&str], &str, &str)] = &[
         &["message", "done", "error"],
         "As those of a message.",
         "data: {\"token\":\"Hello\"}\n\nevent: done\ndata: {\"finished\":true}\n\n",
+    ),
+    (
+        "call_agent",
+        &["message"],
+        "Answers of JSON-RPC: the task, pieces of its answer, and its last status.",
+        "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"statusUpdate\":{…}}}\n\n",
     ),
     (
         "mcp",

@@ -152,7 +152,7 @@ impl Client {
             .headers(proof)
             .header(CONTENT_TYPE, "application/json")
             .header("accept", accept)
-            .header(DEPTH_HEADER, depth)
+            .header(DEPTH_HEADER, u16::from(depth))
             .body(body);
         if card.version >= Version::V1 {
             request = request.header(VERSION_HEADER, card.version.name());

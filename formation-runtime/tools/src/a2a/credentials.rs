@@ -61,7 +61,7 @@ struct Held {
 
 #[derive(Deserialize)]
 struct Granted {
-    access_token: SecretString,
+    access_token: String,
     #[serde(default)]
     expires_in: Option<u64>,
 }
@@ -166,8 +166,9 @@ impl Tokens {
             .map_err(|_| RemoteError::Token("the answer has no access_token".to_owned()))?;
         let life = granted.expires_in.map_or(TOKEN_LIFE_USUAL, Duration::from_secs);
         let until = Instant::now() + life.min(DAY).saturating_sub(TOKEN_MARGIN);
-        *held = Some(Held { token: granted.access_token.clone(), until });
-        Ok(granted.access_token)
+        let token = SecretString::from(granted.access_token);
+        *held = Some(Held { token: token.clone(), until });
+        Ok(token)
     }
 
     /// What was refused is not sent again.

@@ -238,10 +238,11 @@ impl Told {
 
     fn take_artifact(&mut self, artifact: &Value, appends: bool) -> Result<(), RemoteError> {
         let id = artifact["artifactId"].as_str().unwrap_or_default().to_owned();
-        let mut content = self.content(&artifact["parts"])?;
-        match self.artifacts.iter_mut().find(|it| it.id == id) {
-            Some(known) if appends => known.append(content),
-            Some(known) => known.content = std::mem::take(&mut content),
+        let content = self.content(&artifact["parts"])?;
+        let known = self.artifacts.iter().position(|it| it.id == id);
+        match known {
+            Some(index) if appends => self.artifacts[index].append(content),
+            Some(index) => self.artifacts[index].content = content,
             None if self.artifacts.len() >= ARTIFACTS_MAX => {
                 return Err(RemoteError::Malformed("it has more results than anybody reads"));
             }

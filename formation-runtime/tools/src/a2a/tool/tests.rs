@@ -147,7 +147,7 @@ async fn a_long_task_is_looked_at_until_it_is_over() {
 
 #[tokio::test]
 async fn a_stream_is_put_together() {
-    let pieces: String = [
+    let pieces = [
         json!({"task": {"id": "t", "contextId": "c", "status": {"state": "TASK_STATE_WORKING"}}}),
         json!({"artifactUpdate": {"artifact": {"artifactId": "a", "parts": [{"text": "No"}]}}}),
         json!({"artifactUpdate": {"append": true, "artifact": {"artifactId": "a",
@@ -155,9 +155,9 @@ async fn a_stream_is_put_together() {
         json!({"statusUpdate": {"taskId": "t", "status": {"state": "TASK_STATE_COMPLETED"}}}),
     ]
     .iter()
-    .map(|result| format!("data: {}\n\n", json!({"jsonrpc": "2.0", "id": 1, "result": result})))
-    .collect();
-    let stream = plain(200, "content-type: text/event-stream\r\n", pieces);
+    .map(|result| format!("data: {}\n\n", json!({"jsonrpc": "2.0", "id": 1, "result": result})));
+    let pieces: Vec<String> = pieces.collect();
+    let stream = plain(200, "content-type: text/event-stream\r\n", pieces.concat());
     let peer = Peer::start(vec![card(true), stream]).await;
     let outcome = agent(&peer, Credentials::None).call(call(0)).await;
     assert_eq!(outcome.text(), "Nothing.");
@@ -285,8 +285,8 @@ async fn each_kind_of_credentials_is_sent() {
     };
     let peer = Peer::start(vec![card(false), result(&task("TASK_STATE_COMPLETED", "Here."))]).await;
     assert_eq!(agent(&peer, hmac).call(call(0)).await.text(), "Here.");
-    let heard = &peer.heard()[1];
-    let (head, body) = heard.split_once("\r\n\r\n").unwrap();
+    let request = &peer.heard()[1];
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
     let field = |name: &str| head.lines().find_map(|it| it.strip_prefix(name)).unwrap();
     let expected = super::super::sign(&secret("shared"), field("x-timestamp: "), body.as_bytes());
     assert_eq!(field("x-signature: "), expected);
