@@ -56,8 +56,7 @@ impl std::str::FromStr for RequestKind {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let all =
-            [Self::Chat, Self::Trigger, Self::Job, Self::Watch, Self::Delegation, Self::A2a];
+        let all = [Self::Chat, Self::Trigger, Self::Job, Self::Watch, Self::Delegation, Self::A2a];
         all.into_iter().find(|it| it.as_str() == text).ok_or(())
     }
 }

@@ -225,6 +225,21 @@ pub(super) const OPERATIONS: &[Operation] = &[
         is_of_user: true,
         is_file: true,
     },
+    Operation {
+        name: "list_approvals",
+        title: "List approvals",
+        description: "What agents want to do for the user and may not without a yes. Answer with `chat`, in the \
+                      conversation that waits: yes, no, or what is to be done instead.",
+        effect: Effect::Reads,
+        method: Method::GET,
+        path: "/v1/approvals",
+        arguments: &[
+            query("status", "string", "`open`, `approved`, `denied`, `expired` or `all`; else the open ones."),
+            LIMIT,
+        ],
+        is_of_user: true,
+        is_file: false,
+    },
 ];
 
 /// The tool that talks to the formation; it is no route, since it tells how far it is.

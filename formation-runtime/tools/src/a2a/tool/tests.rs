@@ -154,7 +154,7 @@ async fn a_stream_is_put_together() {
             "parts": [{"text": "thing."}]}}}),
         json!({"statusUpdate": {"taskId": "t", "status": {"state": "TASK_STATE_COMPLETED"}}}),
     ]
-    .iter()
+    .into_iter()
     .map(|result| format!("data: {}\n\n", json!({"jsonrpc": "2.0", "id": 1, "result": result})));
     let pieces: Vec<String> = pieces.collect();
     let stream = plain(200, "content-type: text/event-stream\r\n", pieces.concat());
