@@ -234,7 +234,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
         method: Method::GET,
         path: "/v1/approvals",
         arguments: &[
-            query("status", "string", "`open`, `approved`, `denied`, `expired` or `all`; else the open ones."),
+            query(
+                "status",
+                "string",
+                "`open`, `approved`, `denied`, `expired` or `all`; else the open ones.",
+            ),
             LIMIT,
         ],
         is_of_user: true,

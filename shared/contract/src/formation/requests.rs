@@ -27,7 +27,7 @@ pub struct RequestView {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub agent_id: Option<String>,
-    /// What asked: `chat`, `trigger`, `job`, `watch` or `delegation`.
+    /// What asked: `chat`, `trigger`, `job`, `watch`, `delegation` or `a2a`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub kind: Option<String>,
