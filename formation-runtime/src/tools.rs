@@ -1,7 +1,7 @@
 //! All tools of the formation, and which of them each agent has.
 //!
 //! An agent has the tools of the servers that it attaches and of those that nobody does, what this program
-//! does itself, and the other agents.
+//! does itself, the other agents, and those of other systems.
 
 mod builtin;
 mod colleague;
@@ -9,14 +9,14 @@ mod entrusted;
 mod servers;
 mod skills;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use muxi_contract::{SessionId, UserId};
 use muxi_formation::manifest::Selection;
 use muxi_formation::{EffectiveFilter, Loaded};
 use muxi_tools::builtin::GenerateFile;
-use muxi_tools::{Origin, Tool, mcp};
+use muxi_tools::{Origin, Tool, a2a, mcp};
 use secrecy::SecretString;
 
 pub use self::builtin::all as builtin;
@@ -26,6 +26,7 @@ pub use self::servers::servers;
 pub use self::skills::Place;
 use self::skills::Skilled;
 use crate::agents::Agent;
+use crate::remote_agents;
 
 /// On whose behalf tools are called.
 #[derive(Debug, Clone)]
@@ -48,6 +49,9 @@ pub struct Tools {
     skilled: HashMap<String, Skilled>,
     /// The other agents, as each agent may ask them.
     colleagues: HashMap<String, Vec<Arc<dyn Tool>>>,
+    /// The agents elsewhere, and who may ask them.
+    remote: Vec<Arc<dyn Tool>>,
+    worldly: HashSet<String>,
 }
 
 /// Agents that ask each other further than this would hardly come back.
@@ -79,7 +83,16 @@ impl Tools {
         };
         let builtin = builtin.into_iter().filter(is_chosen).collect();
         let colleagues = colleague::of_all(&loaded.agents);
-        Ok(Self { servers, attached, builtin, known: Mutex::default(), skilled, colleagues })
+        let block = &loaded.manifest.a2a;
+        let remote = if block.enabled && block.outbound.enabled {
+            remote_agents::tools(&loaded.remote_agents).map_err(|error| error.to_string())?
+        } else {
+            Vec::new()
+        };
+        let worldly = loaded.agents.iter().filter(|agent| agent.a2a.external);
+        let worldly = worldly.map(|agent| agent.id.clone()).collect();
+        let known = Mutex::default();
+        Ok(Self { servers, attached, builtin, known, skilled, colleagues, remote, worldly })
     }
 
     /// What an agent is told of what it can look up, such as skills.
@@ -172,6 +185,9 @@ impl Tools {
         }
         if caller.depth < DEPTH_MAX {
             tools.extend(self.colleagues.get(&agent.config.id).into_iter().flatten().cloned());
+        }
+        if caller.depth < a2a::DEPTH_MAX && self.worldly.contains(&agent.config.id) {
+            tools.extend(self.remote.iter().cloned());
         }
         let skilled = self.skilled.get(&agent.config.id);
         tools.extend(skilled.into_iter().flat_map(|it| it.tools.iter().cloned()));

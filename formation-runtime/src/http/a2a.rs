@@ -82,15 +82,15 @@ async fn answer(
     mut call: Value,
 ) -> Result<Response, Fault> {
     check_version(headers)?;
-    check_depth(headers)?;
+    let depth = depth(headers)?;
     let (method, version) = Method::read(&call)?;
     let (id, params) = (call["id"].take(), call["params"].take());
     let tasks = Tasks { app: app.clone(), user, version };
     let result = match method {
-        Method::Send => tasks.send(&params).await?,
+        Method::Send => tasks.send(&params, depth).await?,
         Method::Get => tasks.get(&params).await?,
         Method::Cancel => tasks.cancel(&params).await?,
-        Method::Stream => return Ok(stream(app, id, tasks.stream(&params).await?)),
+        Method::Stream => return Ok(stream(app, id, tasks.stream(&params, depth).await?)),
         Method::Subscribe => return Ok(stream(app, id, tasks.subscribe(&params).await?)),
     };
     Ok(Json(json!({"jsonrpc": "2.0", "id": id, "result": result})).into_response())
@@ -126,15 +126,15 @@ fn check_version(headers: &HeaderMap) -> Result<(), Fault> {
     Err(Fault::version(given))
 }
 
-/// Those who ask each other in a circle are stopped by whoever sees it first.
-fn check_depth(headers: &HeaderMap) -> Result<(), Fault> {
-    let Some(given) = headers.get(DEPTH_HEADER) else { return Ok(()) };
+/// How many agents have asked each other on the way here; those who ask in a circle are stopped by whoever
+/// sees it first.
+fn depth(headers: &HeaderMap) -> Result<u8, Fault> {
+    let Some(given) = headers.get(DEPTH_HEADER) else { return Ok(0) };
     let depth = given.to_str().ok().and_then(|it| it.trim().parse::<u8>().ok());
-    if depth.is_some_and(|depth| depth <= DEPTH_MAX) {
-        return Ok(());
-    }
-    let message = format!("more than {DEPTH_MAX} agents have asked each other on the way here");
-    Err(Fault::invalid(message))
+    depth.filter(|depth| *depth <= DEPTH_MAX).ok_or_else(|| {
+        let message = format!("more than {DEPTH_MAX} agents have asked each other on the way here");
+        Fault::invalid(message)
+    })
 }
 
 fn stream(

@@ -23,6 +23,8 @@ pub(super) struct Asking {
     pub(super) files: Vec<Value>,
     pub(super) kind: RequestKind,
     pub(super) mode: RequestMode,
+    /// How many agents have asked each other on the way here.
+    pub(super) depth: u8,
 }
 
 // === impl Asking ===
@@ -39,17 +41,19 @@ impl Asking {
             fields.insert("files".to_owned(), json!(self.files));
         }
         let parsed = chat::parse(app, (Takes::Files, false), named.as_deref(), &fields)?;
-        let agent = named.or_else(|| app.agents.default_agent());
         Ok(Question {
             user: self.user,
             session: self.session,
             request_id: self.request,
-            agent: agent.ok_or_else(|| Problem::agent_not_found(""))?,
+            agent: named,
             text: parsed.request.message,
             files: parsed.files,
             kind: self.kind,
             mode: self.mode,
             expected: None,
+            resumes: None,
+            picked: None,
+            depth: self.depth,
             webhook_url: None,
             accepted: None,
             created_ms: app.clock.now_ms(),

@@ -229,6 +229,30 @@ async fn one_formation_asks_another() {
 }
 
 #[tokio::test]
+async fn an_agent_of_one_formation_asks_another_formation() {
+    let (llm, other_llm) = (FakeLlm::start().await, FakeLlm::start().await);
+    let other = Bundle::new(&manifest(KEYED)).start(&other_llm);
+    other_llm.script(json!([{"reply": {"text": "It is forty-two."}}]));
+    let service = format!(
+        "a2a: {{outbound: {{services: [{{id: deep, name: Deep, description: Knows answers, url: '{}', \
+         auth: {{type: bearer, token: open-sesame}}}}]}}}}\n",
+        other.url
+    );
+    let runtime = Bundle::new(&manifest(&service)).start(&llm);
+    let asks = json!({"name": "ask_deep", "arguments": {"message": "What is the answer?"}});
+    llm.script(json!([
+        {"match": {"nth": 1}, "reply": {"tool_calls": [asks]}},
+        {"reply": {"text": "They say forty-two."}},
+    ]));
+    let said = runtime.say("Ask the others").await;
+    assert_eq!(said["data"]["message"]["content"], "They say forty-two.", "{said}");
+    assert!(other_llm.journal()[0].body.to_string().contains("What is the answer?"));
+    // What came back is read as the words of somebody elsewhere.
+    let read = llm.journal()[1].body["messages"].to_string();
+    assert!(read.contains("It is forty-two."), "{read}");
+}
+
+#[tokio::test]
 async fn cards_and_calls_are_documented() {
     let walk = Walk::with(&manifest(OPEN)).await;
     let host = |it: crate::document::Call| it.header("Host", "formation.test");

@@ -37,7 +37,7 @@ pub enum RequestStatus {
 impl RequestKind {
     /// Whether its message was written by somebody other than its user.
     pub const fn is_of_others(self) -> bool {
-        matches!(self, Self::Trigger | Self::Watch | Self::Delegation)
+        matches!(self, Self::Trigger | Self::Watch | Self::Delegation | Self::A2a)
     }
 
     pub const fn as_str(self) -> &'static str {

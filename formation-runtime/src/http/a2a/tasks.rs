@@ -54,10 +54,10 @@ const CANCEL_WAIT: Duration = Duration::from_secs(5);
 // === impl Tasks ===
 
 impl Tasks {
-    pub(super) async fn send(&self, params: &Value) -> Result<Value, Fault> {
+    pub(super) async fn send(&self, params: &Value, depth: u8) -> Result<Value, Fault> {
         let said = Said::parse(params)?;
         let returns_at_once = said.returns_at_once;
-        let begun = self.begin(said).await?;
+        let begun = self.begin(said, depth).await?;
         let names = &begun.names;
         if returns_at_once {
             let status = names.status(RequestStatus::Processing, None, &self.now());
@@ -73,8 +73,9 @@ impl Tasks {
     pub(super) async fn stream(
         self,
         params: &Value,
+        depth: u8,
     ) -> Result<impl Stream<Item = Value> + Send + use<>, Fault> {
-        let begun = self.begin(Said::parse(params)?).await?;
+        let begun = self.begin(Said::parse(params)?, depth).await?;
         Ok(self.told(begun.names, begun.request))
     }
 
@@ -119,7 +120,7 @@ impl Tasks {
         self.task(&self.names(id.clone(), found.session), &id).await
     }
 
-    async fn begin(&self, said: Said) -> Result<Begun, Fault> {
+    async fn begin(&self, said: Said, depth: u8) -> Result<Begun, Fault> {
         let answered = match &said.task {
             Some(id) => Some(self.find(id).await?),
             None => None,
@@ -144,6 +145,7 @@ impl Tasks {
             files: said.files,
             kind: RequestKind::A2a,
             mode: RequestMode::Async,
+            depth,
         };
         let (session, request) = (asking.session.clone(), asking.request.clone());
         let question = asking.question(&self.app)?;

@@ -65,6 +65,7 @@ pub(super) async fn chat(
         files: Vec::new(),
         kind: RequestKind::Chat,
         mode: RequestMode::Stream,
+        depth: 0,
     };
     let (session, request) = (asking.session.clone(), asking.request.clone());
     let progress = Progress::new(&context);
@@ -112,11 +113,15 @@ impl Progress {
                 self.last_of_text = Some(Instant::now());
                 format!("{} characters of the answer are written", self.said_chars)
             }
-            Update::Asked => "an agent is answering".to_owned(),
+            Update::Asked { name, .. } => format!("{name} is answering"),
+            Update::Progress { message, .. }
+            | Update::Planning { message, .. }
+            | Update::ToolCall { message, .. } => message.clone(),
             Update::Heard(_) => "the recording was heard".to_owned(),
             Update::Artifact(made) => format!("the file {} was made", made.name),
             Update::Warning(warning) => warning.clone(),
             Update::Thinking(_)
+            | Update::Widget(_)
             | Update::Completed(_)
             | Update::Failed(_)
             | Update::Cancelled(_) => return,
