@@ -189,6 +189,7 @@ async fn cancelling_the_call_ends_the_turn() {
     let handle = handle.await.unwrap();
     // It is under way.
     client.progress.recv().await.unwrap();
+    llm.wait_for(1, None).await;
     handle.cancel(Some("changed my mind".to_owned())).await.unwrap();
     llm.wait_for(1, Some(Outcome::ClientGone)).await;
 }
