@@ -78,7 +78,7 @@ impl Coder {
         ]));
         runtime.say("Delegate it.").await;
         let journal = self.llm.journal();
-        let results = journal.iter().flat_map(|entry| entry.body["messages"].as_array());
+        let results = journal.iter().filter_map(|entry| entry.body["messages"].as_array());
         let mut results = results.flatten().rev().filter(|it| it["role"] == "tool");
         results.next().expect("a result of the tool")["content"].as_str().unwrap().to_owned()
     }

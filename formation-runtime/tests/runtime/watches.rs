@@ -71,7 +71,7 @@ impl Builds {
         ]));
         runtime.say("Watch it.").await;
         let journal = self.llm.journal();
-        let results = journal.iter().flat_map(|entry| entry.body["messages"].as_array());
+        let results = journal.iter().filter_map(|entry| entry.body["messages"].as_array());
         let mut results = results.flatten().rev().filter(|it| it["role"] == "tool");
         results.next().expect("a result of the tool")["content"].as_str().unwrap().to_owned()
     }
