@@ -1,4 +1,4 @@
-//! Callers that an OpenID provider vouches for: its tokens, and its keys to check them with.
+//! Callers that a provider vouches for: its tokens, and its keys to check them with.
 
 use std::str::FromStr as _;
 use std::time::{Duration, Instant};

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn inbound(auth: Value) -> A2aInbound {
+fn inbound(auth: &Value) -> A2aInbound {
     serde_json::from_value(json!({"auth": auth})).unwrap()
 }
 
@@ -52,7 +52,7 @@ async fn each_kind_of_proof_lets_its_caller_in_and_nobody_else() {
         ),
         (json!({"type": "custom", "headers": {"X-A": "1"}}), ("x-a", "1"), "a2a:custom"),
     ] {
-        let callers = Callers::new(&inbound(auth.clone())).unwrap();
+        let callers = Callers::new(&inbound(&auth)).unwrap();
         assert_eq!(told(&callers, &[good], 1).await.as_deref(), Ok(name), "{auth}");
         if auth["type"] == "none" {
             continue;
@@ -62,19 +62,19 @@ async fn each_kind_of_proof_lets_its_caller_in_and_nobody_else() {
             assert_eq!(told(&callers, &bad, 1).await, Err(Refusal::Unproven), "{auth} {bad:?}");
         }
     }
-    let both = inbound(json!({"type": "custom", "headers": {"X-A": "1", "X-B": "2"}}));
+    let both = inbound(&json!({"type": "custom", "headers": {"X-A": "1", "X-B": "2"}}));
     let callers = Callers::new(&both).unwrap();
     assert_eq!(told(&callers, &[("x-a", "1")], 1).await, Err(Refusal::Unproven));
     assert!(told(&callers, &[("x-a", "1"), ("x-b", "2")], 1).await.is_ok());
     // An own client names its users, who are not those of the chat.
-    let callers = Callers::new(&inbound(json!({"type": "client_key"}))).unwrap();
+    let callers = Callers::new(&inbound(&json!({"type": "client_key"}))).unwrap();
     let named = [("x-muxi-client-key", "client"), ("x-muxi-user-id", "ann")];
     assert_eq!(told(&callers, &named, 1).await.unwrap(), "a2a:ann");
 }
 
 #[tokio::test]
 async fn a_signature_is_over_the_body_and_good_once_for_a_while() {
-    let callers = Callers::new(&inbound(json!({"type": "hmac", "secret": "s"}))).unwrap();
+    let callers = Callers::new(&inbound(&json!({"type": "hmac", "secret": "s"}))).unwrap();
     let signed = |time: &str, body: &[u8]| sign(&"s".to_owned().into(), time, body);
     let call = async |time: &str, signature: &str, now: i64| {
         told(&callers, &[("x-timestamp", time), ("x-signature", signature)], now).await
@@ -95,7 +95,7 @@ async fn a_signature_is_over_the_body_and_good_once_for_a_while() {
 
 #[tokio::test]
 async fn only_trusted_addresses_get_in() {
-    let mut inbound = inbound(json!({"type": "none"}));
+    let mut inbound = inbound(&json!({"type": "none"}));
     inbound.trusted_endpoints =
         ["192.0.2.7", "10.0.0.0/8", "http://[::1]:8181/"].map(str::to_owned).to_vec();
     let callers = Callers::new(&inbound).unwrap();
@@ -144,7 +144,7 @@ impl Issuer {
         Self { url, key, _task: tasks }
     }
 
-    fn token(&self, kid: &str, change: Value) -> String {
+    fn token(&self, kid: &str, change: &Value) -> String {
         let exp = Timestamp::now().as_second() + 300;
         let mut claims = json!({"iss": self.url, "aud": "me", "sub": "agent-7", "exp": exp});
         for (name, value) in change.as_object().unwrap() {
@@ -160,21 +160,21 @@ async fn tokens_of_a_provider_are_checked_with_its_keys() {
     let (issuer, other) = (Issuer::start().await, Issuer::start().await);
     let auth = json!({"type": "openid", "issuer": issuer.url, "audience": "me",
         "allowed_algorithms": ["ES256"]});
-    let callers = Callers::new(&inbound(auth)).unwrap();
+    let callers = Callers::new(&inbound(&auth)).unwrap();
     let call = async |token: &str| {
         told(&callers, &[("authorization", &format!("Bearer {token}"))], 1).await
     };
-    assert_eq!(call(&issuer.token("k1", json!({}))).await.unwrap(), "openid:agent-7");
+    assert_eq!(call(&issuer.token("k1", &json!({}))).await.unwrap(), "openid:agent-7");
     let slash = json!({"iss": format!("{}/", issuer.url)});
-    assert!(call(&issuer.token("k1", slash)).await.is_ok());
+    assert!(call(&issuer.token("k1", &slash)).await.is_ok());
     for wrong in [
-        issuer.token("k1", json!({"aud": "somebody else"})),
-        issuer.token("k1", json!({"iss": "http://other.test"})),
-        issuer.token("k1", json!({"exp": 1000})),
-        issuer.token("k1", json!({"nbf": Timestamp::now().as_second() + 600})),
-        issuer.token("k1", json!({"sub": null})),
-        issuer.token("k2", json!({})),
-        other.token("k1", json!({"iss": issuer.url})),
+        issuer.token("k1", &json!({"aud": "somebody else"})),
+        issuer.token("k1", &json!({"iss": "http://other.test"})),
+        issuer.token("k1", &json!({"exp": 1000})),
+        issuer.token("k1", &json!({"nbf": Timestamp::now().as_second() + 600})),
+        issuer.token("k1", &json!({"sub": null})),
+        issuer.token("k2", &json!({})),
+        other.token("k1", &json!({"iss": issuer.url})),
         "no.token.this".to_owned(),
         String::new(),
     ] {
@@ -187,10 +187,10 @@ async fn tokens_of_a_provider_are_checked_with_its_keys() {
     assert_eq!(call(&forged).await, Err(Refusal::Unproven));
     let shared = json!({"type": "openid", "issuer": issuer.url, "audience": "me",
         "allowed_algorithms": ["HS256"]});
-    assert!(matches!(Callers::new(&inbound(shared)), Err(CallersError::Algorithm(_))));
+    assert!(matches!(Callers::new(&inbound(&shared)), Err(CallersError::Algorithm(_))));
     let away = json!({"type": "openid", "issuer": "http://127.0.0.1:1", "audience": "me",
         "allowed_algorithms": ["ES256"]});
-    let callers = Callers::new(&inbound(away)).unwrap();
-    let token = format!("Bearer {}", issuer.token("k1", json!({})));
+    let callers = Callers::new(&inbound(&away)).unwrap();
+    let token = format!("Bearer {}", issuer.token("k1", &json!({})));
     assert_eq!(told(&callers, &[("authorization", &token)], 1).await, Err(Refusal::NoKeys));
 }

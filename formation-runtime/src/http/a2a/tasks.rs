@@ -269,9 +269,10 @@ impl Telling {
             Some(update) if !update.is_last() => Vec::new(),
             ended => {
                 self.is_over = true;
-                let text = match ended {
-                    Some(Update::Completed(answer)) => Some(answer.text),
-                    _ => None,
+                let text = if let Some(Update::Completed(answer)) = ended {
+                    Some(answer.text)
+                } else {
+                    None
                 };
                 self.end(text).await
             }

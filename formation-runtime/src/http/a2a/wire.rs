@@ -209,10 +209,9 @@ impl Fault {
 
 impl From<Problem> for Fault {
     fn from(problem: Problem) -> Self {
-        let code = match problem.code {
-            ErrorCode::ValidationError | ErrorCode::InvalidRequest => -32602,
-            _ => -32603,
-        };
+        let asks_wrongly =
+            matches!(problem.code, ErrorCode::ValidationError | ErrorCode::InvalidRequest);
+        let code = if asks_wrongly { -32602 } else { -32603 };
         let mut data = json!({"code": problem.code});
         if let Some(more) = problem.data {
             data["details"] = more;
