@@ -7,7 +7,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use muxi_local_llm::engine::{ChatRequest, Engine, EngineOptions, Piece, Role};
+use muxi_local_llm::engine::{ChatRequest, Engine, EngineOptions, Message, Piece, Role};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -32,7 +32,8 @@ fn measure(
     max_tokens: usize,
 ) -> Result<(), Box<dyn Error>> {
     let request = ChatRequest {
-        messages: vec![(Role::User, question.to_owned())],
+        messages: vec![Message::new(Role::User, question)],
+        tools: Vec::new(),
         max_tokens,
         temperature: 0.0,
         top_p: 1.0,

@@ -6,6 +6,7 @@
 //! - Text is valid UTF-8, and equal requests with a temperature of zero give equal text.
 
 mod generate;
+mod hermes;
 mod model;
 mod prefix;
 mod prompt;
@@ -17,9 +18,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::hermes::{CALL_BEGIN, CALL_END};
 use self::model::Model;
 use self::prefix::PrefixCache;
 use self::queue::{Admission, JobQueue};
@@ -46,11 +49,37 @@ pub enum Role {
     System,
     User,
     Assistant,
+    /// What a tool returned.
+    Tool,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    pub role: Role,
+    pub content: String,
+    /// What the assistant asked for with it.
+    pub tool_calls: Vec<ToolCall>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct ToolCall {
+    pub name: String,
+    pub arguments: Value,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tool {
+    pub name: String,
+    pub description: String,
+    /// JSON Schema.
+    pub parameters: Value,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChatRequest {
-    pub messages: Vec<(Role, String)>,
+    pub messages: Vec<Message>,
+    /// The model is told of them; its calls are words of the answer.
+    pub tools: Vec<Tool>,
     pub max_tokens: usize,
     /// Zero chooses the likeliest token always.
     pub temperature: f64,
@@ -240,6 +269,14 @@ impl std::fmt::Debug for Engine {
 impl Drop for Owner {
     fn drop(&mut self) {
         self.shared.queue.close();
+    }
+}
+
+// === impl Message ===
+
+impl Message {
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into(), tool_calls: Vec::new() }
     }
 }
 

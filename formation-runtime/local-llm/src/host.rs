@@ -6,6 +6,7 @@
 
 mod activity;
 mod answer;
+mod calls;
 mod http;
 mod models;
 mod wire;

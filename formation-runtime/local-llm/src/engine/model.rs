@@ -11,7 +11,7 @@ use candle_transformers::models::quantized_llama::{MAX_SEQ_LEN, ModelWeights};
 
 use super::prompt::Template;
 use super::vocabulary::Vocabulary;
-use super::{ChatRequest, EngineError, Prompt, Role};
+use super::{ChatRequest, EngineError, Prompt};
 use crate::files;
 
 pub(super) struct Model {
@@ -68,21 +68,19 @@ impl Model {
     }
 
     pub(super) fn prepare(&self, request: ChatRequest) -> Result<Prompt, EngineError> {
-        let rendered =
-            self.template.render(&request.messages, true).map_err(EngineError::Template)?;
+        let talk = self.template.talk(request.messages, &request.tools);
+        let rendered = self.template.render(&talk, true).map_err(EngineError::Template)?;
         self.check_window(self.vocabulary.tokens_at_least(rendered.len()))?;
         let tokens = self.vocabulary.encode(&rendered).map_err(EngineError::Tokenize)?;
         self.check_window(tokens.len())?;
 
-        let fixed = match request.messages.first() {
-            Some(first @ (Role::System, _)) => {
-                let rendered = self
-                    .template
-                    .render(std::slice::from_ref(first), false)
-                    .map_err(EngineError::Template)?;
+        let fixed = match talk.beginning() {
+            Some(beginning) => {
+                let rendered =
+                    self.template.render(&beginning, false).map_err(EngineError::Template)?;
                 self.vocabulary.encode(&rendered).map_err(EngineError::Tokenize)?
             }
-            Some((Role::User | Role::Assistant, _)) | None => Vec::new(),
+            None => Vec::new(),
         };
         Ok(Prompt {
             fixed_tokens: tokens

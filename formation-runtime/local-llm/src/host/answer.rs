@@ -1,5 +1,6 @@
 //! One answer on its way to a client, whole or as events.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -7,20 +8,36 @@ use bytes::Bytes;
 use futures_util::Stream;
 use serde_json::{Value, json};
 use tokio::time::timeout;
+use uuid::Uuid;
 
 use super::activity::Active;
+use super::calls::{CallReader, Words};
 use super::wire::{Head, WireError};
-use crate::engine::{EngineError, FinishReason, Piece, Pieces};
+use crate::engine::{EngineError, FinishReason, Piece, Pieces, Usage};
 
-/// How long a client hears nothing while its prompt waits or is read.
+/// How long a client hears nothing while its prompt is read, or a call written.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Dropping it, as happens when the client goes, cancels the generation.
 pub(super) struct Answer {
-    pub(super) head: Head,
-    pub(super) pieces: Pieces,
+    head: Head,
+    pieces: Pieces,
+    /// Only where tools are on offer do marks mean calls.
+    reader: Option<CallReader>,
+    ready: VecDeque<Said>,
+    calls: usize,
     /// The request counts as active until the answer is gone.
-    pub(super) _active: Active,
+    _active: Active,
+}
+
+enum Said {
+    Text(String),
+    /// As this wire writes it.
+    Call(Value),
+    Finished {
+        reason: FinishReason,
+        usage: Usage,
+    },
 }
 
 struct Events {
@@ -38,16 +55,22 @@ enum Phase {
 // === impl Answer ===
 
 impl Answer {
+    pub(super) fn new(head: Head, pieces: Pieces, with_tools: bool, active: Active) -> Self {
+        let reader = with_tools.then(CallReader::default);
+        Self { head, pieces, reader, ready: VecDeque::new(), calls: 0, _active: active }
+    }
+
     pub(super) async fn collect(mut self) -> Result<Value, WireError> {
-        let mut text = String::new();
+        let (mut text, mut calls) = (String::new(), Vec::new());
         loop {
             match self.next().await? {
-                Piece::Text(piece) => text.push_str(&piece),
-                Piece::Finished { reason: FinishReason::Cancelled, .. } => {
+                Said::Text(piece) => text.push_str(&piece),
+                Said::Call(call) => calls.push(call),
+                Said::Finished { reason: FinishReason::Cancelled, .. } => {
                     return Err(WireError::shutting_down());
                 }
-                Piece::Finished { reason, usage } => {
-                    return Ok(self.head.completion(&text, reason, usage));
+                Said::Finished { reason, usage } => {
+                    return Ok(self.head.completion(&text, &calls, reason, usage));
                 }
             }
         }
@@ -65,9 +88,44 @@ impl Answer {
         })
     }
 
-    async fn next(&mut self) -> Result<Piece, EngineError> {
-        // The channel closes without a last piece only if the generating thread is gone.
-        self.pieces.recv().await.unwrap_or(Err(EngineError::Crashed))
+    /// Cancel-safe: receiving from a channel loses nothing when it is given up, and nothing else waits.
+    async fn next(&mut self) -> Result<Said, EngineError> {
+        loop {
+            if let Some(said) = self.ready.pop_front() {
+                return Ok(said);
+            }
+            // The channel closes without a last piece only if the generating thread is gone.
+            match self.pieces.recv().await.unwrap_or(Err(EngineError::Crashed))? {
+                Piece::Text(text) => match &mut self.reader {
+                    Some(reader) => reader.push(&text).into_iter().for_each(|it| self.take(it)),
+                    None => return Ok(Said::Text(text)),
+                },
+                Piece::Finished { reason, usage } => {
+                    let cut = reason != FinishReason::Stop;
+                    let rest = self.reader.take().and_then(|reader| reader.finish(cut));
+                    if let Some(words) = rest {
+                        self.take(words);
+                    }
+                    self.ready.push_back(Said::Finished { reason, usage });
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, words: Words) {
+        self.ready.push_back(match words {
+            Words::Text(text) => Said::Text(text),
+            Words::Call { name, arguments } => {
+                let index = self.calls;
+                self.calls += 1;
+                Said::Call(json!({
+                    "index": index,
+                    "id": format!("call_{}", Uuid::new_v4().simple()),
+                    "type": "function",
+                    "function": { "name": name, "arguments": arguments },
+                }))
+            }
+        });
     }
 }
 
@@ -76,29 +134,33 @@ impl Answer {
 impl Events {
     async fn next(&mut self) -> Option<Bytes> {
         let mut out = String::new();
-        let piece = match self.phase {
-            Phase::Ended => return None,
-            Phase::Writing => self.answer.next().await,
-            // Cancel-safe: receiving from a channel loses nothing when it is given up.
-            Phase::Prefilling => match timeout(HEARTBEAT_INTERVAL, self.answer.next()).await {
-                Err(_) => return Some(Bytes::from_static(b": prefill\n\n")),
-                Ok(piece) => {
-                    self.phase = Phase::Writing;
-                    let first = json!({ "role": "assistant", "content": "" });
-                    event(&mut out, &self.answer.head.chunk(&first, None));
-                    piece
-                }
-            },
+        if matches!(self.phase, Phase::Ended) {
+            return None;
+        }
+        let Ok(said) = timeout(HEARTBEAT_INTERVAL, self.answer.next()).await else {
+            return Some(Bytes::from_static(match self.phase {
+                Phase::Prefilling => b": prefill\n\n",
+                Phase::Writing | Phase::Ended => b": writing\n\n",
+            }));
         };
-        match piece {
-            Ok(Piece::Text(text)) => {
-                event(&mut out, &self.answer.head.chunk(&json!({ "content": text }), None));
+        if matches!(self.phase, Phase::Prefilling) {
+            self.phase = Phase::Writing;
+            let first = json!({ "role": "assistant", "content": "" });
+            event(&mut out, &self.answer.head.chunk(&first));
+        }
+        match said {
+            Ok(Said::Text(text)) => {
+                event(&mut out, &self.answer.head.chunk(&json!({ "content": text })));
             }
-            Ok(Piece::Finished { reason: FinishReason::Cancelled, .. }) => {
+            Ok(Said::Call(call)) => {
+                event(&mut out, &self.answer.head.chunk(&json!({ "tool_calls": [call] })));
+            }
+            Ok(Said::Finished { reason: FinishReason::Cancelled, .. }) => {
                 self.end_with(&mut out, &WireError::shutting_down());
             }
-            Ok(Piece::Finished { reason, usage }) => {
-                event(&mut out, &self.answer.head.chunk(&json!({}), Some(reason)));
+            Ok(Said::Finished { reason, usage }) => {
+                let called = self.answer.calls > 0;
+                event(&mut out, &self.answer.head.last_chunk(reason, called));
                 if self.include_usage {
                     event(&mut out, &self.answer.head.usage_chunk(usage));
                 }

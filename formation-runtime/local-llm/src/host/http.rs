@@ -76,13 +76,14 @@ async fn chat(State(host): State<Arc<Host>>, request: Request) -> Result<Respons
         created: jiff::Timestamp::now().as_second(),
         model: call.model.to_string(),
     };
+    let with_tools = !call.request.tools.is_empty();
     let prepared = {
         let engine = engine.clone();
         tokio::task::spawn_blocking(move || engine.prepare(call.request)).await
     };
     let prompt = prepared.map_err(|error| WireError::internal(error.to_string()))??;
     let pieces = engine.start(prompt, host.cancel.child_token())?;
-    let answer = answer::Answer { head, pieces, _active: active };
+    let answer = answer::Answer::new(head, pieces, with_tools, active);
     if call.stream {
         let body = Body::from_stream(answer.into_events(call.include_usage));
         let headers =

@@ -1,13 +1,16 @@
 //! The `OpenAI` wire: requests, answers, chunks and errors.
 
+mod messages;
+
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::messages::{WireMessage, WireTool};
 use super::models::{Unavailable, with_causes};
-use crate::engine::{ChatRequest, EngineError, FinishReason, Role, Usage};
+use crate::engine::{ChatRequest, EngineError, FinishReason, Usage};
 use crate::files::ModelName;
 
 /// What a client that names none gets. A long answer of a small model is rarely a better one.
@@ -16,7 +19,6 @@ const MAX_TOKENS_DEFAULT: usize = 256;
 const TEMPERATURE_DEFAULT: f64 = 0.2;
 const TOP_P_DEFAULT: f64 = 0.9;
 
-const MESSAGES_MAX: usize = 1024;
 const STOPS_MAX: usize = 4;
 const STOP_BYTES_MAX: usize = 256;
 
@@ -51,7 +53,7 @@ pub(super) struct Head {
 #[derive(Deserialize)]
 struct Body {
     model: String,
-    messages: Vec<Message>,
+    messages: Vec<WireMessage>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
     max_tokens: Option<u64>,
@@ -60,9 +62,10 @@ struct Body {
     top_p: Option<f64>,
     seed: Option<i64>,
     stop: Option<OneOrMany>,
+    tools: Option<Vec<WireTool>>,
+    tool_choice: Option<Value>,
     // Read only to refuse what would otherwise be ignored.
     n: Option<u64>,
-    tools: Option<Vec<Value>>,
     functions: Option<Vec<Value>>,
     response_format: Option<ResponseFormat>,
     logprobs: Option<bool>,
@@ -87,25 +90,6 @@ enum OneOrMany {
     Many(Vec<String>),
 }
 
-#[derive(Deserialize)]
-struct Message {
-    role: String,
-    content: Content,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<Part>),
-}
-
-#[derive(Deserialize)]
-struct Part {
-    r#type: String,
-    text: Option<String>,
-}
-
 // === impl Call ===
 
 impl Call {
@@ -115,6 +99,8 @@ impl Call {
             WireError::invalid(None, format!("the body is not understood: {error}"))
         })?;
         body.refuse_unsupported()?;
+        let offered = body.tool_choice.as_ref().is_none_or(|choice| choice != "none");
+        let tools = messages::tools(body.tools.unwrap_or_default())?;
         let model =
             body.model.parse().map_err(|error: crate::files::InvalidModelName| WireError {
                 status: StatusCode::NOT_FOUND,
@@ -137,7 +123,8 @@ impl Call {
                 top_p: within(body.top_p, f64::MIN_POSITIVE..=1.0, "top_p", TOP_P_DEFAULT)?,
                 seed: body.seed.map_or(random_seed, i64::cast_unsigned),
                 stop: stops(body.stop)?,
-                messages: messages(body.messages)?,
+                messages: messages::messages(body.messages)?,
+                tools: if offered { tools } else { Vec::new() },
             },
         })
     }
@@ -151,7 +138,11 @@ impl Body {
         let is_filled = |list: &Option<Vec<Value>>| list.as_ref().is_some_and(|it| !it.is_empty());
         let refused = [
             ("n", self.n.is_some_and(|n| n != 1)),
-            ("tools", is_filled(&self.tools)),
+            // No model here can be held to calling one.
+            (
+                "tool_choice",
+                self.tool_choice.as_ref().is_some_and(|it| it != "auto" && it != "none"),
+            ),
             ("functions", is_filled(&self.functions)),
             (
                 "response_format",
@@ -291,22 +282,42 @@ impl IntoResponse for WireError {
 // === impl Head ===
 
 impl Head {
-    pub(super) fn completion(&self, text: &str, reason: FinishReason, usage: Usage) -> Value {
+    pub(super) fn completion(
+        &self,
+        text: &str,
+        calls: &[Value],
+        reason: FinishReason,
+        usage: Usage,
+    ) -> Value {
+        let mut message =
+            serde_json::json!({ "role": "assistant", "content": text, "refusal": null });
+        if !calls.is_empty() {
+            message["tool_calls"] = calls.into();
+            if text.is_empty() {
+                message["content"] = Value::Null;
+            }
+        }
         serde_json::json!({
             "id": self.id, "object": "chat.completion", "created": self.created, "model": self.model,
             "choices": [{
                 "index": 0,
-                "message": { "role": "assistant", "content": text, "refusal": null },
+                "message": message,
                 "logprobs": null,
-                "finish_reason": reason_name(reason),
+                "finish_reason": reason_name(reason, !calls.is_empty()),
             }],
             "usage": usage_json(usage),
         })
     }
 
-    pub(super) fn chunk(&self, delta: &Value, reason: Option<FinishReason>) -> Value {
+    pub(super) fn chunk(&self, delta: &Value) -> Value {
         self.chunk_of(&serde_json::json!([{
-            "index": 0, "delta": delta, "logprobs": null, "finish_reason": reason.map(reason_name),
+            "index": 0, "delta": delta, "logprobs": null, "finish_reason": null,
+        }]))
+    }
+
+    pub(super) fn last_chunk(&self, reason: FinishReason, called: bool) -> Value {
+        self.chunk_of(&serde_json::json!([{
+            "index": 0, "delta": {}, "logprobs": null, "finish_reason": reason_name(reason, called),
         }]))
     }
 
@@ -335,8 +346,9 @@ fn usage_json(usage: Usage) -> Value {
     })
 }
 
-fn reason_name(reason: FinishReason) -> &'static str {
+fn reason_name(reason: FinishReason, called: bool) -> &'static str {
     match reason {
+        FinishReason::Stop if called => "tool_calls",
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",
         FinishReason::Cancelled => "cancelled",
@@ -381,42 +393,6 @@ fn stops(stop: Option<OneOrMany>) -> Result<Vec<String>, WireError> {
     } else {
         let message = format!("stop takes up to {STOPS_MAX} texts of 1 to {STOP_BYTES_MAX} bytes");
         Err(WireError::invalid(Some("stop"), message))
-    }
-}
-
-fn messages(messages: Vec<Message>) -> Result<Vec<(Role, String)>, WireError> {
-    if messages.is_empty() || messages.len() > MESSAGES_MAX {
-        let message = format!("messages must have 1 to {MESSAGES_MAX} entries");
-        return Err(WireError::invalid(Some("messages"), message));
-    }
-    messages.into_iter().map(|message| Ok((role(&message.role)?, text(message.content)?))).collect()
-}
-
-fn role(name: &str) -> Result<Role, WireError> {
-    match name {
-        "system" | "developer" => Ok(Role::System),
-        "user" => Ok(Role::User),
-        "assistant" => Ok(Role::Assistant),
-        other => Err(WireError::invalid(
-            Some("messages"),
-            format!("local models do not support messages with the role `{other}`"),
-        )),
-    }
-}
-
-fn text(content: Content) -> Result<String, WireError> {
-    match content {
-        Content::Text(text) => Ok(text),
-        Content::Parts(parts) => parts
-            .into_iter()
-            .map(|part| match part {
-                Part { r#type, text: Some(text) } if r#type == "text" => Ok(text),
-                Part { r#type, .. } => Err(WireError::invalid(
-                    Some("messages"),
-                    format!("local models do not support content of the type `{type}`"),
-                )),
-            })
-            .collect(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use muxi_local_llm::engine::{
-    ChatRequest, Engine, EngineOptions, FinishReason, Piece, Pieces, Role, Usage,
+    ChatRequest, Engine, EngineOptions, FinishReason, Message, Piece, Pieces, Role, Usage,
 };
 use muxi_local_llm::files::{self, SMOLLM2};
 
@@ -50,9 +50,10 @@ pub(crate) fn engine() -> Engine {
 pub(crate) fn ask(question: &str, max_tokens: usize) -> ChatRequest {
     ChatRequest {
         messages: vec![
-            (Role::System, "You are a friendly assistant.".to_owned()),
-            (Role::User, question.to_owned()),
+            Message::new(Role::System, "You are a friendly assistant."),
+            Message::new(Role::User, question),
         ],
+        tools: Vec::new(),
         max_tokens,
         temperature: 0.0,
         top_p: 1.0,

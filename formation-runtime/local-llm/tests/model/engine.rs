@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::common::{Answer, ask, collect, engine, model_path, models_dir, source};
 use candle_core::quantized::gguf_file::Content;
 use muxi_local_llm::engine::{
-    ChatRequest, Engine, EngineError, EngineOptions, FinishReason, Piece, Role,
+    ChatRequest, Engine, EngineError, EngineOptions, FinishReason, Message, Piece, Role,
 };
 use muxi_local_llm::files;
 use tokio_util::sync::CancellationToken;
@@ -106,7 +106,7 @@ fn a_system_message_is_read_once_for_all_conversations() {
     let engine = engine();
     let cached_tokens = |question| {
         let mut request = ask(question, 1);
-        request.messages[0].1 = "You answer in short and friendly sentences. ".repeat(12);
+        request.messages[0].content = "You answer in short and friendly sentences. ".repeat(12);
         run(&engine, request).usage.cached_tokens
     };
     assert_eq!(cached_tokens("Hello!"), 0);
@@ -118,8 +118,8 @@ fn a_conversation_goes_on_from_where_it_was() {
     let engine = engine();
     let mut request = ask(&long_question(), 4);
     let first = run(&engine, request.clone());
-    request.messages.push((Role::Assistant, first.text));
-    request.messages.push((Role::User, "Are you sure?".to_owned()));
+    request.messages.push(Message::new(Role::Assistant, first.text));
+    request.messages.push(Message::new(Role::User, "Are you sure?"));
     let second = run(&engine, request);
     assert!(second.usage.cached_tokens + 64 >= first.usage.prompt_tokens, "{second:?}");
 }

@@ -370,3 +370,59 @@ async fn read(mut stream: UnixStream) -> Reply {
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Reply { status, head: head.to_owned(), body: body.to_owned() }
 }
+
+#[tokio::test]
+async fn tools_are_in_the_prompt_and_the_answer_keeps_the_wire() {
+    let host = Host::start(models_dir(), |_| {});
+    let tool = |description: &str| {
+        json!([{ "type": "function", "function": {
+            "name": "get_weather", "description": description,
+            "parameters": { "type": "object", "properties": { "city": { "type": "string" } } },
+        } }])
+    };
+    let mut body = json!({
+        "model": MODEL, "temperature": 0, "max_tokens": 48,
+        "messages": [
+            { "role": "system", "content": "Call a tool whenever one fits." },
+            { "role": "user", "content": "What is the weather in Paris?" },
+            { "role": "assistant", "content": null, "tool_calls": [{
+                "id": "c1", "type": "function",
+                "function": { "name": "get_weather", "arguments": "{\"city\":\"Paris\"}" },
+            }] },
+            { "role": "tool", "tool_call_id": "c1", "content": "Sunny, 24 degrees." },
+            { "role": "user", "content": "And in Rome?" },
+        ],
+    });
+    let tokens = |answer: &Value| answer["usage"]["prompt_tokens"].as_u64().unwrap();
+    let without = host.chat(&body).await.json();
+    body["tools"] = tool("Tells the weather.");
+    let short = host.chat(&body).await.json();
+    // What the model is told of the form, the tool, and then a description of forty words more.
+    assert!(tokens(&short) > tokens(&without) + 60, "{short} {without}");
+    body["tools"] = tool(&"Tells the weather. ".repeat(11));
+    let long = host.chat(&body).await.json();
+    assert!(tokens(&long) >= tokens(&short) + 40, "{long} {short}");
+
+    // Whatever this small model chose to say, it is a sound message of the wire.
+    let choice = &long["choices"][0];
+    let calls = choice["message"]["tool_calls"].as_array().cloned().unwrap_or_default();
+    assert!(!calls.is_empty() || choice["message"]["content"].is_string(), "{long}");
+    assert!(!choice["message"]["content"].to_string().contains("<tool_call"), "{long}");
+    assert_eq!(choice["finish_reason"] == "tool_calls", !calls.is_empty(), "{long}");
+    for call in &calls {
+        assert!(call["function"]["name"].is_string() && call["function"]["arguments"].is_string());
+    }
+
+    // As a stream it is the same.
+    body["stream"] = json!(true);
+    let (events, last) = host.chat(&body).await.events();
+    assert_eq!(last.trim_end(), "[DONE]");
+    let deltas = events.iter().map(|event| &event["choices"][0]["delta"]);
+    let text: String = deltas.clone().filter_map(|delta| delta["content"].as_str()).collect();
+    assert_eq!(text, choice["message"]["content"].as_str().unwrap_or_default());
+    let streamed: Vec<_> =
+        deltas.filter_map(|delta| delta["tool_calls"].as_array()).flatten().collect();
+    let functions =
+        |calls: &[&Value]| calls.iter().map(|it| it["function"].clone()).collect::<Vec<_>>();
+    assert_eq!(functions(&streamed), functions(&calls.iter().collect::<Vec<_>>()));
+}

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::engine::{Message, Role, Tool, ToolCall};
 
 fn parse(body: &Value) -> Result<Call, WireError> {
     Call::parse(body.to_string().as_bytes(), 7)
@@ -23,7 +24,8 @@ fn what_a_client_leaves_out_has_a_default() {
         Call {
             model: "local/smollm2-135m-instruct".parse().unwrap(),
             request: ChatRequest {
-                messages: vec![(Role::User, "hi".into())],
+                messages: vec![Message::new(Role::User, "hi")],
+                tools: vec![],
                 max_tokens: 256,
                 temperature: 0.2,
                 top_p: 0.9,
@@ -67,7 +69,11 @@ fn what_a_client_says_counts() {
     assert_eq!(
         call.request,
         ChatRequest {
-            messages: vec![(Role::System, "be kind".into()), (Role::Assistant, "yes".into())],
+            messages: vec![
+                Message::new(Role::System, "be kind"),
+                Message::new(Role::Assistant, "yes"),
+            ],
+            tools: vec![],
             max_tokens: 9,
             temperature: 0.0,
             top_p: 1.0,
@@ -87,7 +93,14 @@ fn what_cannot_be_done_is_refused_by_name() {
         ("stop", json!(["a", "b", "c", "d", "e"]), "stop"),
         ("stop", json!(""), "stop"),
         ("messages", json!([]), "messages"),
-        ("messages", json!([{ "role": "tool", "content": "x" }]), "messages"),
+        ("messages", json!([{ "role": "function", "content": "x" }]), "messages"),
+        ("messages", json!([{ "role": "assistant", "content": null }]), "messages"),
+        (
+            "messages",
+            json!([{ "role": "user", "tool_calls": [{ "function": { "name": "x" } }] }]),
+            "messages",
+        ),
+        ("tool_choice", json!("required"), "tool_choice"),
         (
             "messages",
             json!([{ "role": "user", "content": [{ "type": "image_url", "image_url": {} }] }]),
@@ -96,6 +109,7 @@ fn what_cannot_be_done_is_refused_by_name() {
         ("n", json!(2), "n"),
         ("tools", json!([{ "type": "function" }]), "tools"),
         ("response_format", json!({ "type": "json_object" }), "response_format"),
+        ("response_format", json!({ "type": "json_schema", "json_schema": {} }), "response_format"),
         ("logprobs", json!(true), "logprobs"),
         ("frequency_penalty", json!(0.5), "frequency_penalty"),
     ];
@@ -126,4 +140,47 @@ fn a_busy_engine_says_when_to_come_back() {
     let response = WireError::from(EngineError::Busy { retry_after_s: 3 }).into_response();
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(response.headers()[header::RETRY_AFTER], "3");
+}
+
+#[test]
+fn tools_their_calls_and_their_results_are_taken() {
+    let parameters = json!({ "type": "object", "properties": {} });
+    let mut body = with(
+        "messages",
+        json!([
+            { "role": "assistant", "content": null, "tool_calls": [
+                { "id": "1", "type": "function", "function": { "name": "f", "arguments": "{\"a\":1}" } },
+                { "id": "2", "type": "function", "function": { "name": "f", "arguments": "{oops" } },
+                { "id": "3", "type": "function", "function": { "name": "f", "arguments": "" } },
+            ] },
+            { "role": "tool", "tool_call_id": "1", "content": "x" },
+        ]),
+    );
+    body["tools"] = json!([
+        { "type": "function", "function": { "name": "f", "description": "d", "parameters": parameters } },
+        { "type": "function", "function": { "name": "g" } },
+    ]);
+    let call = |arguments| ToolCall { name: "f".to_owned(), arguments };
+    let request = parse(&body).unwrap().request;
+    assert_eq!(
+        request.messages,
+        [
+            Message {
+                tool_calls: vec![call(json!({ "a": 1 })), call(json!("{oops")), call(json!({}))],
+                ..Message::new(Role::Assistant, "")
+            },
+            Message::new(Role::Tool, "x"),
+        ]
+    );
+    let tool = |name: &str, description: &str, parameters: &Value| Tool {
+        name: name.to_owned(),
+        description: description.to_owned(),
+        parameters: parameters.clone(),
+    };
+    assert_eq!(
+        request.tools,
+        [tool("f", "d", &parameters), tool("g", "", &json!({ "type": "object" }))]
+    );
+    body["tool_choice"] = json!("none");
+    assert_eq!(parse(&body).unwrap().request.tools, []);
 }
