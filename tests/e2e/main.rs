@@ -15,6 +15,7 @@ mod disk_full;
 mod doctor;
 mod download;
 mod drafts;
+mod examples;
 mod fault_matrix;
 mod hostile;
 mod keys;

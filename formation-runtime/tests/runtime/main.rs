@@ -14,6 +14,7 @@ mod collector;
 mod crashes;
 mod credentials;
 mod document;
+mod documented;
 mod estimates;
 mod events;
 mod files;

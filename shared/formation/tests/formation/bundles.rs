@@ -38,16 +38,33 @@ fn told(diagnostics: &[Diagnostic]) -> String {
 }
 
 #[test]
-fn the_example_in_the_repository_loads() {
+fn the_examples_in_the_repository_load_and_use_no_key_that_has_no_effect() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../formations");
+    let mut seen = 0;
+    for example in fs::read_dir(examples).unwrap() {
+        let example = example.unwrap();
+        if !example.file_type().unwrap().is_dir() {
+            continue;
+        }
+        let loaded = load(&example.path(), Resolve::With(&|_, _| Some("given".to_owned())))
+            .unwrap_or_else(|faults| panic!("{}", told(&faults)));
+        assert_eq!(loaded.manifest.id.as_str(), example.file_name().to_str().unwrap());
+        assert_eq!(told(&loaded.warnings), "", "{}", example.file_name().display());
+        assert!(example.path().join("README.md").is_file(), "{}", example.file_name().display());
+        seen += 1;
+    }
+    assert_eq!(seen, 7);
+}
+
+#[test]
+fn the_smallest_example_is_read_in_all_its_parts() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../formations/hello");
     let loaded = load(&folder, Resolve::Keep).unwrap();
-    assert_eq!(loaded.manifest.id.as_str(), "hello");
     assert_eq!(loaded.agents[0].id, "greeter");
     let model = loaded.manifest.llm.choose(&loaded.agents[0], Capability::Text).unwrap();
     assert_eq!(model.model.as_str(), "local/smollm2-135m-instruct");
     assert_eq!(model.max_tokens, 128);
     assert!(loaded.soul.starts_with("You are Hello"));
-    assert_eq!(loaded.warnings, []);
 }
 
 /// A fixture is a folder; what is told about it is a snapshot.
