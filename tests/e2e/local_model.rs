@@ -4,7 +4,8 @@ use std::path::Path;
 
 use muxi_formation::{PackOptions, pack};
 use muxi_testkit::daemon::{
-    ADMIN_KEY, Answer, CLIENT_KEY, Daemon, Formation, Frames, bundle_with, manifest, models_dir,
+    ADMIN_KEY, Answer, CLIENT_KEY, Daemon, Formation, Frames, bin_dir, bundle_with, manifest,
+    models_dir,
 };
 use serde_json::json;
 
@@ -21,12 +22,16 @@ fn need_the_model() {
 
 /// A formation like hello, with keys that the test knows.
 fn local(id: &str) -> Vec<u8> {
+    bundle_with(id, &local_manifest(id))
+}
+
+fn local_manifest(id: &str) -> String {
     let text = manifest(id, "http://127.0.0.1:1/v1")
         // Retries, as by default: a host may die under a formation.
         .replace("  settings: {max_retries: 0}\n", "")
         .replace("fake/model-1", "local/smollm2-135m-instruct, settings: {max_tokens: 24}");
     assert!(text.contains(CLIENT_KEY) && text.contains(ADMIN_KEY));
-    bundle_with(id, &text)
+    text
 }
 
 /// Processes of the installation that serve models.
@@ -100,6 +105,39 @@ async fn formations_share_one_model_host() {
     assert_eq!(hosts(&daemon).len(), 1);
     assert_eq!(daemon.terminate().await.code(), Some(0));
     assert_eq!(daemon.processes(), [0u32; 0]);
+}
+
+/// Whether so small a model uses it well is another matter; that it reads of it, and that what it says of it
+/// is a sound answer, is ours.
+#[tokio::test]
+async fn the_model_reads_of_a_tool_and_answers_in_words() {
+    need_the_model();
+    let config = json!({"formations": {"sandbox_read": [bin_dir()]}});
+    let daemon = Daemon::builder().config(config).start().await;
+    let server = bin_dir().join("fake-mcp");
+    let tool = format!(
+        "runtime: {{built_in_mcps: false}}
+mcp:
+  max_tool_iterations: 2
+  servers:
+    - {{id: fake, type: command, command: '{}', args: [normal], tools: {{allow: echo}}}}
+",
+        server.display()
+    );
+    let mut tokens = Vec::new();
+    for (id, more) in [("plain", ""), ("tooled", tool.as_str())] {
+        let text = format!("{}{more}", local_manifest(id))
+            .replace("max_tokens: 24", "max_tokens: 24, temperature: 0");
+        let answer = daemon.deploy(bundle_with(id, &text)).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let answer = daemon.formation(id).await.say("Say hello in one short sentence.").await;
+        let said = answer.data()["message"]["content"].as_str().expect("a text");
+        assert!(!said.trim().is_empty() && !said.contains("<tool_call"), "{answer:?}");
+        assert_eq!(answer.data()["warnings"], serde_json::Value::Null, "{answer:?}");
+        tokens.push(answer.data()["usage"]["prompt_tokens"].as_u64().expect("a count"));
+    }
+    // The form of a call, and the tool.
+    assert!(tokens[1] > tokens[0] + 60, "{tokens:?}");
 }
 
 #[tokio::test]
