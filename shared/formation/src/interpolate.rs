@@ -95,15 +95,16 @@ pub fn fill_secrets(
             Piece::Plain(plain) => filled.push_str(plain),
             Piece::User(service) => filled.push_str(&user_placeholder(service)),
             Piece::Placeholder(Source::Env, name) => {
-                filled.push_str(&format!("{OPEN} env.{name} {CLOSE}"));
+                filled.extend([OPEN, " env.", name, " ", CLOSE]);
             }
-            Piece::Placeholder(Source::Secrets, name) => match look_up(name) {
-                Some(secret) => filled.push_str(secret.expose_secret()),
-                None => {
-                    filled.push_str(&format!("{OPEN} secrets.{name} {CLOSE}"));
+            Piece::Placeholder(Source::Secrets, name) => {
+                if let Some(secret) = look_up(name) {
+                    filled.push_str(secret.expose_secret());
+                } else {
+                    filled.extend([OPEN, " secrets.", name, " ", CLOSE]);
                     missing.push(name.to_owned());
                 }
-            },
+            }
         }
     }
     (filled.into(), missing)
