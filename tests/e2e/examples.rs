@@ -116,7 +116,7 @@ impl Said {
 }
 
 /// Replies only to who brings the key that the operator gave.
-fn script(llm: &FakeLlm, rules: Value) {
+fn script(llm: &FakeLlm, rules: &Value) {
     llm.script(json!({"api_key": MODEL_KEY, "rules": rules}));
 }
 
@@ -145,7 +145,7 @@ async fn the_support_desk_refunds_by_the_book_and_asks_before_it_promises() {
     let letter = json!({"file_name": "refund.txt", "content": "You get 40 euros back."});
     script(
         &llm,
-        json!([
+        &json!([
             asks_for("Make the letter", "generate_file", &letter),
             says("Make the letter", "The letter promises 40 euros."),
             says("Say whether", "Yes: within 30 days the whole price is paid back."),
@@ -180,7 +180,7 @@ async fn the_research_team_routes_what_is_small_and_shares_what_is_large() {
     ]});
     script(
         &llm,
-        json!([
+        &json!([
             routes(
                 "What is a heat pump",
                 &json!({"kind": "agent", "agent": "researcher", "complexity": 2})
@@ -234,7 +234,7 @@ async fn the_file_clerk_reads_freely_drafts_freely_and_asks_before_it_writes_els
     let write = |name: &str| json!({"path": path(name), "content": "500 euros it is."});
     script(
         &llm,
-        json!([
+        &json!([
             asks_for("What is in", "files__read_text_file", &json!({"path": path("minutes.txt")})),
             {"match": {"contains": "What is in", "any_contains": "The budget is 500 euros."},
              "reply": {"text": "A budget of 500 euros, says minutes.txt."}},
@@ -281,7 +281,7 @@ async fn the_report_writer_makes_files_and_keeps_their_versions() {
     let (makes, both) = ("generate_file", "Make a spreadsheet");
     script(
         &llm,
-        json!([
+        &json!([
             {"match": {"contains": both, "offers_tool": makes, "has_tool_result": false},
              "reply": {"tool_calls": [{"name": makes, "arguments": table(80)},
                                       {"name": makes, "arguments": chart}]}},
@@ -311,7 +311,7 @@ async fn on_call_takes_an_alert_in_and_hands_the_shift_over_in_time() {
     let llm = FakeLlm::start().await;
     script(
         &llm,
-        json!([
+        &json!([
             says("split into tasks", "The shop is down: look at the database first."),
             asks_for("Look up with", "recall_history", &json!({"query": "alert"})),
             says("Look up with", "Open: the shop."),
