@@ -325,7 +325,7 @@ fn pax_record(key: &str, value: &str) -> String {
 }
 
 fn gzip(tar: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(tar).expect("writing into memory");
     encoder.finish().expect("writing into memory")
 }
