@@ -115,7 +115,7 @@ fn api(app: &App) -> Router {
         .route("/v1/requests/{id}", get(requests::get).delete(requests::cancel))
         .route("/v1/requests/{id}/explanation", get(explanation::get))
         .route("/v1/approvals", get(approvals::list))
-        .route("/v1/approvals/{id}", get(approvals::get))
+        .route("/v1/approvals/{id}", get(approvals::get).post(approvals::decide))
         .route("/v1/jobs", get(background_jobs::list))
         .route("/v1/jobs/{id}", get(background_jobs::get).delete(background_jobs::cancel))
         .route("/v1/jobs/{id}/logs", get(background_jobs::log))

@@ -27,6 +27,8 @@ pub struct Team {
     pub workflow: Workflow,
     /// How often the user may be asked back.
     pub clarification: clarification::Limits,
+    /// What a model is told of the form of its words.
+    pub form: Option<&'static str>,
     /// Who was chosen for the same message before.
     pub routing: Mutex<Cache>,
     /// How long a session waits for an answer.
@@ -67,6 +69,7 @@ impl Team {
         Ok(Self {
             agents,
             procedures,
+            form: overlord.response.instruction(),
             workflow: overlord.workflow,
             clarification: rounds(overlord.clarification),
             routing: Mutex::new(Cache::new(remembered, ttl_ms)),

@@ -168,6 +168,10 @@ impl Toolbox {
         !outcome.is_trusted && (is_ours || self.policy.taints(origin(tool.origin())))
     }
 
+    pub const fn boundary(&self) -> &Boundary {
+        &self.boundary
+    }
+
     /// The words of somebody elsewhere, as the model reads them.
     pub fn fence(&self, source: &str, text: &str) -> String {
         fence::fence(source, text, &self.boundary, self.caps.output_bytes)

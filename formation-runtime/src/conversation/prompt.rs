@@ -2,6 +2,7 @@
 
 use muxi_llm::{Attachment, Message};
 use muxi_memory::{HistoryMessage, Role};
+use muxi_orchestration::fence::Boundary;
 
 use super::files;
 
@@ -15,6 +16,7 @@ pub fn compose(
     history: &[HistoryMessage],
     (question, attachments): (String, Vec<Attachment>),
     history_bytes_max: usize,
+    boundary: &Boundary,
 ) -> Vec<Message> {
     let parts = [soul, system_message.unwrap_or_default()].map(str::trim);
     let system = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n");
@@ -22,7 +24,7 @@ pub fn compose(
     if !system.is_empty() {
         messages.push(Message::system(system));
     }
-    let said = recent(history, history_bytes_max);
+    let said = recent(history, history_bytes_max, boundary);
     let said = said.into_iter().filter(|(_, text)| !text.trim().is_empty());
     for (role, text) in said.chain([(Role::User, question)]) {
         let message = match role {
@@ -45,14 +47,19 @@ pub fn compose(
 
 /// The newest messages that fit, from a question on: an answer without its question misleads. Texts of
 /// files give way to their names before a message is left out.
-fn recent(history: &[HistoryMessage], bytes_max: usize) -> Vec<(Role, String)> {
+fn recent(
+    history: &[HistoryMessage],
+    bytes_max: usize,
+    boundary: &Boundary,
+) -> Vec<(Role, String)> {
     let mut room = bytes_max;
     let mut recent: Vec<(Role, String)> = history
         .iter()
         .rev()
         .map_while(|message| {
             let files = files::remembered(message.files.as_deref());
-            let forms = [true, false].map(|whole| files::recalled(&message.text, &files, whole));
+            let recalled = |whole| files::recalled(&message.text, &files, whole, boundary);
+            let forms = [true, false].map(recalled);
             let text = forms.into_iter().find(|text| text.len() <= room)?;
             room -= text.len();
             Some((message.role, text))
@@ -67,6 +74,10 @@ fn recent(history: &[HistoryMessage], bytes_max: usize) -> Vec<(Role, String)> {
 mod tests {
     use super::*;
 
+    fn boundary() -> Boundary {
+        Boundary::from_random(7)
+    }
+
     fn check(history: &[(Role, &str)], bytes_max: usize, expected: &[&str]) {
         let history: Vec<_> = history
             .iter()
@@ -77,7 +88,8 @@ mod tests {
             })
             .collect();
         let question = ("Q".to_owned(), Vec::new());
-        let messages = compose("Soul.\n", Some("Task."), &history, question, bytes_max);
+        let messages =
+            compose("Soul.\n", Some("Task."), &history, question, bytes_max, &boundary());
         let shown: Vec<_> = messages
             .iter()
             .map(|message| format!("{:?}: {}", message.role, message.content))
@@ -107,7 +119,7 @@ mod tests {
     #[test]
     fn no_words_no_system_message() {
         let question = ("Q".to_owned(), Vec::new());
-        assert_eq!(compose(" ", None, &[], question, 10), [Message::user("Q")]);
+        assert_eq!(compose(" ", None, &[], question, 10, &boundary()), [Message::user("Q")]);
     }
 
     #[test]
@@ -123,7 +135,7 @@ mod tests {
         }];
         let read = |bytes_max| {
             let question = ("Q".to_owned(), Vec::new());
-            compose("", None, &history, question, bytes_max)[0].content.clone()
+            compose("", None, &history, question, bytes_max, &boundary())[0].content.clone()
         };
         assert!(read(1_000).contains("xxx"));
         assert!(read(400).starts_with("see\n\nFile \"a.txt\"") && !read(400).contains("xxx"));

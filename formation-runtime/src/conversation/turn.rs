@@ -209,7 +209,7 @@ impl Update {
             | Self::Artifact(_)
             | Self::Warning(_) => by.progress,
             Self::Widget(_) => by.widgets,
-            Self::Text(_) => by.stream_tokens,
+            Self::Text(_) => by.streams_pieces(),
             Self::Completed(_) | Self::Failed(_) | Self::Cancelled(_) => true,
         }
     }

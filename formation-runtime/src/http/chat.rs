@@ -14,6 +14,7 @@ use muxi_contract::chat::{
 };
 use muxi_contract::envelope::ValidationError;
 use muxi_contract::{ErrorCode, RequestId, SessionId, UserId};
+use muxi_formation::manifest::ResponseFormat;
 use muxi_memory::{PendingKind, RequestKind, RequestMode};
 use muxi_service::sse;
 use serde_json::{Map, Value, json};
@@ -125,7 +126,8 @@ async fn answer(
     }
     let estimated_seconds = estimated(&app, &agent, &request).await?;
     let usual_max = app.manifest.asynchronous.threshold_seconds;
-    let delivery = Delivery::choose(&request, asks_for_stream).or_later(
+    let streams = app.manifest.overlord.response.streaming;
+    let delivery = Delivery::choose(&request, asks_for_stream, streams).or_later(
         &request,
         usual_max,
         estimated_seconds,
@@ -265,7 +267,7 @@ pub(super) fn parse(
     let rules = Rules {
         message_chars_max: limits.max_message_length,
         private_webhooks: later.webhook_allow_private,
-        asks_for_stream,
+        asks_for_stream: asks_for_stream || app.manifest.overlord.response.streaming,
         estimates: later.enable_estimation || later.threshold_seconds == 0.0,
         files: FileRules {
             takes,
@@ -312,9 +314,9 @@ fn agent(app: &Parts, id: Option<&str>) -> Result<Option<Arc<Agent>>, Problem> {
 // === impl Delivery ===
 
 impl Delivery {
-    /// The body decides; where it is silent, the Accept header does. Published clients that say
+    /// The body decides; where it is silent, the Accept header does, and then the formation. Published clients that say
     /// `stream: true` read events, the API reference's Accept example reads tokens.
-    fn choose(request: &Request, asks_for_stream: bool) -> Self {
+    fn choose(request: &Request, asks_for_stream: bool, streams: bool) -> Self {
         let format = |usual| Self::Stream(request.stream_format.unwrap_or(usual));
         if request.mode == Some(ChatMode::Async) {
             return Self::Later;
@@ -326,6 +328,7 @@ impl Delivery {
         match request.stream {
             Some(true) => format(StreamFormat::Events),
             None if asks_for_stream => format(StreamFormat::Tokens),
+            None if streams => format(StreamFormat::Events),
             Some(false) | None => Self::Json,
         }
     }
@@ -387,8 +390,18 @@ impl Exchange {
             .into_response()
     }
 
+    /// The words as the formation wants them told; a value of a given shape is JSON already.
+    pub(super) fn formatted(&self, answer: &Answer) -> String {
+        let wraps = self.app.manifest.overlord.response.format == ResponseFormat::Json;
+        if !wraps || answer.structured.is_some() {
+            return answer.text.clone();
+        }
+        json!({"content": answer.text, "type": "response", "format": "json"}).to_string()
+    }
+
     fn envelope(&self, answer: Answer, transcript: Option<String>) -> Enveloped {
         let usage = usage(&answer);
+        let text = self.formatted(&answer);
         let mut metadata = json!({
             "session_id": self.session,
             "agent_id": answer.about.agent,
@@ -407,12 +420,12 @@ impl Exchange {
         let data = ChatData {
             message: AssistantMessage {
                 role: "assistant".to_owned(),
-                content: answer.text.clone(),
+                content: text.clone(),
                 artifacts: (!answer.artifacts.is_empty()).then_some(answer.artifacts),
                 metadata,
                 ui,
             },
-            response: vec![ContentPart::Text { text: answer.text }],
+            response: vec![ContentPart::Text { text }],
             structured: answer.structured,
             status: "completed".to_owned(),
             processing_mode: "sync".to_owned(),
@@ -476,8 +489,13 @@ mod tests {
             (None, Some(Events), false, Delivery::Json),
         ] {
             let request = Request { stream, stream_format, ..Request::default() };
-            assert_eq!(Delivery::choose(&request, accept), expected, "{request:?} {accept}");
+            let found = Delivery::choose(&request, accept, false);
+            assert_eq!(found, expected, "{request:?} {accept}");
         }
+        let silent = Request::default();
+        assert_eq!(Delivery::choose(&silent, false, true), Delivery::Stream(Events));
+        let refuses = Request { stream: Some(false), ..Request::default() };
+        assert_eq!(Delivery::choose(&refuses, false, true), Delivery::Json);
     }
 
     #[test]

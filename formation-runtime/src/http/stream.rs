@@ -186,13 +186,14 @@ impl Writer {
 
     /// The words of the answer and nothing else: all at once where the formation shows no pieces.
     fn token(&self, update: Update) -> Bytes {
-        let in_pieces = self.exchange.app.manifest.overlord.response.stream_tokens;
+        let in_pieces = self.exchange.app.manifest.overlord.response.streams_pieces();
         let token = |text: String| frame(None, &Token { token: text });
         match update {
             Update::Text(text) if in_pieces => token(text),
-            Update::Completed(Answer { text, .. }) | Update::Cancelled(text)
-                if !in_pieces && !text.is_empty() =>
-            {
+            Update::Completed(answer) if !in_pieces && !answer.text.is_empty() => {
+                [token(self.exchange.formatted(&answer)), done()].concat().into()
+            }
+            Update::Cancelled(text) if !in_pieces && !text.is_empty() => {
                 [token(text), done()].concat().into()
             }
             Update::Completed(_) | Update::Cancelled(_) => done(),
@@ -226,7 +227,8 @@ impl Writer {
         ];
         extra.extend(more.map(|(name, value)| (name.to_owned(), value)));
         extra.extend(super::chat::about(&answer));
-        self.event(TurnEventKind::Completed, "final_response", answer.text, extra)
+        let text = self.exchange.formatted(&answer);
+        self.event(TurnEventKind::Completed, "final_response", text, extra)
     }
 
     fn event(

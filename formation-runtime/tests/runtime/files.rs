@@ -47,16 +47,27 @@ async fn texts_are_read_by_name_and_later_turns_still_know_them() {
     assert_eq!(status, 200, "{answer}");
     let journal = llm.journal();
     let read = last_content(&journal[0]).as_str().unwrap();
-    let expected = "Read this\n\nFile \"notes.md\" (text/markdown, 17 bytes):\n```\nThe code is 4711.\n```\n\n\
-                    File \"t.csv\" (text/csv, 8 bytes):\n```\nnäme;5\n```";
-    assert_eq!(read, expected);
+    // The mark is another one each time.
+    let without_mark = |text: &str| {
+        let mark = text.split("id=\"").nth(1).and_then(|it| it.split('"').next()).unwrap();
+        assert_eq!(mark.len(), 32, "{text}");
+        text.replace(mark, "M")
+    };
+    let (open, close) = ("<untrusted-data id=\"M\" source", "</untrusted-data id=\"M\">");
+    let expected = format!(
+        "Read this\n\nFile \"notes.md\" (text/markdown, 17 bytes):\n{open}=\"notes.md\">\nThe code is 4711.\n\
+         {close}\n\nFile \"t.csv\" (text/csv, 8 bytes):\n{open}=\"t.csv\">\nnäme;5\n\n{close}"
+    );
+    assert_eq!(without_mark(read), expected);
 
     // What was sent is in the session, after a crash, too, and shown by name.
     runtime.kill9();
     let runtime = bundle.start(&llm);
     runtime.say("What is the code?").await;
     let journal = llm.journal();
-    assert_eq!(journal[1].body["messages"][1]["content"], expected);
+    let recalled = journal[1].body["messages"][1]["content"].as_str().unwrap();
+    assert_eq!(without_mark(recalled), expected);
+    assert!(!recalled.contains(read), "the same mark twice");
     let request = runtime.get("/v1/sessions/s/messages?user_id=alice");
     let response = request.header("X-Muxi-Client-Key", CLIENT_KEY).send().await.unwrap();
     let page: Value = response.json().await.unwrap();

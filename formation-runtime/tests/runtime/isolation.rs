@@ -83,6 +83,10 @@ const OPERATIONS: &[Made] = &[
     |s| call("explain_request").path(&s.request()),
     |_| call("list_approvals").query("status=all"),
     |s| call("get_approval").path(&format!("apv_{}", USERS[s.act.id % USERS.len()])),
+    |s| {
+        let path = format!("apv_{}", USERS[s.act.id % USERS.len()]);
+        call("decide_approval").path(&path).body(json!({"decision": "deny", "note": s.mark()}))
+    },
     |_| call("list_background_jobs"),
     |s| call("get_background_job").path(&format!("code_{}", USERS[s.act.id % USERS.len()])),
     |s| call("cancel_background_job").path(&format!("code_{}", USERS[s.act.id % USERS.len()])),

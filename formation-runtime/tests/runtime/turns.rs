@@ -233,7 +233,8 @@ async fn a_task_that_fails_is_never_told_as_done() {
 async fn what_is_unclear_is_asked_back_and_another_matter_drops_it() {
     let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&team("")));
     let unclear =
-        decision("clarify", &json!({"question": "Which city?", "options": ["Rome", "Paris"]}));
+        json!({"clarification": {"question": "Which city?", "options": ["Rome", "Paris"]}});
+    let unclear = decision("clarify", &unclear);
     llm.script(json!([
         {"match": {"contains": "answered: Rome", "system_contains": "\"kind\""},
          "reply": {"text": decision("agent", &json!({"agent": "researcher"})).to_string()}},
@@ -280,8 +281,8 @@ async fn a_procedure_is_followed_step_by_step_and_its_last_words_are_the_answer(
     std::fs::create_dir(bundle.path().join("sops")).unwrap();
     std::fs::write(bundle.path().join("sops/onboard.md"), PROCEDURE).unwrap();
     llm.script(json!([
-        {"match": {"contains": "Collect the facts"}, "reply": {"text": "Ada, engineer"}},
         {"match": {"contains": "welcome letter"}, "reply": {"text": "Dear  Ada,\n\nwelcome.\n"}},
+        {"match": {"contains": "Collect the facts"}, "reply": {"text": "Ada, engineer"}},
         {"match": {"system_contains": "\"kind\""},
          "reply": {"text": decision("agent", &json!({"agent": "general"})).to_string()}},
         {"reply": {"text": "other"}},

@@ -91,7 +91,11 @@ pub(crate) async fn waits(store: &Store, waiting: &Waiting<'_>) {
         question: waiting.text.to_owned(),
         detail_json: json!({"calls": [{"tool": "files__delete", "arguments": {"path": "a"}}]})
             .to_string(),
-        state_json: "{}".to_owned(),
+        // A plan that nobody has begun: without it nothing is called.
+        state_json: json!({"message": "Delete it.", "work": {"proposed": {"running": {
+            "tasks": [], "complexity": 1, "synthesises": false,
+        }}}})
+        .to_string(),
         expires_ms: waiting.expires_ms,
     };
     own.end_turn_waiting(turn.id, end, pending).await.unwrap();

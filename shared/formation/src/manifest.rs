@@ -26,8 +26,7 @@ pub use self::a2a::{
     InboundAuth, OpenId, OutboundAuth, RemoteAgent,
 };
 pub use self::agent::{
-    Agent, AgentA2a, AgentTimeout, Attachment, RateLimiting, Selection, Specialization,
-    SystemBehavior,
+    Agent, AgentA2a, AgentTimeout, Attachment, Selection, Specialization, SystemBehavior,
 };
 pub use self::approvals::{ApprovalAction, ApprovalRule, Approvals, TaintedAction};
 pub use self::artifacts::{

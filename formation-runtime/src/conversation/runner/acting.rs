@@ -50,13 +50,19 @@ impl Running {
         mut next: Next,
         stage: &Stage,
     ) -> Result<Ran, Failure> {
-        let deadline = Instant::now() + run.toolbox.caps().total;
+        let timeout = run.agent.config.timeout;
+        let over = Instant::now() + Duration::from_secs(u64::from(timeout.max_seconds));
+        let deadline = over.min(Instant::now() + run.toolbox.caps().total);
         let mut last = Spoken { text: String::new(), calls: vec![], reason: FinishReason::Stop };
         self.trace.agent(&run.agent.config.id);
         loop {
             next = match next {
                 Next::Ask => {
-                    last = self.speak(self.asked(run, tool_loop), stage).await?;
+                    let usual = Duration::from_secs(u64::from(timeout.default_seconds));
+                    let until = over.min(Instant::now() + usual);
+                    let speaking = self.speak(self.asked(run, tool_loop), stage);
+                    let spoken = tokio::time::timeout_at(until, speaking).await;
+                    last = spoken.map_err(|_| out_of_time(&run.agent.config))??;
                     if !last.calls.is_empty() && !last.text.is_empty() {
                         // What it says next is another paragraph.
                         stage.send(Event::Text("\n\n".to_owned())).await;
@@ -225,6 +231,16 @@ impl Running {
         let text = parts.collect::<Vec<_>>().join("\n");
         if text.is_empty() { "(nothing)".to_owned() } else { text }
     }
+}
+
+fn out_of_time(agent: &muxi_formation::Agent) -> Failure {
+    let muxi_formation::Agent { id, timeout, .. } = agent;
+    let message = format!(
+        "the agent `{id}` took longer than its `timeout` allows: {} s for one answer of its model, {} s for \
+         all of its work",
+        timeout.default_seconds, timeout.max_seconds
+    );
+    Failure::Model { message, retryable: true }
 }
 
 /// Of one answer, at the same time.

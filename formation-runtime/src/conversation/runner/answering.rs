@@ -33,7 +33,7 @@ impl Running {
         let toolbox = self.toolbox(&agent, text, stage).await;
         let messages = self.messages(&agent, &toolbox, &begun.history, text);
         let mut tool_loop = ToolLoop::new(messages, toolbox.guard(self.now_ms()));
-        if self.brings_words_of_others() {
+        if self.brings_words_of_others() || has_files(&begun.history) {
             tool_loop.taint();
         }
         self.answer_with(&agent, &toolbox, tool_loop, Next::Ask, text, stage).await
@@ -173,16 +173,24 @@ impl Running {
         let (limits, model) = (&self.context.limits, agent.model_for(&self.question.files));
         let history_bytes =
             if model.is_local { limits.history_bytes_local } else { limits.history_bytes };
-        let task = self.task(agent, toolbox);
-        let question = files::attached(text, &self.question.files);
-        prompt::compose(&self.context.soul, Some(&task), history, question, history_bytes)
+        let task = self.task(agent, toolbox, has_files(history));
+        let question = files::attached(text, &self.question.files, toolbox.boundary());
+        prompt::compose(
+            &self.context.soul,
+            Some(&task),
+            history,
+            question,
+            history_bytes,
+            toolbox.boundary(),
+        )
     }
 
     /// What the agent is and has, below the soul.
-    pub(super) fn task(&self, agent: &Agent, toolbox: &Toolbox) -> String {
+    pub(super) fn task(&self, agent: &Agent, toolbox: &Toolbox, has_files: bool) -> String {
         let wanted = self.question.expected.as_ref().map(|it| it.instruction());
         let behaviour = agent.config.system_behavior.instructions();
-        let today = toolbox.has_foreign().then(|| {
+        let has_foreign = toolbox.has_foreign() || has_files || self.brings_words_of_others();
+        let today = has_foreign.then(|| {
             let today = self.context.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
             format!("Today is {today}.\n\n{}", muxi_orchestration::fence::TAINT_NOTICE)
         });
@@ -191,7 +199,7 @@ impl Running {
             behaviour.as_deref(),
             toolbox.catalogue(),
             today.as_deref(),
-            wanted.as_deref(),
+            wanted.as_deref().or(self.context.team.form),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
     }
@@ -221,6 +229,11 @@ const CORRECTIONS_MAX: u32 = 1;
 /// Of what a turn needs to go on.
 const STATE_BYTES_MAX: usize = 8 * 1024 * 1024;
 const ARGUMENTS_CHARS_MAX: usize = 600;
+
+/// Whether a file that came before may still be read.
+fn has_files(history: &[HistoryMessage]) -> bool {
+    history.iter().any(|message| message.files.is_some())
+}
 
 fn approval_question(planned: &[Planned]) -> String {
     let calls = planned.iter().map(|call| {

@@ -74,7 +74,7 @@ impl Running {
         toolbox: &Toolbox,
         task: &str,
     ) -> Vec<Message> {
-        let system = self.task(agent, toolbox);
+        let system = self.task(agent, toolbox, false);
         let system = (!system.is_empty()).then(|| Message::system(system));
         system.into_iter().chain([Message::user(task)]).collect()
     }

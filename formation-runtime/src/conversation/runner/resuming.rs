@@ -190,8 +190,7 @@ impl Running {
     fn best_agent(&self, text: &str, begun: &BegunTurn) -> Option<Arc<crate::agents::Agent>> {
         let team = &self.context.team;
         let candidates = team.candidates();
-        let scored =
-            muxi_orchestration::routing::score(text, &candidates, begun.last_agent.as_deref());
+        let scored = muxi_orchestration::routing::score(text, &candidates, self.last_agent(begun));
         team.agents.find(&scored.first()?.id)
     }
 

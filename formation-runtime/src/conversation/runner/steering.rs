@@ -27,7 +27,7 @@ impl Running {
     ) -> Result<Way, Failure> {
         let team = &self.context.team;
         let candidates = team.candidates();
-        let last_agent = begun.last_agent.as_deref();
+        let last_agent = self.last_agent(begun);
         let mut course = Course::new(self.facts(text, &candidates, last_agent));
         let mut step = course.next();
         loop {
@@ -121,6 +121,12 @@ impl Running {
         cache.get(&key, self.now_ms()).map(|decision| decision.route.clone())
     }
 
+    /// Whom follow-ups stay with, where the formation wants that.
+    pub(super) fn last_agent<'a>(&self, begun: &'a BegunTurn) -> Option<&'a str> {
+        let stays = self.context.team.workflow.enable_agent_affinity;
+        begun.last_agent.as_deref().filter(|_| stays)
+    }
+
     /// The one call that settles who does what.
     async fn route(
         &self,
@@ -131,7 +137,7 @@ impl Running {
     ) -> Result<Routed, String> {
         let team = &self.context.team;
         let (procedures, limits) = (team.procedures.catalogue(), Limits::default());
-        let last_agent = begun.last_agent.as_deref();
+        let last_agent = self.last_agent(begun);
         let may_clarify = self.question.kind == muxi_memory::RequestKind::Chat;
         let history = digest(&begun.history);
         let asking = Asking {

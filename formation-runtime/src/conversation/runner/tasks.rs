@@ -138,7 +138,7 @@ impl Running {
         let voices = self.context.team.agents.voices();
         let wanted = self.question.expected.as_ref().map(|it| it.instruction());
         let soul: &str = &self.context.soul;
-        let parts = [Some(soul.trim()), wanted.as_deref()];
+        let parts = [Some(soul.trim()), wanted.as_deref().or(self.context.team.form)];
         let system = parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n");
         let asked = Asked {
             model: &voices.synthesis,

@@ -117,6 +117,7 @@ use crate::http::unbuilt;
         requests::explanation,
         approvals::list,
         approvals::get,
+        approvals::decide,
         background_jobs::list,
         background_jobs::get,
         background_jobs::cancel,

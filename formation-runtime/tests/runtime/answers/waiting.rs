@@ -13,10 +13,16 @@ async fn approvals_and_explanations() {
     walk.take(call("list_approvals").client()).await;
     walk.take(call("get_approval").client().path("apv_alice")).await;
     walk.take(call("explain_request").client().path("r-alice")).await;
+    let decide = |body: &str| call("decide_approval").client().path("apv_alice").body(body);
+    walk.refuse(decide(r#"{"decision": "perhaps", "plan": {"tasks": []}}"#)).await;
+    walk.refuse(call("decide_approval").client().path("apv_none").body(r#"{"decision": "deny"}"#))
+        .await;
     walk.refuse(call("list_approvals").client().query("status=perhaps")).await;
     walk.refuse(call("list_approvals").admin()).await;
     walk.refuse(call("get_approval").client().path("apv_none")).await;
     walk.refuse(call("explain_request").client().path("none")).await;
+    walk.take(decide(r#"{"decision": "deny", "note": "It is in use."}"#)).await;
+    walk.refuse(decide(r#"{"decision": "approve"}"#)).await;
 }
 
 #[tokio::test]

@@ -40,3 +40,31 @@ pub struct Approval {
     pub expires_at: String,
     pub decided_at: Option<String>,
 }
+
+/// What is said to an approval.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ApprovalDecision {
+    /// `approve` or `deny`.
+    #[schema(example = "approve")]
+    pub decision: String,
+    /// For the agent, such as why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 1000)]
+    pub note: Option<String>,
+    /// With `approve`, of a plan: what is done instead, as `detail.plan` of the approval has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub plan: Option<Value>,
+}
+
+/// It is decided, and the request goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ApprovalDecided {
+    pub id: String,
+    /// `approve` or `deny`.
+    pub decision: String,
+    /// The request that waited.
+    pub request_id: RequestId,
+    /// Where its end is told.
+    pub poll_url: String,
+}

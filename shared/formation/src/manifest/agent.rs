@@ -43,8 +43,6 @@ pub struct Agent {
     pub a2a: AgentA2a,
     #[serde(default)]
     pub timeout: AgentTimeout,
-    #[serde(default)]
-    pub rate_limiting: RateLimiting,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -89,24 +87,12 @@ pub struct AgentA2a {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct AgentTimeout {
+    /// Of one answer of its model.
     #[serde(rename = "default")]
     pub default_seconds: u32,
+    /// Of all its work on a message or a task, with its tools.
     #[serde(rename = "max")]
     pub max_seconds: u32,
-}
-
-/// Model calls of the agent; what is absent is not limited.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub struct RateLimiting {
-    #[serde(rename = "requests_per_minute")]
-    pub per_minute: Option<u32>,
-    #[serde(rename = "requests_per_hour")]
-    pub per_hour: Option<u32>,
-    #[serde(rename = "requests_per_day")]
-    pub per_day: Option<u32>,
-    #[serde(rename = "burst_limit")]
-    pub burst: Option<u32>,
 }
 
 /// A switch of things that have names: all, none, or some of them.

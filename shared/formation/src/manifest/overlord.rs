@@ -17,15 +17,13 @@ pub struct Overlord {
 }
 
 /// What is absent comes from elsewhere, see [`Llm::choose_overlord`](super::Llm::choose_overlord).
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct OverlordLlm {
     /// Routes, decomposes and delegates.
     pub base: Option<Box<Model>>,
     /// Writes the answer that the user reads.
     pub synthesis: Option<Box<Model>>,
-    /// Of the text of a file that routing reads.
-    pub max_extraction_tokens: u32,
 }
 
 /// What the overlord needs a model for.
@@ -153,8 +151,6 @@ pub struct WorkflowTimeouts {
     pub task_seconds: u32,
     #[serde(rename = "workflow_timeout")]
     pub workflow_seconds: u32,
-    /// Whether a task that earlier ones show to be slow gets more time.
-    pub enable_adaptive_timeout: bool,
 }
 
 /// A second plan for what the first one did not reach.
@@ -207,15 +203,22 @@ pub struct RoutingCache {
     pub ttl_seconds: u32,
 }
 
-// === impl OverlordLlm ===
+// === impl Response ===
 
-impl Default for OverlordLlm {
-    fn default() -> Self {
-        Self { base: None, synthesis: None, max_extraction_tokens: 500 }
+impl Response {
+    /// Whether an answer is told while it is made. A whole that is wrapped has no pieces.
+    pub const fn streams_pieces(&self) -> bool {
+        self.stream_tokens && !matches!(self.format, ResponseFormat::Json)
+    }
+
+    /// What a model is told of the form of its words.
+    pub const fn instruction(&self) -> Option<&'static str> {
+        match self.format {
+            ResponseFormat::Text => Some("Answer in plain text, without Markdown."),
+            ResponseFormat::Markdown | ResponseFormat::Json => None,
+        }
     }
 }
-
-// === impl Response ===
 
 impl Default for Response {
     fn default() -> Self {
@@ -316,7 +319,7 @@ impl Default for WorkflowRetry {
 
 impl Default for WorkflowTimeouts {
     fn default() -> Self {
-        Self { task_seconds: 300, workflow_seconds: 3_600, enable_adaptive_timeout: true }
+        Self { task_seconds: 300, workflow_seconds: 3_600 }
     }
 }
 

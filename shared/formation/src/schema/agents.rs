@@ -39,7 +39,7 @@ const AGENT_KEYS: &[(&str, State)] = &[
     ("enable_direct_delegation", Built(Bool)),
     ("delegation_strategy", Built(Word { words: &["automatic", "never"], unbuilt: &["ask_user"] })),
     ("timeout", Built(Map(&TIMEOUT))),
-    ("rate_limiting", Built(Map(&RATE_LIMITING))),
+    ("rate_limiting", Unbuilt),
     ("metadata", Built(Anything)),
     ("author", Built(Text)),
     ("url", Built(Text)),
@@ -95,18 +95,6 @@ static TIMEOUT: Table = Table {
         ("max", Built(Whole { min: 1, max: 86_400 })),
     ],
 };
-
-static RATE_LIMITING: Table = Table {
-    required: &[],
-    keys: &[
-        ("requests_per_minute", Built(RATE)),
-        ("requests_per_hour", Built(RATE)),
-        ("requests_per_day", Built(RATE)),
-        ("burst_limit", Built(RATE)),
-    ],
-};
-
-const RATE: Shape = Whole { min: 1, max: 1_000_000_000 };
 
 const fn words(words: &'static [&'static str]) -> Shape {
     Word { words, unbuilt: &[] }

@@ -30,7 +30,7 @@ static OVERLORD_LLM: Table = Table {
     keys: &[
         ("base", Built(Map(&OVERLORD_MODEL))),
         ("synthesis", Built(Map(&OVERLORD_MODEL))),
-        ("max_extraction_tokens", Built(Whole { min: 1, max: 100_000 })),
+        ("max_extraction_tokens", Unbuilt),
         ("model", Removed("write `overlord.llm.base: {model: provider/model}`")),
         ("text", Stale("did you mean `overlord.llm.base`?")),
     ],
@@ -123,7 +123,7 @@ static TIMEOUTS: Table = Table {
     keys: &[
         ("task_timeout", Built(Whole { min: 1, max: 86_400 })),
         ("workflow_timeout", Built(Whole { min: 1, max: 86_400 })),
-        ("enable_adaptive_timeout", Built(Bool)),
+        ("enable_adaptive_timeout", Unbuilt),
     ],
 };
 

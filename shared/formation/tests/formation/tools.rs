@@ -304,7 +304,7 @@ fn an_agent_behaves_as_it_is_told() {
     let manifest = MINIMAL.replace(
         "description: Helps.",
         "description: d, llm: {settings: {temperature: 0}, models: [{text: c/d}]}, \
-         timeout: {default: 5}, rate_limiting: {requests_per_minute: 60}, \
+         timeout: {default: 5}, \
          system_behavior: {constraints: [No guesses.], interaction_style: formal, response_length: concise}",
     );
     let loaded = loaded(&[("formation.afs", &manifest)]);
@@ -317,5 +317,4 @@ fn an_agent_behaves_as_it_is_told() {
     let model = loaded.manifest.llm.choose(agent, capability).unwrap();
     assert_eq!((model.model.as_str(), model.temperature.to_string()), ("c/d", "0".to_owned()));
     assert_eq!((agent.timeout.default_seconds, agent.timeout.max_seconds), (5, 600));
-    assert_eq!(agent.rate_limiting.per_minute, Some(60));
 }

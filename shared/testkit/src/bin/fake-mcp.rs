@@ -128,6 +128,7 @@ impl Server {
         };
         let mut tools: Vec<Value> = plain.iter().map(|name| tool(name, json!({}))).collect();
         tools.push(tool("crash_reading", json!({"readOnlyHint": true})));
+        tools.push(tool("delete", json!({"destructiveHint": true})));
         if self.has_grown {
             tools.push(tool("grown", json!({})));
         }
@@ -139,6 +140,7 @@ impl Server {
         let arguments = &params["arguments"];
         match params["name"].as_str().unwrap_or_default() {
             "echo" => text(id, &arguments.to_string()),
+            "delete" => text(id, "deleted"),
             "env" => {
                 let env: Map<String, Value> =
                     std::env::vars().map(|(name, value)| (name, Value::from(value))).collect();
