@@ -174,7 +174,7 @@ impl Writer {
             }
             (StreamFormat::Events, Update::Completed(answer)) => {
                 let widgets = if shown.widgets { answer.widgets.clone() } else { Vec::new() };
-                let mut bytes = BytesMut::from(self.completed(answer).as_ref());
+                let mut bytes = BytesMut::from(self.completed(&answer).as_ref());
                 if !widgets.is_empty() {
                     bytes.extend_from_slice(&frame(Some("ui"), &json!({"ui": widgets})));
                 }
@@ -212,7 +212,7 @@ impl Writer {
         }
     }
 
-    fn completed(&self, answer: Answer) -> Bytes {
+    fn completed(&self, answer: &Answer) -> Bytes {
         let warnings = [self.exchange.warnings.clone(), answer.warnings.clone()].concat();
         let mut extra = warned(&warnings);
         if !answer.artifacts.is_empty() {
@@ -223,11 +223,11 @@ impl Writer {
             ("processing_time_ms", json!(self.exchange.processing_time_ms())),
             ("agent_used", json!(answer.about.agent)),
             ("finish_reason", json!(answer.finish_reason)),
-            ("usage", json!(usage(&answer))),
+            ("usage", json!(usage(answer))),
         ];
         extra.extend(more.map(|(name, value)| (name.to_owned(), value)));
-        extra.extend(super::chat::about(&answer));
-        let text = self.exchange.formatted(&answer);
+        extra.extend(super::chat::about(answer));
+        let text = self.exchange.formatted(answer);
         self.event(TurnEventKind::Completed, "final_response", text, extra)
     }
 
