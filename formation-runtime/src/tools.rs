@@ -9,8 +9,8 @@ mod entrusted;
 mod servers;
 mod skills;
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use muxi_contract::{SessionId, UserId};
 use muxi_formation::manifest::Selection;
@@ -44,8 +44,8 @@ pub struct Tools {
     attached: HashMap<String, Vec<(String, EffectiveFilter)>>,
     /// What this program does itself.
     builtin: Vec<Arc<dyn Tool>>,
-    /// Names of the tools that a server had last, its own and those that models know.
-    known: Mutex<HashMap<String, Vec<(String, String)>>>,
+    /// The tools that each server had last.
+    known: Mutex<BTreeMap<String, Vec<Arc<dyn Tool>>>>,
     skilled: HashMap<String, Skilled>,
     /// The other agents, as each agent may ask them.
     colleagues: HashMap<String, Vec<Arc<dyn Tool>>>,
@@ -162,12 +162,30 @@ impl Tools {
     }
 
     fn remember(&self, server: &str, tools: &[Arc<dyn Tool>]) {
-        let names = tools
-            .iter()
-            .filter_map(|tool| Some((own_name(tool)?.to_owned(), tool.spec().name.clone())));
-        let names = names.collect();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(server.to_owned(), names);
+        self.known().insert(server.to_owned(), tools.to_vec());
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Vec<Arc<dyn Tool>>>> {
+        // The map is whole even if a holder panicked: nothing here can stop halfway.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Everything that agents can call, with those who may, as far as servers have told it.
+    pub fn listed(&self) -> Vec<(Arc<dyn Tool>, Vec<String>)> {
+        let mut everybody: Vec<String> = self.attached.keys().cloned().collect();
+        everybody.sort();
+        let known = self.known();
+        let of_servers = known.iter().flat_map(|(server, tools)| {
+            tools.iter().map(|tool| {
+                let may = |agent: &&String| {
+                    let mut filters = self.attached(agent).iter().filter(|(id, _)| id == server);
+                    filters.any(|(_, filter)| passes(filter, tool))
+                };
+                (Arc::clone(tool), everybody.iter().filter(may).cloned().collect())
+            })
+        });
+        let ours = self.builtin.iter().map(|tool| (Arc::clone(tool), everybody.clone()));
+        ours.chain(of_servers).collect()
     }
 
     /// What the agent may call now, and what of it is missing.
@@ -200,11 +218,11 @@ impl Tools {
 
     /// For those who choose between agents.
     pub fn names_of(&self, agent: &str) -> Vec<String> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
         let mut names = Vec::new();
         for (server, filter) in self.attached(agent) {
             let tools = known.get(server).into_iter().flatten();
-            names.extend(tools.filter(|(own, _)| filter.allows(own)).map(|(_, name)| name.clone()));
+            names.extend(tools.filter(|it| passes(filter, it)).map(|it| it.spec().name.clone()));
         }
         names
     }

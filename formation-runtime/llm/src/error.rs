@@ -70,6 +70,11 @@ impl LlmError {
         if prefixed { model.clone() } else { format!("{provider}/{model}") }
     }
 
+    /// Whether a model was offered tools and takes none; the same request without them may succeed.
+    pub fn is_about_tools(&self) -> bool {
+        self.message.contains(crate::wire::TAKES_NO_TOOLS)
+    }
+
     /// Whether the same request may succeed a moment later.
     pub fn is_retryable(&self) -> bool {
         self.kind.is_retryable()

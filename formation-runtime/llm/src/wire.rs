@@ -81,11 +81,14 @@ pub(crate) fn refused_tools(fault: Fault, request: &CompletionRequest) -> Fault 
         return fault;
     }
     let message = format!(
-        "takes no tools; name a model that does, or leave the agent without tools ({})",
+        "{TAKES_NO_TOOLS}; name a model that does, or leave the agent without tools ({})",
         fault.message
     );
     Fault { kind: LlmErrorKind::BadRequest, message, ..fault }
 }
+
+/// How every refusal of tools begins, whoever refused.
+pub(crate) const TAKES_NO_TOOLS: &str = "takes no tools";
 
 // === private helpers ===
 

@@ -3,10 +3,11 @@
 use axum::extract::State;
 use muxi_contract::ErrorCode;
 use muxi_contract::formation::config::{
-    ConfigOverview, McpDefaults, McpServer as ServerView, McpServerList, McpToolList,
+    ConfigOverview, McpDefaults, McpServer as ServerView, McpServerList, McpTool, McpToolList,
     OverlordConfig, ResourceCount, ResourceRef, Section, Soul, ToolPatterns,
 };
 use muxi_formation::{McpAuth, McpServer, McpTransport};
+use muxi_tools::Origin;
 use serde_json::Value;
 
 use super::answer::Answer;
@@ -92,8 +93,25 @@ pub(crate) async fn mcp_server(
     Ok(Answer::new("mcp_server", "mcp.server.retrieved", &server(&app, found)))
 }
 
-pub(crate) async fn mcp_tools(_: Admin) -> Answer {
-    Answer::new("list", "mcp_tool.list", &McpToolList::default())
+/// What servers have told so far, and what this program does itself.
+pub(crate) async fn mcp_tools(_: Admin, State(app): State<App>) -> Answer {
+    let listed = app.team.tools.listed().into_iter().map(|(tool, access)| {
+        let spec = tool.spec();
+        let (server, own) = match tool.origin() {
+            Origin::Mcp { server, tool } => (Some(server.clone()), Some(tool.clone())),
+            Origin::Builtin | Origin::Agent(_) | Origin::Remote(_) => (None, None),
+        };
+        McpTool {
+            name: spec.name.clone(),
+            description: spec.description.clone(),
+            server,
+            tool: own,
+            access,
+            parameters: Value::clone(&spec.parameters),
+        }
+    });
+    let tools: Vec<McpTool> = listed.collect();
+    Answer::new("list", "mcp_tool.list", &McpToolList { count: tools.len(), tools })
 }
 
 // === private helpers ===

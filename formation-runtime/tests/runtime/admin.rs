@@ -80,12 +80,18 @@ async fn each_section_shows_what_its_author_wrote_and_nothing_else() {
             "mcp.server.list",
             json!({"servers": [], "count": 0}),
         ),
-        ("/v1/mcp/tools", "list", "mcp_tool.list", json!({"tools": [], "count": 0})),
     ] {
         let (status, body) = get(&runtime, path).await;
         assert_eq!((status, &body["object"], &body["type"]), (200, &json!(object), &json!(kind)));
         assert_eq!(body["data"], data, "{path}");
     }
+    // What the program does itself is there without any server.
+    let (_, body) = get(&runtime, "/v1/mcp/tools").await;
+    let tools = body["data"]["tools"].as_array().unwrap();
+    let names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"generate_file") && names.contains(&"recall_history"), "{names:?}");
+    assert_eq!((&body["type"], &tools[0]["access"]), (&json!("mcp_tool.list"), &json!(["helper"])));
+
     let (status, body) = get(&runtime, "/v1/mcp/servers/files").await;
     assert_eq!((status, &body["error"]["code"]), (404, &json!("MCP_SERVER_NOT_FOUND")));
     assert_eq!(body["type"], "error.not_found");

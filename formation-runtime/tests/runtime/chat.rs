@@ -30,6 +30,11 @@ async fn a_json_answer_is_the_documented_envelope_and_one_model_call() {
                 "metadata": {
                     "session_id": "s", "agent_id": "helper", "model": "fake/model-1",
                     "finish_reason": "stop", "processing_time_ms": null,
+                    "agents_used": ["helper"], "model_calls": ["answer"],
+                    "decisions": [{
+                        "step": "agent", "choice": "helper",
+                        "reason": "it is the only agent that may answer",
+                    }],
                 },
             },
             "response": [{"type": "text", "text": "Hello Alice"}],

@@ -92,6 +92,7 @@ impl Running {
             model: run.model,
             messages: tool_loop.messages(),
             tools: run.toolbox.specs(),
+            needs_tools: run.toolbox.has_foreign(),
             shape: run.shape.clone(),
             purpose: run.purpose,
         }
@@ -105,6 +106,9 @@ impl Running {
         deadline: Instant,
         stage: &Stage,
     ) -> Next {
+        // An answer with calls takes longer than one of words alone.
+        let time = self.context.limits.turn + run.toolbox.caps().total;
+        stage.send(Event::MoreTime(time)).await;
         let mut waiting = planned.into_iter();
         let mut calling = FuturesUnordered::new();
         let mut next = Next::Nothing;

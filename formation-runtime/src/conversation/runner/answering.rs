@@ -30,7 +30,7 @@ impl Running {
         stage: &Stage,
     ) -> Result<Finish, Failure> {
         self.is_led_by(&agent, stage).await;
-        let toolbox = self.toolbox(&agent, text, stage).await;
+        let toolbox = self.toolbox(&agent, text).await;
         let messages = self.messages(&agent, &toolbox, &begun.history, text);
         let mut tool_loop = ToolLoop::new(messages, toolbox.guard(self.now_ms()));
         if self.brings_words_of_others() || has_files(&begun.history) {
@@ -204,14 +204,10 @@ impl Running {
         parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
     }
 
-    pub(super) async fn toolbox(&self, agent: &Arc<Agent>, text: &str, stage: &Stage) -> Toolbox {
+    pub(super) async fn toolbox(&self, agent: &Arc<Agent>, text: &str) -> Toolbox {
         let toolbox = self.context.team.toolbox(agent, &self.caller(), text).await;
         for fault in &toolbox.faults {
             self.trace.warn(fault.clone());
-        }
-        if !toolbox.is_empty() {
-            let time = self.context.limits.turn + toolbox.caps().total;
-            stage.send(Event::MoreTime(time)).await;
         }
         toolbox
     }

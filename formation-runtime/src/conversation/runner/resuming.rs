@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::running::{Running, chain, memory_failed};
 use super::speaking::Stage;
 use crate::conversation::course::Way;
+use crate::conversation::report::{self, Reported};
 use crate::conversation::tool_loop::{Next, ToolLoop};
 use crate::conversation::trace::Decision;
 use crate::conversation::turn::{Event, Failure, Finish};
@@ -43,7 +44,11 @@ impl Running {
         let Some(verdict) = self.verdict(pending, &suspended, text) else {
             let why = "the message is about something else";
             self.trace.decide(Decision::new("pending", "dropped", why));
-            let then = Then::Ends { outcome: Outcome::Cancelled, delivery: None };
+            let outcome = Outcome::Cancelled;
+            let delivery = self.told_of(pending).map(|it| {
+                report::of_end(it, &outcome, "", &[], self.context.clock.now_ms())
+            });
+            let then = Then::Ends { outcome, delivery };
             self.resolve(pending, Resolution::Cancelled, then, text).await?;
             return Ok(None);
         };
@@ -91,7 +96,7 @@ impl Running {
             Work::Agent { agent, tool_loop } => {
                 let agent = self.context.team.agents.find(&agent).ok_or(Failure::Nobody)?;
                 self.is_led_by(&agent, stage).await;
-                let toolbox = self.toolbox(&agent, &message, stage).await;
+                let toolbox = self.toolbox(&agent, &message).await;
                 let mut tool_loop = *tool_loop;
                 tool_loop.guard(toolbox.guard(self.now_ms()));
                 let next = decided(&mut tool_loop, &verdict);
@@ -227,6 +232,14 @@ impl Running {
             Value::String(text) => text.clone(),
             other => other.to_string(),
         })
+    }
+
+    /// Whoever is told of the end of the request that asked.
+    fn told_of<'a>(&'a self, pending: &'a Pending) -> Option<Reported<'a>> {
+        let (formation, user) = (&self.context.formation, &self.question.user);
+        let began_ms = pending.request_created_ms;
+        let url = pending.webhook_url.as_deref()?;
+        Some(Reported { formation, user, request: &pending.request_id, url, began_ms })
     }
 
     async fn resolve(

@@ -209,7 +209,13 @@ impl Running {
                     Effect::Keep(number, file) => {
                         keeping.push(self.keep(begun.id, number, file).boxed());
                     }
-                    Effect::MoreTime(time) => deadline.as_mut().reset(Instant::now() + time),
+                    Effect::MoreTime(time) => {
+                        // A part of a plan must not shorten the time of the whole.
+                        let later = Instant::now() + time;
+                        if later > deadline.deadline() {
+                            deadline.as_mut().reset(later);
+                        }
+                    }
                     Effect::Tell(update) if update.is_last() => {
                         last.tell(self.described(update));
                         return;

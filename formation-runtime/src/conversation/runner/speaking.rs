@@ -22,6 +22,8 @@ pub(super) struct Asked<'a> {
     pub(super) model: &'a Model,
     pub(super) messages: Vec<Message>,
     pub(super) tools: Vec<ToolSpec>,
+    /// Whether a model that takes no tools is of no use.
+    pub(super) needs_tools: bool,
     pub(super) shape: Option<std::sync::Arc<serde_json::Value>>,
     pub(super) purpose: Purpose,
 }
@@ -64,13 +66,22 @@ impl Stage {
 impl Running {
     /// Dropping it ends the call, whether the model has begun to answer or not.
     pub(super) async fn speak(&self, asked: Asked<'_>, stage: &Stage) -> Result<Spoken, Failure> {
-        let Asked { model, messages, tools, shape, purpose } = asked;
+        let Asked { model, messages, tools, needs_tools, shape, purpose } = asked;
         #[expect(clippy::cast_possible_truncation, reason = "a value from 0 to 2")]
         let temperature = Some(model.temperature as f32);
         let max_tokens = Some(model.max_tokens);
-        let request = CompletionRequest { messages, temperature, max_tokens, tools, shape };
+        let mut request = CompletionRequest { messages, temperature, max_tokens, tools, shape };
         let call = self.ledger.begin(&model.name, purpose, &request);
-        let (mut chunks, served) = match model.llm.stream(&request).await {
+        let mut opened = model.llm.stream(&request).await;
+        // Nobody asked for what this program offers by itself.
+        if !needs_tools
+            && !request.tools.is_empty()
+            && opened.as_ref().is_err_and(LlmError::is_about_tools)
+        {
+            request.tools.clear();
+            opened = model.llm.stream(&request).await;
+        }
+        let (mut chunks, served) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 call.refused();

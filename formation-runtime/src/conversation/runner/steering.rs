@@ -36,7 +36,10 @@ impl Running {
             }
             step = match step {
                 Step::Go(way) => {
-                    self.tell_way(&way);
+                    // Of the only agent there is nothing to tell.
+                    if candidates.len() > 1 || !matches!(way, Way::Agent { .. }) {
+                        self.tell_way(&way);
+                    }
                     return Ok(way);
                 }
                 Step::MatchProcedure => {
@@ -158,6 +161,7 @@ impl Running {
             model: &voices.base,
             messages: vec![Message::system(question.system), Message::user(text)],
             tools: Vec::new(),
+            needs_tools: false,
             shape: Some(Arc::new(question.schema)),
             purpose: Purpose::Routing,
         };

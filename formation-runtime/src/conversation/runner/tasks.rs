@@ -144,6 +144,7 @@ impl Running {
             model: &voices.synthesis,
             messages: vec![Message::system(system), Message::user(summary)],
             tools: Vec::new(),
+            needs_tools: false,
             shape: self.question.expected.as_ref().map(|it| Arc::new(it.schema().clone())),
             purpose: Purpose::Synthesis,
         };

@@ -101,11 +101,29 @@ pub struct ToolPatterns {
     pub deny: Vec<String>,
 }
 
-/// Always empty in this version: what a server has is known when an agent asks it.
+/// What agents can call, as far as servers have told what they have.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct McpToolList {
-    pub tools: Vec<Value>,
+    pub tools: Vec<McpTool>,
     pub count: usize,
+}
+
+/// A tool of a server, or of this program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct McpTool {
+    /// As models know it.
+    #[schema(example = "filesystem__read_file")]
+    pub name: String,
+    pub description: String,
+    /// Null for what the program does itself, as the next.
+    pub server: Option<String>,
+    /// The server's own name for it.
+    pub tool: Option<String>,
+    /// The agents that may call it.
+    pub access: Vec<String>,
+    /// JSON Schema of its arguments.
+    #[schema(value_type = Object)]
+    pub parameters: Value,
 }
 
 /// What stands above the agents. What the author did not write is empty.
