@@ -176,13 +176,14 @@ impl Tools {
         everybody.sort();
         let known = self.known();
         let of_servers = known.iter().flat_map(|(server, tools)| {
-            tools.iter().map(|tool| {
-                let may = |agent: &&String| {
-                    let mut filters = self.attached(agent).iter().filter(|(id, _)| id == server);
-                    filters.any(|(_, filter)| passes(filter, tool))
-                };
-                (Arc::clone(tool), everybody.iter().filter(may).cloned().collect())
-            })
+            let may = |tool: &Arc<dyn Tool>, agent: &str| {
+                let mut filters = self.attached(agent).iter().filter(|(id, _)| id == server);
+                filters.any(|(_, filter)| passes(filter, tool))
+            };
+            let access = |tool: &Arc<dyn Tool>| {
+                everybody.iter().filter(|agent| may(tool, agent)).cloned().collect()
+            };
+            tools.iter().map(|tool| (Arc::clone(tool), access(tool))).collect::<Vec<_>>()
         });
         let ours = self.builtin.iter().map(|tool| (Arc::clone(tool), everybody.clone()));
         ours.chain(of_servers).collect()

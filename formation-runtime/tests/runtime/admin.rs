@@ -46,11 +46,11 @@ async fn each_section_shows_what_its_author_wrote_and_nothing_else() {
     command.env("FAKE_NAME", "resolved");
     let runtime = Runtime::start(command);
     let soul = "Be kind, ${{ env.FAKE_NAME }}.";
-    let calls_none = json!({
-        "default_retry_attempts": null, "default_timeout_seconds": null,
-        "max_tool_iterations": null, "max_tool_calls": null, "max_repeated_errors": null,
-        "max_timeout_in_seconds": null, "max_tool_timeout_in_seconds": null,
-        "enhance_user_prompts": null, "servers": {"total": 0, "resource": "/v1/mcp/servers"},
+    let usual_bounds = json!({
+        "default_retry_attempts": 3, "default_timeout_seconds": 30,
+        "max_tool_iterations": 10, "max_tool_calls": 50, "max_repeated_errors": 3,
+        "max_timeout_in_seconds": 300, "max_tool_timeout_in_seconds": 30,
+        "enhance_user_prompts": true, "servers": {"total": 0, "resource": "/v1/mcp/servers"},
     });
     for (path, object, kind, data) in [
         (
@@ -73,7 +73,7 @@ async fn each_section_shows_what_its_author_wrote_and_nothing_else() {
             "logging.retrieved",
             json!({"redaction": {"patterns": "active", "entities": "unavailable"}}),
         ),
-        ("/v1/mcp", "mcp_defaults", "mcp.defaults.retrieved", calls_none),
+        ("/v1/mcp", "mcp_defaults", "mcp.defaults.retrieved", usual_bounds),
         (
             "/v1/mcp/servers",
             "mcp_server_list",

@@ -36,8 +36,8 @@ pub(crate) fn routes(contains: &str, decision: &Value) -> Value {
 
 fn decision(kind: &str, more: &Value) -> Value {
     let mut decision = json!({
-        "kind": kind, "agent": "", "answer": "", "complexity": 2, "topics": [], "question": "",
-        "options": [], "tasks": [], "procedure": "",
+        "kind": kind, "agent": "", "answer": "", "complexity": 2, "topics": [],
+        "clarification": null, "tasks": [], "procedure": null,
     });
     for (name, value) in more.as_object().unwrap() {
         decision[name] = value.clone();

@@ -45,9 +45,9 @@ impl Running {
             let why = "the message is about something else";
             self.trace.decide(Decision::new("pending", "dropped", why));
             let outcome = Outcome::Cancelled;
-            let delivery = self.told_of(pending).map(|it| {
-                report::of_end(it, &outcome, "", &[], self.context.clock.now_ms())
-            });
+            let delivery = self
+                .told_of(pending)
+                .map(|it| report::of_end(it, &outcome, "", &[], self.context.clock.now_ms()));
             let then = Then::Ends { outcome, delivery };
             self.resolve(pending, Resolution::Cancelled, then, text).await?;
             return Ok(None);

@@ -250,7 +250,11 @@ impl Running {
         let told = self.trace.told();
         answer.warnings.extend(told.warnings.iter().cloned());
         answer.about = About {
-            agent: self.lead.get().map_or_else(String::new, |agent| agent.config.id.clone()),
+            // Of a plan, whoever worked on it last.
+            agent: match self.lead.get() {
+                Some(agent) => agent.config.id.clone(),
+                None => told.agents.last().cloned().unwrap_or_default(),
+            },
             model: self.served.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
             usage: self.ledger.told(),
             calls: self.ledger.calls().into_iter().map(|it| it.word()).collect(),

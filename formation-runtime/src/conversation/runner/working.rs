@@ -216,7 +216,7 @@ impl Running {
                 model: &voices.base,
                 messages: vec![Message::system(question.system), Message::user(message)],
                 tools: Vec::new(),
-            needs_tools: false,
+                needs_tools: false,
                 shape: Some(std::sync::Arc::new(question.schema)),
                 purpose: Purpose::Replanning,
             };
