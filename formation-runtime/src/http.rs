@@ -22,6 +22,7 @@ mod explanation;
 mod fields;
 mod forget;
 mod formation;
+mod grants;
 mod health;
 mod history;
 mod idempotency;
@@ -114,6 +115,8 @@ fn api(app: &App) -> Router {
         .route("/v1/requests", get(requests::list))
         .route("/v1/requests/{id}", get(requests::get).delete(requests::cancel))
         .route("/v1/requests/{id}/explanation", get(explanation::get))
+        .route("/v1/mcp/servers/{id}/grant", post(grants::begin))
+        .route("/v1/mcp/grants", post(grants::finish))
         .route("/v1/approvals", get(approvals::list))
         .route("/v1/approvals/{id}", get(approvals::get).post(approvals::decide))
         .route("/v1/jobs", get(background_jobs::list))

@@ -53,7 +53,8 @@ pub(crate) async fn finish(
     let issuer = fields.text("iss", ADDRESS_CHARS_MAX).map(str::to_owned);
     fields.finish()?;
     let servers = app.team.tools.servers();
-    let (server_id, grantor) = servers.finish_authorization(&state, &code, issuer.as_deref()).await?;
+    let (server_id, grantor) =
+        servers.finish_authorization(&state, &code, issuer.as_deref()).await?;
     if grantor != user {
         // The grant is kept with whom it was begun for; nobody learns more from another's.
         return Err(Problem::new(ErrorCode::ResourceNotFound, "there is no such grant of yours"));

@@ -284,6 +284,7 @@ fn snapshot(call: &Call, shown: &Value) {
 }
 
 const NAMES: &[(&str, &str)] = &[
+    (r#"http://127\.0\.0\.1:\d+/authorize\?[^"]*"#, "[address]"),
     (r"\bsched_job_[0-9a-zA-Z_]{16}", "sched_[id]"),
     (
         r"\b(sess|req|evt|usr|job|ing|forget|art|del|mem|cred|apv|pln|clr)_[0-9a-zA-Z_]{16,}",

@@ -87,6 +87,8 @@ const OPERATIONS: &[Made] = &[
         let path = format!("apv_{}", USERS[s.act.id % USERS.len()]);
         call("decide_approval").path(&path).body(json!({"decision": "deny", "note": s.mark()}))
     },
+    |_| call("begin_mcp_grant").path("none").body(json!({"redirect_uri": "http://127.0.0.1/"})),
+    |s| call("finish_mcp_grant").body(json!({"state": s.mark(), "code": "c"})),
     |_| call("list_background_jobs"),
     |s| call("get_background_job").path(&format!("code_{}", USERS[s.act.id % USERS.len()])),
     |s| call("cancel_background_job").path(&format!("code_{}", USERS[s.act.id % USERS.len()])),

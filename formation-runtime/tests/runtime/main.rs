@@ -20,6 +20,8 @@ mod estimates;
 mod events;
 mod files;
 mod harness;
+#[path = "../../tools/tests/mcp/hub.rs"]
+mod hub;
 mod isolation;
 mod later;
 mod lifecycle;

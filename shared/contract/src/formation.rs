@@ -11,6 +11,7 @@ pub mod config;
 pub mod credentials;
 pub mod explanation;
 pub mod forget;
+pub mod grants;
 pub mod health;
 pub mod history;
 pub mod logging;

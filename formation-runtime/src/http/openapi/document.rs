@@ -25,6 +25,8 @@ mod events;
 #[expect(dead_code, reason = "only their attributes count")]
 mod forget;
 #[expect(dead_code, reason = "only their attributes count")]
+mod grants;
+#[expect(dead_code, reason = "only their attributes count")]
 mod health;
 #[expect(dead_code, reason = "only their attributes count")]
 mod mcp;
@@ -75,6 +77,7 @@ use crate::http::unbuilt;
         (name = "chat", description = "What is said, and what is answered"),
         (name = "sessions", description = "What was said"),
         (name = "requests", description = "What became of messages"),
+        (name = "mcp", description = "Grants of users at servers of tools, and the formation as one"),
         (name = "approvals", description = "What agents may only do when their user agrees"),
         (name = "jobs", description = "What agents have begun and others work on"),
         (name = "buffers", description = "The memory of conversations"),
@@ -118,6 +121,8 @@ use crate::http::unbuilt;
         approvals::list,
         approvals::get,
         approvals::decide,
+        grants::begin,
+        grants::finish,
         background_jobs::list,
         background_jobs::get,
         background_jobs::cancel,

@@ -71,3 +71,34 @@ async fn procedures_skills_and_servers() {
     assert_eq!(walk.pass(call("list_mcp_servers").admin()).await["data"]["count"], 1);
     walk.take(call("get_mcp_server").admin().path("clock")).await;
 }
+
+/// Starts no program of ours: the server is an authorization server, too.
+#[tokio::test]
+async fn grants_at_servers() {
+    let hub = crate::hub::Hub::start().await;
+    hub.facts().needs_token = true;
+    let url = format!("{}/mcp", hub.url);
+    let servers = format!(
+        "mcp:
+  servers:
+    - {{schema: '1.0.0', id: hub, description: A server with grants, type: http, endpoint: '{url}', auth: {{type: oauth}}}}
+"
+    );
+    let walk = Walk::of(Bundle::new(&manifest(&servers))).await;
+    let back = "http://127.0.0.1:9/granted";
+    let wanted = serde_json::json!({"redirect_uri": back});
+    let begun = walk.take(call("begin_mcp_grant").client().path("hub").body(wanted)).await;
+    let address = begun["data"]["authorization_url"].as_str().unwrap();
+    // What a browser would do.
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
+    let answer = client.unwrap().get(address).send().await.unwrap();
+    let location = answer.headers()["location"].to_str().unwrap().to_owned();
+    let returned: std::collections::HashMap<String, String> =
+        reqwest::Url::parse(&location).unwrap().query_pairs().into_owned().collect();
+    let returned = serde_json::json!({"state": returned["state"], "code": returned["code"]});
+    walk.take(call("finish_mcp_grant").client().body(returned)).await;
+    let unknown = serde_json::json!({"state": "s", "code": "c"});
+    walk.refuse(call("finish_mcp_grant").client().body(unknown)).await;
+    let nowhere = serde_json::json!({"redirect_uri": "nowhere"});
+    walk.refuse(call("begin_mcp_grant").client().path("hub").body(nowhere)).await;
+}
