@@ -292,16 +292,16 @@ impl Connector<'_> {
 
     fn named(&self) -> Result<BTreeMap<String, Model>, Vec<String>> {
         let procedures = self.loaded.procedures.iter();
-        let names = procedures.flat_map(|procedure| {
+        let wanted = procedures.flat_map(|procedure| {
             let steps = procedure.steps.iter().filter_map(|step| step.model.as_ref());
             procedure.model.iter().chain(steps)
         });
-        let mut named = BTreeMap::new();
-        for name in names {
+        let mut models = BTreeMap::new();
+        for name in wanted {
             let chosen = self.loaded.manifest.llm.choose_named(name);
-            named.insert(name.to_string(), self.model(&chosen, Capability::Text)?);
+            models.insert(name.to_string(), self.model(&chosen, Capability::Text)?);
         }
-        Ok(named)
+        Ok(models)
     }
 
     fn model(&self, chosen: &ChosenModel, capability: Capability) -> Result<Model, Vec<String>> {

@@ -34,12 +34,11 @@ use crate::limits::Limits;
 use crate::load::Formation;
 use crate::logging::{Entities, Logging, Means, Worker};
 use crate::models::{self, BoundSocket, PrivateSocket};
-use crate::procedures::Procedures;
 use crate::redact::Redactor;
 use crate::report;
 use crate::safe::{Purpose, Safe};
 use crate::scheduler;
-use crate::team::{self, Team};
+use crate::team::Team;
 use crate::tools::{self, Entrusted, Tools};
 use crate::webhooks;
 
@@ -278,23 +277,11 @@ fn app(
     let jobs = Jobs::new(&loaded, &folder, data_dir).map_err(anyhow::Error::msg)?;
     let mut builtin = tools::builtin(&store, &artifacts);
     builtin.extend(jobs.tools());
-    let team = Team::new(team::Parts {
-        agents: agents.clone(),
-        procedures: Procedures::new(loaded.procedures.clone()),
-        overlord: loaded.manifest.overlord.clone(),
-        approvals: loaded.manifest.approvals.clone(),
-        mcp: loaded.manifest.mcp.clone(),
-        tool_output_bytes: loaded.manifest.input_limits.max_tool_output_size,
-        tools: Tools::new(
-            &loaded,
-            servers,
-            builtin,
-            &tools::Place { folder: &folder, data_dir, store: &store, clock: &clock },
-            &|name| secrets.value(name),
-        )
-        .map_err(anyhow::Error::msg)?,
-    });
-    let team = Arc::new(team.map_err(anyhow::Error::msg)?);
+    let place = tools::Place { folder: &folder, data_dir, store: &store, clock: &clock };
+    let tools = Tools::new(&loaded, servers, builtin, &place, &|name| secrets.value(name));
+    let tools = tools.map_err(anyhow::Error::msg)?;
+    let team = Team::of(&loaded, agents.clone(), tools).map_err(anyhow::Error::msg)?;
+    let team = Arc::new(team);
     let manifest = *loaded.manifest;
     let conversations = Conversations::new(TurnContext {
         team: Arc::clone(&team),

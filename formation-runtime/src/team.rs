@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use muxi_formation::Loaded;
 use muxi_formation::manifest::{
     ApprovalAction, Approvals, Clarification, ComplexityMethod, ErrorRecovery, Mcp, TaintedAction,
     Workflow,
@@ -60,6 +61,20 @@ const ROUTES_REMEMBERED: usize = 1_000;
 // === impl Team ===
 
 impl Team {
+    /// The bundle's team.
+    pub fn of(loaded: &Loaded, agents: Agents, tools: Tools) -> Result<Self, String> {
+        let manifest = &loaded.manifest;
+        Self::new(Parts {
+            agents,
+            procedures: Procedures::new(loaded.procedures.clone()),
+            overlord: manifest.overlord.clone(),
+            approvals: manifest.approvals.clone(),
+            mcp: manifest.mcp.clone(),
+            tool_output_bytes: manifest.input_limits.max_tool_output_size,
+            tools,
+        })
+    }
+
     pub fn new(parts: Parts) -> Result<Self, String> {
         let Parts { agents, procedures, overlord, approvals, mcp, tool_output_bytes, tools } =
             parts;
@@ -71,7 +86,7 @@ impl Team {
             procedures,
             form: overlord.response.instruction(),
             workflow: overlord.workflow,
-            clarification: rounds(overlord.clarification),
+            clarification: rounds(&overlord.clarification),
             routing: Mutex::new(Cache::new(remembered, ttl_ms)),
             pending_ms: i64::from(approvals.expires_minutes) * 60_000,
             policy: Arc::new(policy(&approvals)?),
@@ -233,7 +248,7 @@ fn policy(approvals: &Approvals) -> Result<Policy, String> {
     })
 }
 
-fn rounds(configured: Clarification) -> clarification::Limits {
+fn rounds(configured: &Clarification) -> clarification::Limits {
     let rounds = configured.max_rounds;
     clarification::Limits {
         direct: rounds.direct,

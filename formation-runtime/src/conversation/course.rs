@@ -11,6 +11,7 @@ use super::trace::Decision;
 
 /// What is known before any model is asked.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Facts {
     /// The agent that the request names.
     pub explicit_agent: Option<String>,
@@ -113,7 +114,7 @@ impl Course {
         std::mem::take(&mut self.decisions)
     }
 
-    pub fn next(&mut self) -> Step {
+    pub fn step(&mut self) -> Step {
         let facts = &self.facts;
         if let Some(agent) = facts.explicit_agent.clone() {
             return self.go_to(&agent, "the request names this agent");
@@ -162,7 +163,7 @@ impl Course {
         self.has_matched = true;
         let Some(best) = best else {
             self.decide(Decision::new("procedure", "none", "no procedure is like the message"));
-            return self.next();
+            return self.step();
         };
         let Matched { procedure, score, threshold, method } = best;
         let detail = json!({
@@ -171,7 +172,7 @@ impl Course {
         if score < threshold {
             let reason = format!("the best match scores {score:.2}, less than {threshold:.2}");
             self.decide(Decision::new("procedure", "none", reason).with(detail));
-            return self.next();
+            return self.step();
         }
         let reason = format!("its {method} match scores {score:.2} of at least {threshold:.2}");
         self.decide(Decision::new("procedure", procedure.as_str(), reason).with(detail));

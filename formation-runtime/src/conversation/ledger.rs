@@ -196,7 +196,6 @@ mod tests {
         told.over(Some(usage));
         let cut = ledger.begin("a/one", Purpose::Answer, &asked);
         cut.said(8);
-        drop(cut);
         ledger.begin("a/one", Purpose::Answer, &asked).refused();
         let rows = ledger.rows(&Prices::default());
         let shown: Vec<_> = rows

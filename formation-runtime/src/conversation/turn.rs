@@ -23,6 +23,7 @@ use super::waiting::Waits;
 
 /// What the caller learns, in order; the last one is an [`Answer`] or a [`Failure`].
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the last of a turn")]
 pub enum Update {
     /// What was said in the recordings of the question.
     Heard(String),
@@ -114,6 +115,7 @@ pub enum Failure {
 }
 
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the last of a turn")]
 pub enum Event {
     Text(String),
     Thinking(String),
@@ -154,6 +156,7 @@ pub struct Finish {
 }
 
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "the large one is the last of a turn")]
 pub enum Effect {
     Tell(Update),
     /// Keep the file, which is the answer's file of this number, and say what became of it.

@@ -30,7 +30,7 @@ pub(crate) async fn begin(
     let mut fields = Fields::of(&body);
     let address = fields.required_text("redirect_uri", ADDRESS_CHARS_MAX);
     if let Some(why) = address.and_then(|it| webhooks::check_url(it).err()) {
-        fields.fault("redirect_uri", &why.to_string(), "invalid");
+        fields.fault("redirect_uri", why, "invalid");
     }
     let address = address.unwrap_or_default().to_owned();
     fields.finish()?;

@@ -95,10 +95,10 @@ fn secrets(all: &BTreeMap<String, SecretString>) -> BTreeMap<String, Secret> {
 
 fn secret(value: &SecretString) -> Secret {
     let text = value.expose_secret();
-    if !interpolate::user_credentials(text).is_empty() {
-        Secret::OfUser(text.to_owned())
-    } else {
+    if interpolate::user_credentials(text).is_empty() {
         Secret::Shared(value.clone())
+    } else {
+        Secret::OfUser(text.to_owned())
     }
 }
 

@@ -29,6 +29,7 @@ fn plan() -> Plan {
     Plan::from_json(text, &["a"], muxi_orchestration::graph::Limits::default()).unwrap()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the machine takes it")]
 fn said(route: Route, complexity: f64) -> Result<Routed, String> {
     let because = "because".to_owned();
     let complexity_because = String::new();
@@ -45,25 +46,25 @@ fn the_order_of_precedence() {
         remembered: Some(Route::Agent { id: "r".to_owned() }),
         ..facts(&["a", "b"])
     };
-    assert_eq!(Course::new(all.clone()).next(), agent("e"));
+    assert_eq!(Course::new(all.clone()).step(), agent("e"));
     let all = Facts { explicit_agent: None, ..all };
-    assert_eq!(Course::new(all.clone()).next(), agent("m"));
+    assert_eq!(Course::new(all.clone()).step(), agent("m"));
     let all = Facts { mentioned_agent: None, ..all };
-    assert_eq!(Course::new(all.clone()).next(), Step::Go(Way::Procedure { id: "p".to_owned() }));
+    assert_eq!(Course::new(all.clone()).step(), Step::Go(Way::Procedure { id: "p".to_owned() }));
     let all = Facts { named_procedure: None, ..all };
     let mut course = Course::new(all.clone());
-    assert_eq!(course.next(), Step::MatchProcedure);
+    assert_eq!(course.step(), Step::MatchProcedure);
     assert_eq!(course.matched(None), agent("r"));
     let all = Facts { remembered: None, has_procedures: false, ..all };
-    assert_eq!(Course::new(all).next(), Step::Route);
+    assert_eq!(Course::new(all).step(), Step::Route);
 }
 
 #[test]
 fn the_only_agent_needs_no_routing_and_nobody_is_told() {
-    assert_eq!(Course::new(facts(&["a"])).next(), agent("a"));
-    assert_eq!(Course::new(facts(&[])).next(), Step::Go(Way::Nobody));
+    assert_eq!(Course::new(facts(&["a"])).step(), agent("a"));
+    assert_eq!(Course::new(facts(&[])).step(), Step::Go(Way::Nobody));
     let always_one = Facts { may_decompose: false, ..facts(&["a", "b"]) };
-    assert_eq!(Course::new(always_one).next(), agent("a"));
+    assert_eq!(Course::new(always_one).step(), agent("a"));
 }
 
 #[test]
@@ -76,7 +77,7 @@ fn a_procedure_must_be_like_the_message() {
         method: "embedding",
     };
     let mut course = Course::new(with.clone());
-    assert_eq!(course.next(), Step::MatchProcedure);
+    assert_eq!(course.step(), Step::MatchProcedure);
     assert_eq!(course.matched(Some(&best(0.69))), agent("a"));
     let decisions = course.take_decisions();
     assert_eq!(
@@ -87,7 +88,7 @@ fn a_procedure_must_be_like_the_message() {
     let matched = course.matched(Some(&best(0.7)));
     assert_eq!(matched, Step::Go(Way::Procedure { id: "onboard".to_owned() }));
     // Thanks are for nobody's procedure.
-    assert_eq!(Course::new(Facts { is_small_talk: true, ..with }).next(), agent("a"));
+    assert_eq!(Course::new(Facts { is_small_talk: true, ..with }).step(), agent("a"));
 }
 
 #[test]
@@ -108,7 +109,7 @@ fn the_routing_call_is_believed_within_bounds() {
         (&two, Err("the model was unreachable".to_owned()), agent("a")),
     ] {
         let mut course = Course::new(facts.clone());
-        assert_eq!(course.next(), Step::Route);
+        assert_eq!(course.step(), Step::Route);
         assert_eq!(course.routed(routed), expected);
         assert!(!course.take_decisions().is_empty());
     }

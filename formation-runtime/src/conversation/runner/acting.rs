@@ -60,7 +60,7 @@ impl Running {
                 Next::Ask => {
                     let usual = Duration::from_secs(u64::from(timeout.default_seconds));
                     let until = over.min(Instant::now() + usual);
-                    let speaking = self.speak(self.asked(run, tool_loop), stage);
+                    let speaking = self.speak(Self::asked(run, tool_loop), stage);
                     let spoken = tokio::time::timeout_at(until, speaking).await;
                     last = spoken.map_err(|_| out_of_time(&run.agent.config))??;
                     if !last.calls.is_empty() && !last.text.is_empty() {
@@ -87,7 +87,7 @@ impl Running {
         }
     }
 
-    fn asked<'a>(&self, run: &Run<'a>, tool_loop: &ToolLoop) -> Asked<'a> {
+    fn asked<'a>(run: &Run<'a>, tool_loop: &ToolLoop) -> Asked<'a> {
         Asked {
             model: run.model,
             messages: tool_loop.messages(),

@@ -129,11 +129,11 @@ impl Running {
             output_schema: self.question.expected.as_ref().map(|it| it.schema().clone()),
             work,
         };
-        let state = serde_json::to_string(&suspended).map_err(|error| Failure::Model {
+        let kept = serde_json::to_string(&suspended).map_err(|error| Failure::Model {
             message: format!("what the answer waits for cannot be kept: {error}"),
             retryable: false,
         })?;
-        if state.len() > STATE_BYTES_MAX {
+        if kept.len() > STATE_BYTES_MAX {
             let message =
                 format!("what the answer waits for has more than {STATE_BYTES_MAX} bytes");
             return Err(Failure::Model { message, retryable: false });
@@ -158,7 +158,7 @@ impl Running {
             shown["widget"] = widget.clone();
             stage.send(Event::Widget(widget)).await;
         }
-        let waits = Waits { id, kind, shown, state };
+        let waits = Waits { id, kind, shown, state: kept };
         Ok(Finish { reason: "waiting".to_owned(), structured: None, waits: Some(waits) })
     }
 

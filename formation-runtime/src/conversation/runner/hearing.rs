@@ -20,8 +20,8 @@ impl Running {
         if recordings.peek().is_none() {
             return Ok(self.question.text.clone());
         }
-        let hears = self.lead().filter(|agent| agent.audio.is_some());
-        let Some(model) = hears.as_ref().and_then(|agent| agent.audio.as_ref()) else {
+        let listener = self.lead().filter(|agent| agent.audio.is_some());
+        let Some(model) = listener.as_ref().and_then(|agent| agent.audio.as_ref()) else {
             return Err(nobody_hears());
         };
         let mut heard = Vec::new();

@@ -154,7 +154,7 @@ impl Running {
         stage: &Stage,
     ) -> Result<Finish, Failure> {
         let limits = &self.context.team.clarification;
-        let (state, message) = match asked.next(&Reply { text, pinned: None }, limits) {
+        let (answered, message) = match asked.next(&Reply { text, pinned: None }, limits) {
             clarification::Next::Ask(asked) => return self.ask_back(asked, stage).await,
             clarification::Next::GoOn { state, message } => (state, message),
             clarification::Next::TooManyRounds { message } => {
@@ -166,7 +166,7 @@ impl Running {
             }
         };
         match Box::pin(self.steer(begun, &message, stage)).await? {
-            Way::Clarify { question, options } => match state.ask(question, options, limits) {
+            Way::Clarify { question, options } => match answered.ask(question, options, limits) {
                 clarification::Next::Ask(asked) => self.ask_back(asked, stage).await,
                 clarification::Next::TooManyRounds { message } => {
                     self.go_ahead(begun, &message, stage).await
@@ -175,7 +175,11 @@ impl Running {
                 | clarification::Next::Cancelled
                 | clarification::Next::TopicSwitch => self.go_ahead(begun, &message, stage).await,
             },
-            way => Box::pin(self.go(way, begun, &message, stage)).await,
+            way @ (Way::Direct { .. }
+            | Way::Agent { .. }
+            | Way::Procedure { .. }
+            | Way::Workflow { .. }
+            | Way::Nobody) => Box::pin(self.go(way, begun, &message, stage)).await,
         }
     }
 
@@ -230,7 +234,11 @@ impl Running {
         let shown: Value = serde_json::from_str(&pending.detail_json).ok()?;
         (shown["widget"]["id"].as_str()? == picked.widget).then(|| match &picked.value {
             Value::String(text) => text.clone(),
-            other => other.to_string(),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::Array(_)
+            | Value::Object(_) => picked.value.to_string(),
         })
     }
 

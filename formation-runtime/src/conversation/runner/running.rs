@@ -18,7 +18,7 @@ use super::{Question, TurnContext};
 use crate::agents::Agent;
 use crate::conversation::active::Entry;
 use crate::conversation::files;
-use crate::conversation::ledger::Ledger;
+use crate::conversation::ledger::{Ledger, Purpose};
 use crate::conversation::queue::Place;
 use crate::conversation::report::{self, Reported};
 use crate::conversation::trace::Trace;
@@ -170,9 +170,10 @@ impl Running {
                 let left = "the caller left before the answer was whole".to_owned();
                 self.context.events.tell(self.event(EventKind::ChatCancelled, left));
             }
-            let event = match interrupted.take() {
-                Some(event) => event,
-                None => tokio::select! {
+            let event = if let Some(event) = interrupted.take() {
+                event
+            } else {
+                tokio::select! {
                     biased;
                     // The stop first, so that a fast model cannot delay it. All arms are cancel-safe.
                     () = self.context.shutdown.closing.cancelled() => Event::Stopping,
@@ -194,7 +195,7 @@ impl Running {
                         finished = Some(end);
                         continue;
                     }
-                },
+                }
             };
             // Nothing is asked any more of those who made what is thrown away with the turn.
             for effect in turn.step(event) {
@@ -257,7 +258,7 @@ impl Running {
             },
             model: self.served.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
             usage: self.ledger.told(),
-            calls: self.ledger.calls().into_iter().map(|it| it.word()).collect(),
+            calls: self.ledger.calls().into_iter().map(Purpose::word).collect(),
             told,
         };
         Update::Completed(answer)

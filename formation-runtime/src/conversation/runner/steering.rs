@@ -29,7 +29,7 @@ impl Running {
         let candidates = team.candidates();
         let last_agent = self.last_agent(begun);
         let mut course = Course::new(self.facts(text, &candidates, last_agent));
-        let mut step = course.next();
+        let mut step = course.step();
         loop {
             for decision in course.take_decisions() {
                 self.trace.decide(decision);

@@ -177,7 +177,9 @@ fn instructed(task: &Task, of: &Of<'_>, upstream: &[Upstream]) -> String {
             for (whose, part) in names {
                 let name =
                     part.as_ref().map_or_else(|| whose.clone(), |it| format!("{whose}/{it}"));
-                text.push_str(&format!("\n\nUse the {what} {name}."));
+                for part in ["\n\nUse the ", what, " ", &name, "."] {
+                    text.push_str(part);
+                }
             }
         }
     }

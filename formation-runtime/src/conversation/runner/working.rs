@@ -107,12 +107,9 @@ impl Running {
             if working.is_empty() && !site.holding.is_empty() {
                 return self.hold_plan(site).await;
             }
-            let event = match self.next_of_plan(&mut working, &mut site).await {
-                Some(event) => event,
-                None => {
-                    effects = Vec::new();
-                    continue;
-                }
+            let Some(event) = self.next_of_plan(&mut working, &mut site).await else {
+                effects = Vec::new();
+                continue;
             };
             self.keep_done(&event, &mut site).await;
             effects = machine.step(event, self.now_ms());
@@ -404,7 +401,7 @@ impl Running {
 
 /// Of one result, in the call that makes one answer of all.
 const RESULT_BYTES: usize = 48 * 1024;
-const SYNTHESIS_MAX: std::time::Duration = std::time::Duration::from_secs(120);
+const SYNTHESIS_MAX: std::time::Duration = std::time::Duration::from_mins(2);
 
 fn task_data(id: &str, agent: &str, attempt: u32) -> Map<String, Value> {
     let mut data = Map::from_iter([("task".to_owned(), json!(id))]);

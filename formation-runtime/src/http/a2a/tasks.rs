@@ -307,12 +307,11 @@ impl Telling {
             Err(_) => Vec::new(),
         };
         told.extend(files.iter().map(|made| names.file_added(made)));
-        let status = match &ended {
-            Ok(request) => status(names, request),
-            Err(_) => {
-                let message = Some("the formation's memory has failed");
-                names.status(RequestStatus::Failed, message, &self.tasks.now())
-            }
+        let status = if let Ok(request) = &ended {
+            status(names, request)
+        } else {
+            let message = Some("the formation's memory has failed");
+            names.status(RequestStatus::Failed, message, &self.tasks.now())
         };
         told.push(names.status_changed(&status, true));
         told
