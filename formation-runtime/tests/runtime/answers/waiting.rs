@@ -90,11 +90,7 @@ async fn grants_at_servers() {
     let begun = walk.take(call("begin_mcp_grant").client().path("hub").body(wanted)).await;
     let address = begun["data"]["authorization_url"].as_str().unwrap();
     // What a browser would do.
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
-    let answer = client.unwrap().get(address).send().await.unwrap();
-    let location = answer.headers()["location"].to_str().unwrap().to_owned();
-    let returned: std::collections::HashMap<String, String> =
-        reqwest::Url::parse(&location).unwrap().query_pairs().into_owned().collect();
+    let returned: serde_json::Value = reqwest::get(address).await.unwrap().json().await.unwrap();
     let returned = serde_json::json!({"state": returned["state"], "code": returned["code"]});
     walk.take(call("finish_mcp_grant").client().body(returned)).await;
     let unknown = serde_json::json!({"state": "s", "code": "c"});
