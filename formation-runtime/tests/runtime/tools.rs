@@ -11,7 +11,7 @@ use crate::later::ask as api;
 use crate::turns::{ask, content, metadata};
 
 /// A bundle with the server `fake`, which starts in the given mode and has these tools.
-pub(crate) fn serving(mode: &str, tools: &str, more: &str) -> Bundle {
+pub(crate) fn serving(kind: &str, tools: &str, more: &str) -> Bundle {
     let test = std::env::current_exe().unwrap();
     let program = test.ancestors().nth(2).unwrap().join("fake-mcp");
     assert!(program.is_file(), "{} is missing; build the workspace", program.display());
@@ -25,7 +25,7 @@ pub(crate) fn serving(mode: &str, tools: &str, more: &str) -> Bundle {
     - id: fake
       type: command
       command: {program}
-      args: [{mode}]
+      args: [{kind}]
       env: {{FAKE_MCP_LOG: {}}}
       tools: {{allow: [{tools}]}}
 {more}",

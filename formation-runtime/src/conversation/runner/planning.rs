@@ -67,6 +67,7 @@ impl Running {
     ) -> Result<Finish, Failure> {
         let text = serde_json::to_string(&running).unwrap_or_default();
         self.keep_part(begun.request, PLAN, &text).await;
+        self.keep_for_others(begun.request).await;
         let plan: Vec<_> = running.tasks.iter().map(|it| json!(it)).collect();
         let more = Map::from_iter([("tasks".to_owned(), plan.into())]);
         let message_shown = format!("{} tasks", running.tasks.len());

@@ -355,6 +355,18 @@ impl Running {
         self.keep_part(site.request, id, text).await;
     }
 
+    /// From here on a process that takes the request over goes on instead of failing it: what is done is
+    /// kept part by part.
+    pub(super) async fn keep_for_others(&self, request: RequestSeq) {
+        if self.question.accepted.is_none() {
+            return;
+        }
+        let work = super::work(&self.question);
+        if let Err(error) = self.store.keep_work(request, work).await {
+            tracing::warn!(error = %chain(&error), "a plan is lost if this process dies");
+        }
+    }
+
     /// Only a request that was accepted for later can be taken over.
     pub(super) async fn keep_part(&self, request: RequestSeq, name: &str, text: &str) {
         if self.question.accepted.is_none() {
