@@ -191,7 +191,7 @@ impl Writer {
         match update {
             Update::Text(text) if in_pieces => token(text),
             Update::Completed(answer) if !in_pieces && !answer.text.is_empty() => {
-                [token(self.exchange.formatted(answer)), done()].concat().into()
+                [token(self.exchange.formatted(&answer)), done()].concat().into()
             }
             Update::Cancelled(text) if !in_pieces && !text.is_empty() => {
                 [token(text), done()].concat().into()
