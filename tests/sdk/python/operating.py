@@ -36,9 +36,10 @@ async def check_views(way, client):
     with check(f"{way} get_config"):
         config = await result(client.get_config())
         equal((config["formation_id"], config["agents"]["total"]), (FORMATION_ID, 1))
-    with check(f"{way} get_mcp_servers and get_mcp_tools: there are none yet"):
+    with check(f"{way} get_mcp_servers and get_mcp_tools: no server, and what the program does itself"):
         equal((await result(client.get_mcp_servers()))["servers"], [])
-        equal((await result(client.get_mcp_tools()))["tools"], [])
+        tools = (await result(client.get_mcp_tools()))["tools"]
+        equal("generate_file" in [tool["name"] for tool in tools], True)
     with check(f"{way} get_overlord_config and get_overlord_soul"):
         soul = (await result(client.get_overlord_soul()))["soul"]
         equal(soul, "You repeat what the script says.")
