@@ -14,11 +14,11 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
-use axum::http::{HeaderMap, Method, request};
+use axum::http::{HeaderMap, Method, StatusCode, request};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use muxi_contract::UserId;
+use muxi_contract::{ErrorCode, UserId};
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ErrorData,
@@ -60,6 +60,8 @@ struct Formation {
 const SESSIONS_MAX: usize = 256;
 /// Of one answer of a route.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Of the words with which the transport refuses.
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
 static TOOLS: LazyLock<Vec<Tool>> = LazyLock::new(operations::tools);
 
@@ -102,7 +104,7 @@ impl Door {
             return Err(Problem::busy("there are too many sessions of the protocol; end some"));
         }
         let request = request::Request::from_parts(parts, Body::from(bytes.freeze()));
-        Ok(self.service.handle(request).await.map(Body::new))
+        Ok(typed(self.service.handle(request).await.map(Body::new)).await)
     }
 
     /// Clients of the protocol can often send nothing but a bearer token.
@@ -118,6 +120,23 @@ impl Door {
             Some(_) => Err(Problem::wrong_key(class, CLIENT_HEADER)),
         }
     }
+}
+
+/// Refusals of the transport are bare words; callers get them in the form of all failures.
+async fn typed(response: Response) -> Response {
+    let status = response.status();
+    if !status.is_client_error() || response.headers().contains_key(CONTENT_TYPE) {
+        return response;
+    }
+    let words = to_bytes(response.into_body(), REFUSAL_BYTES_MAX).await.unwrap_or_default();
+    let code = match status {
+        StatusCode::NOT_FOUND => ErrorCode::NotFound,
+        StatusCode::METHOD_NOT_ALLOWED => ErrorCode::MethodNotAllowed,
+        _ => ErrorCode::InvalidRequest,
+    };
+    let mut refusal = Problem::new(code, String::from_utf8_lossy(&words)).into_response();
+    *refusal.status_mut() = status;
+    refusal
 }
 
 // === impl Formation ===

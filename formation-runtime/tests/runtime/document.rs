@@ -179,16 +179,33 @@ impl Walk {
         snapshot(&call, &json!({"status": status.as_u16(), "frames": shown}));
     }
 
-    /// What is neither JSON nor a stream: its head and its first characters.
+    /// What is neither JSON nor made of frames with data: its head and its first characters.
     pub(crate) async fn take_text(&self, call: Call) {
         const CHARS_SHOWN: usize = 40;
-        let response = self.send(&call).await;
+        let mut response = self.send(&call).await;
         let (status, media) = (response.status(), response.headers()["content-type"].clone());
         described_answer(&call, status, media.to_str().unwrap());
-        let text: String = response.text().await.unwrap().chars().take(CHARS_SHOWN).collect();
+        let mut read = String::new();
+        // Streams have no end; of them, the first frame is shown.
+        while read.len() < CHARS_SHOWN
+            && !(media == "text/event-stream" && read.contains("\n\n"))
+            && let Some(chunk) = response.chunk().await.unwrap()
+        {
+            read.push_str(&String::from_utf8_lossy(&chunk));
+        }
+        let frame = read.split_inclusive("\n\n").next().filter(|_| media == "text/event-stream");
+        let text: String = frame.unwrap_or(&read).chars().take(CHARS_SHOWN).collect();
         let media = media.to_str().unwrap();
         let shown = json!({"status": status.as_u16(), "content_type": media, "begins": text});
         snapshot(&call, &shown);
+    }
+
+    /// A success without a body.
+    pub(crate) async fn take_nothing(&self, call: Call) {
+        let response = self.send(&call).await;
+        let status = response.status();
+        assert!(response.bytes().await.unwrap().is_empty(), "{call:?}");
+        snapshot(&call, &json!({"status": status.as_u16()}));
     }
 
     async fn answer(&self, call: &Call) -> (StatusCode, Value) {
@@ -205,7 +222,7 @@ impl Walk {
         (status, body)
     }
 
-    async fn send(&self, call: &Call) -> reqwest::Response {
+    pub(crate) async fn send(&self, call: &Call) -> reqwest::Response {
         let (method, path, _) = call.described();
         let mut request = self.runtime.request(method, &path);
         for (name, value) in &call.headers {

@@ -111,6 +111,29 @@ async fn nothing_is_told_without_the_key() {
     assert_eq!(keyed(request).await.status(), 404);
 }
 
+/// As all failures of the API are.
+#[tokio::test]
+async fn refusals_of_the_transport_are_typed() {
+    let llm = FakeLlm::start().await;
+    let runtime = Bundle::new(&manifest("")).start(&llm);
+    let delete = || runtime.request(reqwest::Method::DELETE, "/mcp");
+    let events = || runtime.get("/mcp").header("Accept", "text/event-stream");
+    for (request, status, code) in [
+        (delete(), 400, "INVALID_REQUEST"),
+        (runtime.get("/mcp"), 406, "INVALID_REQUEST"),
+        (events(), 400, "INVALID_REQUEST"),
+        (events().header("mcp-session-id", "none"), 404, "NOT_FOUND"),
+        (runtime.post("/mcp").json(&initialize()), 406, "INVALID_REQUEST"),
+        (posted(&runtime, &json!({"no": "message"})), 415, "INVALID_REQUEST"),
+    ] {
+        let response = keyed(request).await;
+        assert_eq!(response.status(), status);
+        let failure: Value = response.json().await.unwrap();
+        assert_eq!(failure["error"]["code"], code);
+        assert!(!failure["error"]["message"].as_str().unwrap().is_empty(), "{failure}");
+    }
+}
+
 #[tokio::test]
 async fn the_official_client_talks_and_reads_what_was_said() {
     let llm = FakeLlm::start().await;
@@ -198,5 +221,11 @@ async fn cancelling_the_call_ends_the_turn() {
 async fn the_door_is_documented() {
     let walk = Walk::start().await;
     let message = call("mcp").client().header("Accept", "application/json, text/event-stream");
-    walk.take_text(message.body(initialize())).await;
+    let message = message.body(initialize());
+    let opened = walk.send(&message).await;
+    let session = opened.headers()["mcp-session-id"].to_str().unwrap();
+    walk.take_text(message).await;
+    let of_session = |operation| call(operation).client().header("Mcp-Session-Id", session);
+    walk.take_text(of_session("mcp_messages").header("Accept", "text/event-stream")).await;
+    walk.take_nothing(of_session("end_mcp_session")).await;
 }

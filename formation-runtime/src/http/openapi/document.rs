@@ -106,6 +106,8 @@ use crate::http::unbuilt;
         chat::chat,
         chat::audio_chat,
         mcp::mcp,
+        mcp::mcp_messages,
+        mcp::end_mcp_session,
         a2a::card,
         a2a::older_card,
         a2a::call,
@@ -351,6 +353,12 @@ const STREAMS: &[(&str, &[&str], &str, &str)] = &[
         &["message"],
         "JSON-RPC messages: notifications of progress, then the answer.",
         "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{…}}\n\n",
+    ),
+    (
+        "mcp_messages",
+        &["message"],
+        "JSON-RPC messages: the formation's own notifications.",
+        "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n",
     ),
     (
         "stream_events",
