@@ -39,7 +39,7 @@ use crate::report;
 use crate::safe::{Purpose, Safe};
 use crate::scheduler;
 use crate::team::Team;
-use crate::tools::{self, Entrusted, Tools};
+use crate::tools::{self, Entrusted, Entrusting, Tools};
 use crate::webhooks;
 
 /// Where a formation that was loaded is to be served.
@@ -271,7 +271,13 @@ fn app(
         limits.artifacts_per_user,
     );
     let safe = Safe::new(data_dir, Purpose::Credentials);
-    let entrusted = Entrusted::new(store.clone(), safe.clone(), clock.clone(), redactor.clone());
+    let entrusted = Entrusted::new(
+        store.clone(),
+        safe.clone(),
+        clock.clone(),
+        redactor.clone(),
+        Entrusting::of(manifest),
+    );
     let servers =
         tools::servers(&loaded, &folder, &entrusted, running.helpers.clone(), &shutdown.stopping);
     let jobs = Jobs::new(&loaded, &folder, data_dir).map_err(anyhow::Error::msg)?;

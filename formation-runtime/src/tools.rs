@@ -6,6 +6,7 @@
 mod builtin;
 mod colleague;
 mod entrusted;
+mod entrusting;
 mod servers;
 mod skills;
 
@@ -22,6 +23,8 @@ use secrecy::SecretString;
 pub use self::builtin::all as builtin;
 pub use self::colleague::Colleague;
 pub use self::entrusted::Entrusted;
+use self::entrusting::Connect;
+pub use self::entrusting::Entrusting;
 pub use self::servers::servers;
 pub use self::skills::Place;
 use self::skills::Skilled;
@@ -129,10 +132,7 @@ impl Tools {
                     }
                 }
                 // It is asked again with the user's own.
-                Err(
-                    mcp::McpError::NeedsCredential { .. }
-                    | mcp::McpError::NeedsAuthorization { .. },
-                ) => {}
+                Err(error) if error.wanted_of_user().is_some() => {}
                 Err(error) => tell(id, Err(format!("the tools of `{id}` are missing: {error}"))),
             }
         }
@@ -199,7 +199,14 @@ impl Tools {
         for (server, filter, found) in futures_util::future::join_all(finding).await {
             match found {
                 Ok(found) => tools.extend(found.into_iter().filter(|it| passes(filter, it))),
-                Err(error) => faults.push(format!("the tools of `{server}` are missing: {error}")),
+                Err(error) => match error.wanted_of_user() {
+                    Some(service) => {
+                        let wanted = self.servers.wanted(service);
+                        let description = self.servers.description(server);
+                        tools.push(Arc::new(Connect::new(server, description, wanted)));
+                    }
+                    None => faults.push(format!("the tools of `{server}` are missing: {error}")),
+                },
             }
         }
         if caller.depth < DEPTH_MAX {

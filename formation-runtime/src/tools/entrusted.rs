@@ -8,11 +8,13 @@ use muxi_contract::UserId;
 use muxi_formation::interpolate;
 use muxi_memory::{SealedToken, Store};
 use muxi_service::Clock;
+use muxi_tools::Outcome;
 use muxi_tools::mcp::{MissingCredential, TokenStore, TokenStoreError, UserCredentials};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::entrusting::Entrusting;
 use crate::redact::Redactor;
 use crate::safe::{Safe, SafeError};
 
@@ -26,6 +28,7 @@ struct Means {
     safe: Safe,
     clock: Clock,
     redactor: Redactor,
+    entrusting: Entrusting,
 }
 
 /// Under which of these a credential holds the text that services want.
@@ -34,8 +37,14 @@ const TOKEN_FIELDS: [&str; 5] = ["token", "api_key", "access_token", "key", "pas
 // === impl Entrusted ===
 
 impl Entrusted {
-    pub fn new(store: Store, safe: Safe, clock: Clock, redactor: Redactor) -> Self {
-        Self(Arc::new(Means { store, safe, clock, redactor }))
+    pub fn new(
+        store: Store,
+        safe: Safe,
+        clock: Clock,
+        redactor: Redactor,
+        entrusting: Entrusting,
+    ) -> Self {
+        Self(Arc::new(Means { store, safe, clock, redactor, entrusting }))
     }
 
     /// The user's newest credential for the service.
@@ -84,6 +93,10 @@ impl UserCredentials for Entrusted {
                 .map_err(|missing| MissingCredential { service: missing.service })
         }
         .boxed()
+    }
+
+    fn wanted(&self, service: &str) -> Outcome {
+        self.0.entrusting.wanted(service)
     }
 }
 

@@ -6,7 +6,7 @@ use muxi_testkit::fake_llm::FakeLlm;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Bundle, Frames, Runtime, manifest};
+use crate::harness::{Bundle, CLIENT_KEY, Frames, Runtime, manifest};
 use crate::later::ask as api;
 use crate::turns::{ask, content, metadata};
 
@@ -175,6 +175,43 @@ async fn a_server_that_is_not_there_is_named_and_the_answer_is_given() {
     assert_eq!(content(&answer), "Without tools, then");
     let warnings = answer["data"]["warnings"].to_string();
     assert!(warnings.contains("the tools of `fake` are missing"), "{answer}");
+}
+
+/// The user is shown where to entrust it, by the model's own choice and without a word of it in the conversation.
+#[tokio::test]
+async fn a_missing_credential_is_told_with_a_link_and_one_that_is_there_opens_the_tools() {
+    let more = "user_credentials: {redirect_message: Please visit your account.}
+links:
+  github: {url: 'https://accounts.example/github', label: Add GitHub}
+";
+    let bundle = serving("normal", "echo", more);
+    let path = bundle.path().join("formation.afs");
+    let manifest = std::fs::read_to_string(&path).unwrap();
+    let env = "env: {GITHUB_TOKEN: '${{ user.credentials.github }}', ";
+    std::fs::write(&path, manifest.replace("env: {", env)).unwrap();
+    let llm = FakeLlm::start().await;
+    llm.script(json!([
+        {"match": {"has_tool_result": true}, "reply": {"text": "See there."}},
+        {"match": {"offers_tool": "connect_fake"}, "reply": calling("connect_fake", &json!({}))},
+        {"match": {"offers_tool": "fake__echo"}, "reply": calling("fake__echo", &json!({"text": "in"}))},
+    ]));
+    let runtime = bundle.start(&llm);
+    let answer = ask(&runtime, &json!({"message": "What is new?"})).await;
+    assert!(results(&llm, 1).contains("Please visit your account."), "{}", results(&llm, 1));
+    let widget = &answer["data"]["message"]["ui"][0];
+    assert_eq!(widget["type"], "action_link", "{answer}");
+    assert_eq!(widget["url"], "https://accounts.example/github");
+    assert!(widget["id"].as_str().unwrap().starts_with("ui_"), "{widget}");
+    assert_eq!(heard(&bundle, "initialize"), 0);
+
+    let entrusted = json!({"service": "github", "name": "mine", "credential": {"token": "gh_1"}});
+    let request = runtime.post("/v1/credentials").header("X-Muxi-Client-Key", CLIENT_KEY);
+    let request = request.header("X-Muxi-User-ID", "alice").json(&entrusted);
+    assert_eq!(request.send().await.unwrap().status(), 201);
+    let body = json!({"message": "And now?", "session_id": "later"});
+    let answer = runtime.chat(&body).header("X-Muxi-User-ID", "alice").send().await.unwrap();
+    let answer: Value = answer.json().await.unwrap();
+    assert_eq!(metadata(&answer)["tools_called"][0]["tool"], "fake__echo", "{answer}");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
+use muxi_contract::ids::nanoid;
 use muxi_llm::{FinishReason, ModelFile};
 use muxi_tools::{Call, Content, Origin, Outcome};
 use serde_json::{Map, Value, json};
@@ -225,7 +226,7 @@ impl Running {
                     let file = ModelFile { content_type: media_type.clone(), bytes: bytes.clone() };
                     stage.send(Event::File(MadeFile { name: Some(name.clone()), file })).await;
                 }
-                Content::Widget(widget) => stage.send(Event::Widget(widget.clone())).await,
+                Content::Widget(widget) => stage.send(Event::Widget(named(widget))).await,
             }
         }
         let structured = outcome.structured.as_ref().filter(|_| words.is_empty());
@@ -235,6 +236,15 @@ impl Running {
         let text = parts.collect::<Vec<_>>().join("\n");
         if text.is_empty() { "(nothing)".to_owned() } else { text }
     }
+}
+
+/// Whoever makes a widget need not name it, but callers tell it by its name.
+fn named(widget: &Value) -> Value {
+    let mut widget = widget.clone();
+    if let Some(fields) = widget.as_object_mut() {
+        fields.entry("id").or_insert_with(|| format!("ui_{}", nanoid()).into());
+    }
+    widget
 }
 
 fn out_of_time(agent: &muxi_formation::Agent) -> Failure {

@@ -19,7 +19,7 @@ use crate::procedures::Procedures;
 use crate::redact::Redactor;
 use crate::safe::{Purpose, Safe};
 use crate::team;
-use crate::tools::{self, Entrusted, Tools};
+use crate::tools::{self, Entrusted, Entrusting, Tools};
 
 /// Answers with one script after the other, and then says nothing.
 #[derive(Debug)]
@@ -103,7 +103,13 @@ impl Fixture {
         let store_ = store.clone();
         let tasks = TaskGroup::new(CancellationToken::new());
         let safe = Safe::new(folder.path(), Purpose::Credentials);
-        let entrusted = Entrusted::new(store_, safe, Clock::system(), Redactor::default());
+        let entrusted = Entrusted::new(
+            store_,
+            safe,
+            Clock::system(),
+            Redactor::default(),
+            Entrusting::default(),
+        );
         let stop = CancellationToken::new();
         let servers = tools::servers(&loaded, folder.path(), &entrusted, tasks.clone(), &stop);
         let team = Team::new(team::Parts {

@@ -11,6 +11,8 @@ use muxi_contract::UserId;
 use secrecy::SecretString;
 use serde_json::Value;
 
+use crate::Outcome;
+
 /// One server.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -95,6 +97,9 @@ pub trait UserCredentials: Send + Sync + fmt::Debug {
         user: &'a UserId,
         template: &'a str,
     ) -> BoxFuture<'a, Result<SecretString, MissingCredential>>;
+
+    /// What becomes of a call by a user who has given no credential for the service.
+    fn wanted(&self, service: &str) -> Outcome;
 }
 
 /// The user has given no credential for this service.

@@ -62,6 +62,30 @@ pub enum McpError {
     Stopping { server: String },
 }
 
+// === impl McpError ===
+
+impl McpError {
+    /// The service whose credential or authorization only the user can give.
+    pub fn wanted_of_user(&self) -> Option<&str> {
+        match self {
+            Self::NeedsCredential { service, .. } => Some(service),
+            Self::NeedsAuthorization { server } => Some(server),
+            Self::UnknownServer { .. }
+            | Self::Start { .. }
+            | Self::Ended { .. }
+            | Self::Slow { .. }
+            | Self::Protocol { .. }
+            | Self::Refused { .. }
+            | Self::Unreachable { .. }
+            | Self::Unauthorized { .. }
+            | Self::Authorization { .. }
+            | Self::Busy { .. }
+            | Self::Cancelled { .. }
+            | Self::Stopping { .. } => None,
+        }
+    }
+}
+
 /// A text of somebody else, fit for a message: one line of bounded length without control characters.
 pub(super) fn quoted(text: &str, chars_max: usize) -> String {
     let line = text.split(|it: char| it.is_whitespace() || it.is_control());

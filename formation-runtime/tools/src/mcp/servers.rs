@@ -126,6 +126,17 @@ impl Servers {
         Self { inner }
     }
 
+    /// What becomes of a call by a user who has given no credential for the service.
+    pub fn wanted(&self, service: &str) -> Outcome {
+        self.inner.wanted(service)
+    }
+
+    /// What the bundle says of the server.
+    pub fn description(&self, server: &str) -> &str {
+        let server = self.inner.servers.get(server);
+        server.and_then(|it| it.config.description.as_deref()).unwrap_or_default()
+    }
+
     /// The tools that a server offers to `user`, asked for once and again when they changed. Without a
     /// user only servers can be asked that know the formation itself.
     pub async fn tools(
@@ -200,6 +211,10 @@ impl Servers {
 impl Inner {
     fn server(&self, id: &str) -> Result<&Server, McpError> {
         self.servers.get(id).ok_or_else(|| McpError::UnknownServer { server: id.to_owned() })
+    }
+
+    pub(super) fn wanted(&self, service: &str) -> Outcome {
+        self.credentials.wanted(service)
     }
 
     async fn tools(

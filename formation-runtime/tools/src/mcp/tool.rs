@@ -111,7 +111,10 @@ impl Tool for RemoteTool {
                     }
                     outcome
                 }
-                Err(error) => self.explained(&error, arguments),
+                Err(error) => match error.wanted_of_user() {
+                    Some(service) => servers.wanted(service),
+                    None => self.explained(&error, arguments),
+                },
             }
         }
         .boxed()

@@ -40,6 +40,10 @@ impl UserCredentials for Names {
         let filled = SecretString::from(template.replace("{}", user.as_str()));
         std::future::ready(Ok(filled)).boxed()
     }
+
+    fn wanted(&self, service: &str) -> Outcome {
+        Outcome::refused(format!("{service} is wanted"))
+    }
 }
 
 impl Formation {

@@ -22,6 +22,10 @@ impl UserCredentials for OfAlice {
         };
         std::future::ready(filled).boxed()
     }
+
+    fn wanted(&self, service: &str) -> crate::Outcome {
+        crate::Outcome::refused(format!("{service} is wanted"))
+    }
 }
 
 fn user(name: &str) -> UserId {
