@@ -10,6 +10,7 @@
 mod answers;
 mod artifacts;
 mod audit;
+mod calls;
 mod credentials;
 mod decisions;
 mod deliveries;

@@ -8,6 +8,7 @@ pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// One transaction: all of its statements take effect, or none.
 pub(crate) struct Transaction<'a> {
@@ -32,6 +33,10 @@ pub(crate) trait Connection: Send {
         mode: Mode,
         act: &mut dyn FnMut(&mut Transaction<'_>) -> Result<(), DatabaseError>,
     ) -> Result<(), DatabaseError>;
+
+    /// Whether several calls should be one transaction: where each commit waits for the disk, and everybody waits
+    /// for one connection.
+    fn shares_commits(&self) -> bool;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +90,8 @@ pub enum DatabaseError {
     Shape { column: usize, found: String },
     #[error("a statement that answers one row answered none")]
     NoRow,
+    #[error("the transaction that this call shared with others was not kept")]
+    Together(#[source] Arc<DatabaseError>),
 }
 
 // === impl Transaction ===
@@ -185,7 +192,7 @@ impl DatabaseError {
             Self::Postgres(error) => {
                 error.code() == Some(&::postgres::error::SqlState::UNIQUE_VIOLATION)
             }
-            Self::Sqlite(_) | Self::Shape { .. } | Self::NoRow => false,
+            Self::Sqlite(_) | Self::Shape { .. } | Self::NoRow | Self::Together(_) => false,
         }
     }
 }

@@ -4,14 +4,15 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use muxi_contract::UserId;
 use rusqlite::OpenFlags;
 use secrecy::SecretString;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 
+use crate::calls::{self, Call, Waiting};
 use crate::migrate::{self, APPLICATION_ID, Dialect, MigrationError};
 use crate::owner::{self, Owner};
 use crate::sql::postgres::{Place, Postgres};
@@ -43,7 +44,7 @@ pub struct Retention {
 /// A handle; clones share the thread, which ends when the last one is gone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    commands: mpsc::Sender<Command>,
+    calls: mpsc::Sender<Box<dyn Call>>,
     context: Context,
     placed: Option<Placed>,
     /// A webhook was written down here.
@@ -98,8 +99,6 @@ pub(crate) struct Context {
     pub(crate) retention: Option<Retention>,
 }
 
-type Command = Box<dyn FnOnce(&mut dyn Connection) + Send>;
-
 /// Calls that wait for the thread; a further caller waits to be let in.
 const QUEUED_CALLS_MAX: usize = 256;
 /// Connections to a server; a file has one.
@@ -135,23 +134,23 @@ impl Store {
             }
         };
         let context = Context { owner: Owner::this_process().to_string(), retention };
-        let (commands, queue) = mpsc::channel(QUEUED_CALLS_MAX);
+        let (calls, queue) = mpsc::channel(QUEUED_CALLS_MAX);
         let queue = Arc::new(Mutex::new(queue));
         for connection in connections {
             let queue = Arc::clone(&queue);
             std::thread::Builder::new()
                 .name("memory".to_owned())
-                .spawn(move || work(connection, &queue))
+                .spawn(move || calls::work(connection, &queue))
                 .map_err(OpenError::Thread)?;
         }
         if let Some(connection) = beats {
-            let (own, commands) = (context.owner.clone(), commands.downgrade());
+            let (own, calls) = (context.owner.clone(), calls.downgrade());
             std::thread::Builder::new()
                 .name("memory pulse".to_owned())
-                .spawn(move || beat(connection, &own, &commands))
+                .spawn(move || beat(connection, &own, &calls))
                 .map_err(OpenError::Thread)?;
         }
-        Ok(Self { commands, context, placed, delivery_made: Arc::default() })
+        Ok(Self { calls, context, placed, delivery_made: Arc::default() })
     }
 
     /// The only handle with queries.
@@ -199,34 +198,13 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&mut Transaction<'_>) -> Result<T, DatabaseError> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
-        let command: Command = Box::new(move |connection| {
-            let mut act = Some(act);
-            let mut value = None;
-            let done = connection.transact(mode, &mut |transaction| {
-                let act = act.take().expect("a transaction runs its act once");
-                value = Some(act(transaction)?);
-                Ok(())
-            });
-            let result = done.map(|()| value.expect("an act that succeeded has a value"));
-            // A caller that is gone does not need the answer; the change is made all the same.
-            drop(reply.send(result));
-        });
-        self.commands.send(command).await.map_err(|_| StoreError::Gone)?;
+        let (call, answer) = Waiting::new(mode, act);
+        self.calls.send(Box::new(call)).await.map_err(|_| StoreError::Gone)?;
         Ok(answer.await.map_err(|_| StoreError::Gone)??)
     }
 }
 
 // === private helpers ===
-
-/// Threads take turns at waiting for the next command; whoever has it makes room for another.
-fn work(mut connection: Box<dyn Connection>, queue: &Mutex<mpsc::Receiver<Command>>) {
-    loop {
-        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        let Some(command) = next else { return };
-        command(connection.as_mut());
-    }
-}
 
 type Opened = (Option<Placed>, Option<Retention>, Vec<Box<dyn Connection>>);
 
@@ -272,9 +250,9 @@ fn interrupt_orphans(connection: &mut dyn Connection) -> Result<(), DatabaseErro
 }
 
 /// Says from time to time that this process lives, for those on other machines.
-fn beat(mut connection: Postgres, own: &str, commands: &mpsc::WeakSender<Command>) {
+fn beat(mut connection: Postgres, own: &str, calls: &mpsc::WeakSender<Box<dyn Call>>) {
     for seconds in (0..BEAT_SECONDS).cycle() {
-        if commands.upgrade().is_none() {
+        if calls.upgrade().is_none() {
             return;
         }
         if seconds == 0 {

@@ -74,6 +74,10 @@ impl Connection for Postgres {
         running.transaction.commit()?;
         Ok(())
     }
+
+    fn shares_commits(&self) -> bool {
+        false
+    }
 }
 
 impl Running<'_> {

@@ -40,6 +40,10 @@ impl Connection for rusqlite::Connection {
         transaction.commit()?;
         Ok(())
     }
+
+    fn shares_commits(&self) -> bool {
+        true
+    }
 }
 
 impl Driver for rusqlite::Transaction<'_> {
