@@ -141,6 +141,20 @@ impl UserStore {
             .await
     }
 
+    /// What the request answers, whose work has not ended.
+    pub async fn taken_up_by(&self, request: RequestSeq) -> Result<Option<Pending>, StoreError> {
+        let user = self.user().clone();
+        self.store()
+            .read(move |transaction| {
+                let sql = format!(
+                    "{COLUMNS} JOIN requests w ON w.goes_on_from = p.id
+                     WHERE w.seq = ?1 AND p.user_id = ?2 AND w.ended_ms IS NULL"
+                );
+                transaction.first(&sql, values![request.number(), user.as_str()], pending)
+            })
+            .await
+    }
+
     /// The newest first.
     pub async fn list_pending(
         &self,

@@ -1,6 +1,6 @@
 //! What came of the parts of a request, so that a process that takes it over does none of them twice.
 
-use crate::requests::RequestSeq;
+use crate::requests::{self, RequestSeq};
 use crate::sql::values;
 use crate::store::StoreError;
 use crate::transcript::UserStore;
@@ -49,6 +49,59 @@ impl UserStore {
                         result.at_ms,
                     ],
                 )?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Keeps a plan with what is to be done if this process dies. It takes the place of one before it,
+    /// and of the results that were kept only these stay.
+    pub async fn keep_plan(
+        &self,
+        request: RequestSeq,
+        work: String,
+        plan: TaskResult,
+        done: Vec<TaskResult>,
+    ) -> Result<(), StoreError> {
+        let user = self.user().clone();
+        self.store()
+            .write(move |transaction| {
+                let is_at_work = transaction.first(
+                    "SELECT 1 FROM requests
+                     WHERE seq = ?1 AND user_id = ?2 AND status = 'processing'",
+                    values![request.number(), user.as_str()],
+                    |_| Ok(()),
+                )?;
+                if is_at_work.is_none() {
+                    return Ok(());
+                }
+                requests::put_work(transaction, request, &work)?;
+                let kept: Vec<String> = transaction.all(
+                    "SELECT task FROM task_results WHERE request = ?1",
+                    values![request.number()],
+                    |row| row.get(0),
+                )?;
+                for task in kept.iter().filter(|task| done.iter().all(|it| it.task != **task)) {
+                    transaction.execute(
+                        "DELETE FROM task_results WHERE request = ?1 AND task = ?2",
+                        values![request.number(), task],
+                    )?;
+                }
+                for result in done.iter().chain([&plan]) {
+                    // When a task was done is known already.
+                    transaction.execute(
+                        "INSERT INTO task_results (request, task, status, text, at_ms)
+                         VALUES (?1, ?2, ?3, ?4, ?5)
+                         ON CONFLICT (request, task) DO UPDATE SET text = excluded.text",
+                        values![
+                            request.number(),
+                            &result.task,
+                            result.status.as_str(),
+                            &result.text,
+                            result.at_ms,
+                        ],
+                    )?;
+                }
                 Ok(())
             })
             .await

@@ -49,7 +49,8 @@ pub struct Request {
     pub created_ms: i64,
     pub started_ms: Option<i64>,
     pub ended_ms: Option<i64>,
-    /// Who answers, from the start of the work for as long as the session is kept.
+    /// Who answers, from the start of the work for as long as the session is kept; nobody where the answer
+    /// needed no agent.
     pub agent: Option<String>,
     /// What its turn took, once that has ended by itself.
     pub tokens: Option<Tokens>,
@@ -156,22 +157,6 @@ impl UserStore {
             self.store().delivery_made.notify_one();
         }
         Ok(ended)
-    }
-
-    /// Keeps what is to be done if this process dies, of a request whose work can be begun again.
-    pub async fn keep_work(&self, seq: RequestSeq, work: String) -> Result<(), StoreError> {
-        let user = self.user().clone();
-        self.store()
-            .write(move |transaction| {
-                let is_open = transaction.first(
-                    "SELECT 1 FROM requests
-                     WHERE seq = ?1 AND user_id = ?2 AND status = 'processing'",
-                    values![seq.0, user.as_str()],
-                    |_| Ok(()),
-                )?;
-                is_open.map_or(Ok(()), |()| put_work(transaction, seq, &work))
-            })
-            .await
     }
 }
 
@@ -459,7 +444,7 @@ const fn ended_as(outcome: &Outcome) -> RequestStatus {
     }
 }
 
-fn put_work(
+pub(crate) fn put_work(
     transaction: &mut Transaction<'_>,
     seq: RequestSeq,
     work: &str,
@@ -497,7 +482,7 @@ fn request(row: &Row) -> Result<Request, DatabaseError> {
         created_ms: row.get(11)?,
         started_ms: row.get(12)?,
         ended_ms: row.get(13)?,
-        agent: row.get(14)?,
+        agent: row.get::<Option<String>>(14)?.filter(|agent| !agent.is_empty()),
         tokens: used.0.zip(used.1).map(tokens),
     })
 }

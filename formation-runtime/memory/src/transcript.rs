@@ -322,7 +322,7 @@ fn finish(
     Ok(())
 }
 
-/// Who answered last in the session.
+/// Who answered last in the session; some answers need no agent.
 fn last_agent(
     transaction: &mut Transaction<'_>,
     user: &str,
@@ -330,7 +330,7 @@ fn last_agent(
 ) -> Result<Option<String>, DatabaseError> {
     transaction.first(
         "SELECT agent FROM turns
-         WHERE user_id = ?1 AND session = ?2 AND status = 'completed'
+         WHERE user_id = ?1 AND session = ?2 AND status = 'completed' AND agent <> ''
          ORDER BY seq DESC LIMIT 1",
         values![user, session],
         |row| row.get(0),

@@ -102,6 +102,12 @@ pub enum Event {
         fault: String,
         kind: FailureKind,
     },
+    /// Somebody must be asked before the task goes on: its time stands still, nothing new is begun, and
+    /// what runs is worked to its end.
+    TaskHeld {
+        id: String,
+        attempt: u32,
+    },
     /// What an [`Effect::AskReplan`] brought.
     Replanned(Plan),
     ReplanFailed {
@@ -221,6 +227,8 @@ enum TaskState {
     Running {
         deadline_ms: u64,
     },
+    /// Somebody must be asked first.
+    Held,
     Done {
         text: String,
     },

@@ -12,6 +12,7 @@ mod running;
 mod speaking;
 mod spending;
 mod steering;
+mod taking_over;
 mod tasks;
 mod working;
 

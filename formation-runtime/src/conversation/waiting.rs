@@ -65,6 +65,9 @@ pub struct RunningPlan {
     pub replans: u32,
 }
 
+/// The name under which a plan is kept beside the results of its tasks; no task has it.
+pub const PLAN_PART: &str = "@plan";
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskResult {
     pub task: String,

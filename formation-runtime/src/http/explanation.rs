@@ -14,6 +14,7 @@ use super::path::Id;
 use super::requests::{self, Found};
 use super::users::time;
 use crate::app::App;
+use crate::conversation::waiting::PLAN_PART;
 use crate::usage::money;
 
 /// The step under which calls of tools are written down.
@@ -42,7 +43,8 @@ pub(crate) async fn get(
             let calls = store.calls_of(&request.id, request.created_ms).await?;
             let (tools, decisions): (Vec<_>, Vec<_>) =
                 store.decisions(request.seq).await?.into_iter().partition(|it| it.step == TOOL);
-            let tasks = store.task_results(request.seq).await?.into_iter().map(|it| TaskOutcome {
+            let kept = store.task_results(request.seq).await?.into_iter();
+            let tasks = kept.filter(|it| it.task != PLAN_PART).map(|it| TaskOutcome {
                 id: it.task,
                 status: it.status.as_str().to_owned(),
                 at: time(it.at_ms),

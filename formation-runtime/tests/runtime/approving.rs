@@ -10,7 +10,7 @@ use crate::tools::{calling, heard, results, serving};
 use crate::turns::{ask, content, metadata};
 
 /// A model that deletes when it is told to, and says so.
-fn deletes() -> Value {
+pub(crate) fn deletes() -> Value {
     json!([
         {"match": {"has_tool_result": true}, "reply": {"text": "So it is."}},
         {"match": {"contains": "Delete"}, "reply": calling("fake__delete", &json!({"text": "a.txt"}))},
@@ -18,7 +18,7 @@ fn deletes() -> Value {
     ])
 }
 
-async fn decide(runtime: &Runtime, id: &str, user: &str, body: &Value) -> (u16, Value) {
+pub(crate) async fn decide(runtime: &Runtime, id: &str, user: &str, body: &Value) -> (u16, Value) {
     let request = runtime
         .post(&format!("/v1/approvals/{id}"))
         .header("X-Muxi-Client-Key", CLIENT_KEY)
@@ -29,7 +29,7 @@ async fn decide(runtime: &Runtime, id: &str, user: &str, body: &Value) -> (u16, 
 }
 
 /// The approval that is asked for with the answer.
-fn asked_for(answer: &Value) -> &str {
+pub(crate) fn asked_for(answer: &Value) -> &str {
     assert_eq!(metadata(answer)["approval_required"], true, "{answer}");
     metadata(answer)["pending"]["id"].as_str().unwrap()
 }
@@ -199,7 +199,7 @@ async fn documents_and_webhooks_are_words_of_others() {
 }
 
 /// The tools of the folder's server are nobody's but the writer's.
-fn bundle_of_team(more: &str) -> Bundle {
+pub(crate) fn bundle_of_team(more: &str) -> Bundle {
     let bundle = serving("normal", "delete", "");
     let path = bundle.path().join("formation.afs");
     let manifest = std::fs::read_to_string(&path).unwrap();
@@ -215,7 +215,7 @@ fn plan(ids: [&str; 2]) -> Value {
     ])
 }
 
-fn routed_to_plan() -> Value {
+pub(crate) fn routed_to_plan() -> Value {
     let decision = json!({
         "kind": "workflow", "agent": "", "answer": "", "complexity": 9, "topics": [], "question": "",
         "options": [], "tasks": plan(["find", "tell"]), "procedure": "",
@@ -224,7 +224,7 @@ fn routed_to_plan() -> Value {
 }
 
 const ASKS: &str = "overlord: {workflow: {plan_approval_threshold: 8, complexity_method: llm}}";
-const BEGINS: &str =
+pub(crate) const BEGINS: &str =
     "overlord: {workflow: {plan_approval_threshold: never, complexity_method: llm}}";
 
 #[tokio::test]

@@ -35,6 +35,7 @@ mod sandbox;
 mod scheduler;
 mod secrets;
 mod sessions;
+mod taking_over;
 mod tools;
 mod triggers;
 mod turns;

@@ -40,6 +40,11 @@ impl RequestKind {
         matches!(self, Self::Trigger | Self::Watch | Self::Delegation | Self::A2a)
     }
 
+    /// Whether somebody reads a question and can answer it.
+    pub const fn can_be_asked_back(self) -> bool {
+        matches!(self, Self::Chat | Self::A2a)
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Chat => "chat",

@@ -84,11 +84,15 @@ async fn parts_that_are_done_are_known_to_the_process_that_takes_over(database: 
         ..question("s", "do it", 2)
     };
     alice.begin_turn(asked(), 10).await.unwrap();
-    alice.keep_work(seq, "go on".to_owned()).await.unwrap();
-    bob.keep_work(seq, "forged".to_owned()).await.unwrap();
     let (done, failed) = (TaskResultStatus::Completed, TaskResultStatus::Failed);
-    alice.keep_task_result(seq, result("a", failed, 3)).await.unwrap();
+    let plan = |at_ms| TaskResult { text: format!("plan {at_ms}"), ..result("@plan", done, at_ms) };
+    alice.keep_plan(seq, "begin".to_owned(), plan(3), Vec::new()).await.unwrap();
+    alice.keep_task_result(seq, result("old", done, 3)).await.unwrap();
     alice.keep_task_result(seq, result("b", done, 4)).await.unwrap();
+    // Another plan, of which one task is done already.
+    alice.keep_plan(seq, "go on".to_owned(), plan(9), vec![result("b", done, 9)]).await.unwrap();
+    bob.keep_plan(seq, "forged".to_owned(), plan(10), Vec::new()).await.unwrap();
+    alice.keep_task_result(seq, result("a", failed, 3)).await.unwrap();
     alice.keep_task_result(seq, result("a", done, 5)).await.unwrap();
     bob.keep_task_result(seq, result("c", done, 6)).await.unwrap();
     let dies = |transaction: &mut crate::sql::Transaction<'_>| {
@@ -100,7 +104,8 @@ async fn parts_that_are_done_are_known_to_the_process_that_takes_over(database: 
     let left = store.take_abandoned().await.unwrap();
     assert_eq!((left[0].work.as_deref(), left[0].deaths), (Some("go on"), 1));
     let results = alice.task_results(seq).await.unwrap();
-    assert_eq!(results, [result("b", done, 4), result("a", done, 5)]);
+    let b = TaskResult { text: "b at 9".to_owned(), ..result("b", done, 4) };
+    assert_eq!(results, [b, result("a", done, 5), plan(9)]);
     assert!(bob.task_results(seq).await.unwrap().is_empty());
     // The question stands once, since nothing had been said to it.
     let turn = alice.begin_turn(asked(), 10).await.unwrap();
@@ -108,7 +113,7 @@ async fn parts_that_are_done_are_known_to_the_process_that_takes_over(database: 
     alice.end_turn(turn.id, answer(Outcome::Completed, "done", 9)).await.unwrap();
     let page = alice.messages(&session("s"), 10, None).await.unwrap();
     assert_eq!(texts(&page), ["do it", "done"]);
-    alice.keep_work(seq, "too late".to_owned()).await.unwrap();
+    alice.keep_plan(seq, "too late".to_owned(), plan(9), Vec::new()).await.unwrap();
     assert!(store.take_abandoned().await.unwrap().is_empty());
 }
 

@@ -53,6 +53,15 @@ impl Workflow {
         &self.plan
     }
 
+    pub fn replans(&self) -> u32 {
+        self.replans
+    }
+
+    /// What is done of the plan, as [`Self::resumed`] takes it.
+    pub fn done(&self) -> impl Iterator<Item = (String, String)> {
+        self.results().into_iter().map(|it| (it.task.id, it.text))
+    }
+
     pub fn is_finished(&self) -> bool {
         self.phase == Phase::Finished
     }
@@ -72,6 +81,11 @@ impl Workflow {
             Event::TaskFailed { id, attempt, fault, kind } => {
                 if self.is_running(&id, attempt) {
                     self.fail(&id, &line(&fault, FAULT_BYTES), kind, now_ms, &mut effects);
+                }
+            }
+            Event::TaskHeld { id, attempt } => {
+                if self.is_running(&id, attempt) {
+                    self.set(&id, TaskState::Held);
                 }
             }
             Event::Replanned(plan) => self.replan(plan),
@@ -199,6 +213,9 @@ impl Workflow {
     }
 
     fn start_what_can(&mut self, now_ms: u64, effects: &mut Vec<Effect>) {
+        if self.is_held() {
+            return;
+        }
         let most = self.policy.max_parallel_tasks.max(1);
         let mut free = most.saturating_sub(self.counts().running);
         let order: Vec<Task> = self.plan.order().into_iter().cloned().collect();
@@ -245,7 +262,7 @@ impl Workflow {
         let ids: Vec<String> = self.tasks.keys().cloned().collect();
         for id in ids {
             match self.state(&id) {
-                Some(TaskState::Running { .. }) => {
+                Some(TaskState::Running { .. } | TaskState::Held) => {
                     effects.push(Effect::Stop { id: id.clone(), attempt: self.attempt(&id) });
                     self.skip(&id, because, effects);
                 }

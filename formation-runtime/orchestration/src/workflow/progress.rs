@@ -11,7 +11,7 @@ impl Workflow {
             Counts { total: self.tasks.len(), running: 0, done: 0, failed: 0, skipped: 0 };
         for progress in self.tasks.values() {
             match progress.state {
-                TaskState::Waiting | TaskState::Delayed { .. } => {}
+                TaskState::Waiting | TaskState::Delayed { .. } | TaskState::Held => {}
                 TaskState::Running { .. } => counts.running += 1,
                 TaskState::Done { .. } => counts.done += 1,
                 TaskState::Failed { .. } => counts.failed += 1,
@@ -28,6 +28,7 @@ impl Workflow {
             TaskState::Waiting
             | TaskState::Delayed { .. }
             | TaskState::Running { .. }
+            | TaskState::Held
             | TaskState::Failed { .. }
             | TaskState::Skipped { .. } => None,
         });
@@ -43,6 +44,7 @@ impl Workflow {
                 TaskState::Waiting
                 | TaskState::Delayed { .. }
                 | TaskState::Running { .. }
+                | TaskState::Held
                 | TaskState::Done { .. } => return None,
             };
             let (id, label) = (task.id.clone(), task.label());
@@ -81,11 +83,17 @@ impl Workflow {
         matches!(self.state(id), Some(TaskState::Running { .. })) && self.attempt(id) == attempt
     }
 
+    /// Whether somebody must be asked before anything new is begun.
+    pub(super) fn is_held(&self) -> bool {
+        self.tasks.values().any(|progress| progress.state == TaskState::Held)
+    }
+
     pub(super) fn running(&self) -> impl Iterator<Item = (&String, u64)> {
         self.tasks.iter().filter_map(|(id, progress)| match progress.state {
             TaskState::Running { deadline_ms } => Some((id, deadline_ms)),
             TaskState::Waiting
             | TaskState::Delayed { .. }
+            | TaskState::Held
             | TaskState::Done { .. }
             | TaskState::Failed { .. }
             | TaskState::Skipped { .. } => None,
@@ -107,7 +115,10 @@ impl Workflow {
     pub(super) fn is_settled(&self) -> bool {
         self.tasks.values().all(|progress| match progress.state {
             TaskState::Done { .. } | TaskState::Failed { .. } | TaskState::Skipped { .. } => true,
-            TaskState::Waiting | TaskState::Delayed { .. } | TaskState::Running { .. } => false,
+            TaskState::Waiting
+            | TaskState::Delayed { .. }
+            | TaskState::Running { .. }
+            | TaskState::Held => false,
         })
     }
 
@@ -121,6 +132,7 @@ impl Workflow {
             TaskState::Delayed { until_ms, .. } => Some(*until_ms).filter(|it| *it > now_ms),
             TaskState::Waiting
             | TaskState::Running { .. }
+            | TaskState::Held
             | TaskState::Done { .. }
             | TaskState::Failed { .. }
             | TaskState::Skipped { .. } => None,

@@ -359,3 +359,23 @@ fn what_is_missing_is_said() {
     let failed = Outcome { end: End::Failed, ..outcome.clone() };
     assert!(!failed.to_text().contains("20 °C"));
 }
+
+#[test]
+fn the_time_of_a_task_that_is_held_stands_still_and_nothing_is_begun_beside_it() {
+    let plan = plan(&[("a", &[]), ("b", &[]), ("c", &[]), ("sum", &["b"])]);
+    let mut run = Run::new(plan, Policy { max_parallel_tasks: 2, ..Policy::default() });
+    run.tick(0);
+    let held = |id: &str, attempt| Event::TaskHeld { id: id.into(), attempt };
+    assert_eq!(run.step(held("a", 2)), ["wake 300000"]);
+    assert_eq!(run.step(held("a", 1)), ["wake 300000"]);
+    assert_eq!(run.workflow.counts().running, 1);
+    // Neither what it leaves room for nor what is ready now.
+    run.now_ms = 5;
+    assert_eq!(run.done("b", 1), ["wake 3600000"]);
+    assert_eq!(run.tick(400_000), ["wake 3600000"]);
+    assert_eq!(run.done("a", 1), ["wake 3600000"], "it goes on in another run");
+    let done: Vec<_> = run.workflow.done().map(|(id, _)| id).collect();
+    assert_eq!(done, ["b"]);
+    let last = run.step(Event::Cancelled);
+    assert_eq!(last[0], "stop a 1");
+}

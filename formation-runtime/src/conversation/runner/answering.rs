@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use muxi_contract::ids::nanoid;
 use muxi_llm::{FinishReason, Message};
-use muxi_memory::{BegunTurn, HistoryMessage, PendingKind};
+use muxi_memory::{BegunTurn, HistoryMessage, PendingKind, RequestKind};
 use serde_json::json;
 
 use super::acting::{Ran, Run};
@@ -103,7 +103,7 @@ impl Running {
         stage: &Stage,
     ) -> Result<Finish, Failure> {
         let shown = json!({"agent": agent, "calls": planned});
-        let question = approval_question(planned);
+        let question = approval_question(planned, self.question.kind);
         self.wait(PendingKind::Approval, &question, shown, work, text, stage).await
     }
 
@@ -231,7 +231,7 @@ fn has_files(history: &[HistoryMessage]) -> bool {
     history.iter().any(|message| message.files.is_some())
 }
 
-fn approval_question(planned: &[Planned]) -> String {
+fn approval_question(planned: &[Planned], kind: RequestKind) -> String {
     let calls = planned.iter().map(|call| {
         let arguments = serde_json::Value::Object(call.arguments.clone()).to_string();
         let mut shown: String = arguments.chars().take(ARGUMENTS_CHARS_MAX).collect();
@@ -242,9 +242,15 @@ fn approval_question(planned: &[Planned]) -> String {
         format!("- `{}` with `{shown}` ({because})", call.tool)
     });
     let calls = calls.collect::<Vec<_>>().join("\n");
-    format!(
-        "Before I go on, please approve:\n\n{calls}\n\nReply **yes** to allow it or **no** to refuse."
-    )
+    if kind == RequestKind::Chat {
+        format!(
+            "Before I go on, please approve:\n\n{calls}\n\nReply **yes** to allow it or **no** to refuse."
+        )
+    } else {
+        format!(
+            "Before this goes on, a person must allow it through the formation's approvals:\n\n{calls}"
+        )
+    }
 }
 
 pub(super) fn word(reason: FinishReason) -> String {

@@ -44,6 +44,8 @@ impl Conversations {
         };
         let text = note.as_ref().map_or_else(|| word.to_owned(), |note| format!("{word} {note}"));
         let expected = suspended.output_schema.clone();
+        let asked = self.context.store.for_user(user).request(&pending.request_id).await?;
+        let kind = asked.map_or(RequestKind::Chat, |request| request.kind);
         let question = Question {
             user: user.clone(),
             session: pending.session.clone(),
@@ -51,7 +53,7 @@ impl Conversations {
             agent: None,
             text,
             files: Vec::new(),
-            kind: RequestKind::Chat,
+            kind,
             mode: RequestMode::Async,
             // It was checked when the request was made.
             expected: expected.and_then(|it| Expected::new(it).ok()).map(std::sync::Arc::new),
@@ -67,7 +69,14 @@ impl Conversations {
             accepted: Some(pending.request),
             created_ms: pending.request_created_ms,
         };
-        let ticket = self.admit(&question)?;
+        // Whoever works on the request took it up.
+        let ticket = self.admit(&question).map_err(|error| match error {
+            StartError::IdInUse(_) => DecideError::Resolved,
+            error @ (StartError::SessionFull(_)
+            | StartError::Full(_)
+            | StartError::FilesFull
+            | StartError::Stopping) => error.into(),
+        })?;
         ticket.entry.is_stored_as(pending.request);
         let new = NewResolution {
             resolution,

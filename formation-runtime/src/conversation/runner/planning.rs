@@ -19,9 +19,6 @@ use crate::conversation::turn::{Failure, Finish, Update};
 use crate::conversation::waiting::{Answered, RunningPlan, Work};
 use crate::procedures;
 
-/// The name under which a plan is kept beside the results of its tasks; no task has it.
-const PLAN: &str = "@plan";
-
 // === impl Running ===
 
 impl Running {
@@ -65,9 +62,6 @@ impl Running {
         message: &str,
         stage: &Stage,
     ) -> Result<Finish, Failure> {
-        let text = serde_json::to_string(&running).unwrap_or_default();
-        self.keep_part(begun.request, PLAN, &text).await;
-        self.keep_for_others(begun.request).await;
         let plan: Vec<_> = running.tasks.iter().map(|it| json!(it)).collect();
         let more = Map::from_iter([("tasks".to_owned(), plan.into())]);
         let message_shown = format!("{} tasks", running.tasks.len());
@@ -75,23 +69,6 @@ impl Running {
             .note(Update::Planning { stage: "workflow_start", message: message_shown, more })
             .await;
         self.run_plan(running, Held::new(), begun.request, message, stage).await
-    }
-
-    /// What a process that died had of this request's plan.
-    pub(super) async fn plan_taken_over(&self, begun: &BegunTurn) -> Option<RunningPlan> {
-        self.question.accepted?;
-        let kept = self.store.task_results(begun.request).await.ok()?;
-        let plan = kept.iter().find(|it| it.task == PLAN)?;
-        let mut running: RunningPlan = serde_json::from_str(&plan.text).ok()?;
-        let done = kept
-            .into_iter()
-            .filter(|it| it.task != PLAN && it.status == muxi_memory::TaskResultStatus::Completed);
-        running.results = done
-            .map(|it| crate::conversation::waiting::TaskResult { task: it.task, text: it.text })
-            .collect();
-        let why = format!("{} tasks were done before its process ended", running.results.len());
-        self.trace.decide(Decision::new("plan", "taken over", why));
-        Some(running)
     }
 
     async fn propose(

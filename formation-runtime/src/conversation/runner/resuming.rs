@@ -31,7 +31,7 @@ impl Running {
             return Ok(Some(resumes.clone()));
         }
         let Some(pending) = begun.pending.as_ref() else { return Ok(None) };
-        if self.question.kind != RequestKind::Chat || self.question.agent.is_some() {
+        if !self.may_answer(pending) {
             return Ok(None);
         }
         let suspended: Suspended = match serde_json::from_str(&pending.state_json) {
@@ -71,6 +71,21 @@ impl Running {
             verdict,
             suspended,
         }))
+    }
+
+    /// Whether this message can be an answer at all. What may be done is for people to say, so that no agent
+    /// elsewhere says it for them, nor a choice that was shown with another question.
+    fn may_answer(&self, pending: &Pending) -> bool {
+        let is_of_somebody_who_may = match self.question.kind {
+            RequestKind::Chat => true,
+            RequestKind::A2a => pending.kind == PendingKind::Clarification,
+            RequestKind::Trigger
+            | RequestKind::Job
+            | RequestKind::Watch
+            | RequestKind::Delegation => false,
+        };
+        let is_stale = self.question.picked.is_some() && self.picked_text(pending).is_none();
+        is_of_somebody_who_may && !is_stale && self.question.agent.is_none()
     }
 
     /// Goes on with what waited.
@@ -228,7 +243,7 @@ impl Running {
         })
     }
 
-    /// What was chosen of the question's own widget; a choice of an older one says nothing.
+    /// What was chosen of the question's own widget; nothing of an older one.
     fn picked_text(&self, pending: &Pending) -> Option<String> {
         let picked = self.question.picked.as_ref()?;
         let shown: Value = serde_json::from_str(&pending.detail_json).ok()?;

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::speaking::Stage;
+use super::taking_over::TakenOver;
 use super::working::Held;
 use super::{Question, TurnContext};
 use crate::agents::Agent;
@@ -21,7 +22,7 @@ use crate::conversation::files;
 use crate::conversation::ledger::{Ledger, Purpose};
 use crate::conversation::queue::Place;
 use crate::conversation::report::{self, Reported};
-use crate::conversation::trace::Trace;
+use crate::conversation::trace::{Told, Trace};
 use crate::conversation::turn::{
     About, AnswerLimits, Effect, End, Event, Failure, Finish, Turn, Update,
 };
@@ -235,11 +236,11 @@ impl Running {
     /// From the words of the question to the last word of the answer; its pieces go to the stage.
     async fn work(&self, begun: &BegunTurn, stage: &Stage) -> Result<Finish, Failure> {
         let text = self.words(begun.id, stage).await?;
+        if let Some(TakenOver { message, running }) = self.plan_taken_over(begun).await {
+            return self.run_plan(running, Held::new(), begun.request, &message, stage).await;
+        }
         if let Some(resumes) = self.resumed(begun, &text).await? {
             return self.go_on(resumes, begun, &text, stage).await;
-        }
-        if let Some(running) = self.plan_taken_over(begun).await {
-            return self.run_plan(running, Held::new(), begun.request, &text, stage).await;
         }
         let way = self.steer(begun, &text, stage).await?;
         self.go(way, begun, &text, stage).await
@@ -251,11 +252,7 @@ impl Running {
         let told = self.trace.told();
         answer.warnings.extend(told.warnings.iter().cloned());
         answer.about = About {
-            // Of a plan, whoever worked on it last.
-            agent: match self.lead.get() {
-                Some(agent) => agent.config.id.clone(),
-                None => told.agents.last().cloned().unwrap_or_default(),
-            },
+            agent: self.answered_by(&told),
             model: self.served.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone(),
             usage: self.ledger.told(),
             calls: self.ledger.calls().into_iter().map(Purpose::word).collect(),
@@ -264,10 +261,24 @@ impl Running {
         Update::Completed(answer)
     }
 
+    /// Of a plan, whoever worked on it last; empty where no agent had a part in the answer.
+    fn answered_by(&self, told: &Told) -> String {
+        match self.lead.get() {
+            Some(agent) => agent.config.id.clone(),
+            None => told.agents.last().cloned().unwrap_or_default(),
+        }
+    }
+
     async fn save(&self, begun: &BegunTurn, end: End) -> Result<(), StoreError> {
         let End { outcome, text, artifacts, mut warnings, waits } = end;
         let now_ms = self.context.clock.now_ms();
         let told = self.trace.told();
+        let agent = match &outcome {
+            Outcome::Completed | Outcome::Waiting => Some(self.answered_by(&told)),
+            Outcome::Failed { .. } | Outcome::Cancelled | Outcome::Interrupted => {
+                self.lead.get().map(|agent| agent.config.id.clone())
+            }
+        };
         warnings.extend(told.warnings);
         let delivery =
             self.reported().map(|it| report::of_end(it, &outcome, &text, &artifacts, now_ms));
@@ -298,7 +309,7 @@ impl Running {
             original_delivery: self
                 .original()
                 .map(|it| report::of_end(it, &outcome, &text, &artifacts, now_ms)),
-            agent: self.lead.get().map(|agent| agent.config.id.clone()),
+            agent,
             decisions,
             warnings,
             delivery,

@@ -105,7 +105,7 @@ impl Running {
             is_small_talk: routing::small_talk(text),
             remembered: self.remembered(text, candidates, last_agent),
             may_decompose: team.workflow.auto_decomposition,
-            may_ask: self.question.kind == muxi_memory::RequestKind::Chat,
+            may_ask: self.question.kind.can_be_asked_back(),
             complexity_threshold: team.workflow.complexity_threshold,
             explicit_agent: explicit,
             ranked,
@@ -141,7 +141,7 @@ impl Running {
         let team = &self.context.team;
         let (procedures, limits) = (team.procedures.catalogue(), Limits::default());
         let last_agent = self.last_agent(begun);
-        let may_clarify = self.question.kind == muxi_memory::RequestKind::Chat;
+        let may_clarify = self.question.kind.can_be_asked_back();
         let history = digest(&begun.history);
         let asking = Asking {
             message: text,

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use muxi_llm::Message;
-use muxi_memory::{RequestSeq, TaskResult as Kept, TaskResultStatus};
+use muxi_memory::RequestSeq;
 use muxi_orchestration::graph::Plan;
 use muxi_orchestration::routing::{Candidate, Limits};
 use muxi_orchestration::workflow::{
@@ -15,7 +15,7 @@ use muxi_orchestration::workflow::{
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::running::{Running, chain};
+use super::running::Running;
 use super::speaking::{Asked, Stage};
 use super::tasks::{Of, Worked};
 use crate::conversation::ledger::Purpose;
@@ -56,6 +56,18 @@ struct Site<'a> {
 
 type Working<'a> = FuturesUnordered<BoxFuture<'a, Came>>;
 
+// === impl Site ===
+
+impl Site<'_> {
+    /// What is to be kept of a plan that may have taken another's place.
+    fn follow(&mut self, machine: &Workflow) {
+        self.running.tasks = machine.plan().tasks().to_vec();
+        self.running.results =
+            machine.done().map(|(task, text)| TaskResult { task, text }).collect();
+        self.running.replans = machine.replans();
+    }
+}
+
 // === impl Running ===
 
 impl Running {
@@ -81,6 +93,7 @@ impl Running {
         let time = std::time::Duration::from_millis(time_ms) + self.context.limits.turn;
         stage.send(Event::MoreTime(time)).await;
         let agents = agents.into_iter().map(str::to_owned).collect();
+        self.keep_plan(&running, message, request).await;
         let done = running.results.iter().map(|it| (it.task.clone(), it.text.clone()));
         let machine = Workflow::new(plan, policy, agents, self.now_ms());
         let mut machine = machine.resumed(done.collect::<Vec<_>>(), running.replans);
@@ -112,7 +125,12 @@ impl Running {
                 continue;
             };
             self.keep_done(&event, &mut site).await;
+            let may_be_another_plan = matches!(event, Happened::Replanned(_));
             effects = machine.step(event, self.now_ms());
+            if may_be_another_plan {
+                site.follow(&machine);
+                self.keep_plan(&site.running, message, request).await;
+            }
             self.tell_progress(&machine, &site).await;
         }
     }
@@ -125,8 +143,6 @@ impl Running {
         working: &mut Working<'a>,
     ) -> Option<Outcome> {
         let told = match effect {
-            // Begun again when the answer is there.
-            Effect::Start(_) if !site.holding.is_empty() => None,
             Effect::Start(assignment) => {
                 let label = assignment.task.label();
                 let (id, agent) = (assignment.task.id.clone(), assignment.agent.clone());
@@ -254,8 +270,6 @@ impl Running {
                 let tasks = plan.tasks().len();
                 let why = format!("the first plan failed in part; the next one has {tasks} tasks");
                 self.trace.decide(Decision::new("plan", "replanned", why).with(plan.to_json()));
-                site.running.tasks = plan.tasks().to_vec();
-                site.running.replans += 1;
                 Some(Happened::Replanned(plan))
             }
             Came::Replanned(Err(why)) => Some(Happened::ReplanFailed { why }),
@@ -271,7 +285,7 @@ impl Running {
                     }
                     Worked::Held { task, planned } => {
                         site.holding.push((task, planned));
-                        None
+                        Some(Happened::TaskHeld { id, attempt })
                     }
                 }
             }
@@ -353,34 +367,6 @@ impl Running {
         let message = format!("{id} is done");
         self.tell_task(EventKind::TaskCompleted, "task_complete", message, more, site).await;
         self.keep_part(site.request, id, text).await;
-    }
-
-    /// From here on a process that takes the request over goes on instead of failing it: what is done is
-    /// kept part by part.
-    pub(super) async fn keep_for_others(&self, request: RequestSeq) {
-        if self.question.accepted.is_none() {
-            return;
-        }
-        let work = super::work(&self.question);
-        if let Err(error) = self.store.keep_work(request, work).await {
-            tracing::warn!(error = %chain(&error), "a plan is lost if this process dies");
-        }
-    }
-
-    /// Only a request that was accepted for later can be taken over.
-    pub(super) async fn keep_part(&self, request: RequestSeq, name: &str, text: &str) {
-        if self.question.accepted.is_none() {
-            return;
-        }
-        let kept = Kept {
-            task: name.to_owned(),
-            status: TaskResultStatus::Completed,
-            text: text.to_owned(),
-            at_ms: self.context.clock.now_ms(),
-        };
-        if let Err(error) = self.store.keep_task_result(request, kept).await {
-            tracing::warn!(error = %chain(&error), "a part of a plan could not be written down");
-        }
     }
 
     async fn tell_task(

@@ -5,7 +5,9 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt as _, stream};
 use jiff::Timestamp;
 use muxi_contract::{RequestId, SessionId};
-use muxi_memory::{Artifact, Request, RequestKind, RequestMode, RequestStatus};
+use muxi_memory::{
+    Artifact, PendingGroup, Request, RequestKind, RequestMode, RequestStatus, UserStore,
+};
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -131,6 +133,12 @@ impl Tasks {
                     "the task does not wait for anything; send the message without `taskId`";
                 return Err(Fault::is_over(message));
             }
+            let waits_for = self.store().pending_of(task.seq).await.map_err(Problem::from)?;
+            if waits_for.is_some_and(|it| it.kind.group() == PendingGroup::Consent) {
+                let message = "the task waits for a person, who allows or refuses it through the formation's \
+                               approvals; an agent cannot answer for them";
+                return Err(Fault::is_over(message));
+            }
             if said.context.as_ref().is_some_and(|context| *context != task.session) {
                 return Err(Fault::invalid("the task belongs to another context"));
             }
@@ -160,6 +168,10 @@ impl Tasks {
         Ok(Begun { names: self.names(task, session), request })
     }
 
+    fn store(&self) -> UserStore {
+        self.app.store.for_user(&self.user.id)
+    }
+
     fn names(&self, task: RequestId, context: SessionId) -> Names {
         Names { version: self.version, task, context }
     }
@@ -171,7 +183,7 @@ impl Tasks {
 
     /// The request behind a task of this caller.
     async fn find(&self, id: &RequestId) -> Result<Request, Fault> {
-        let found = self.app.store.for_user(&self.user.id).request(id).await;
+        let found = self.store().request(id).await;
         let found = found.map_err(Problem::from)?;
         let found = found.filter(|request| request.kind == RequestKind::A2a);
         found.ok_or_else(|| Fault::no_task(id.as_str()))
@@ -196,8 +208,7 @@ impl Tasks {
     }
 
     async fn files(&self, request: &Request) -> Result<Vec<Made>, Fault> {
-        let store = self.app.store.for_user(&self.user.id);
-        let found = store.artifacts_of(request.seq).await.map_err(Problem::from)?;
+        let found = self.store().artifacts_of(request.seq).await.map_err(Problem::from)?;
         let (mut room, mut files) = (FILES_BYTES_MAX, Vec::new());
         for artifact in found {
             let content = if artifact.size_bytes > room {

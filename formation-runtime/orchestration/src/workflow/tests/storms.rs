@@ -13,6 +13,8 @@ enum Blow {
     Failed(usize, FailureKind),
     /// A task that may not run at all, of an attempt that may never have been.
     Stale(usize, u32, bool),
+    /// Of the running tasks, the one at that place needs somebody's yes.
+    Held(usize),
     Pass(u64),
     Replanned(Vec<usize>),
     ReplanFailed,
@@ -33,6 +35,7 @@ fn blow() -> impl Strategy<Value = Blow> {
         6 => (0..6_usize).prop_map(Blow::Done),
         4 => ((0..6_usize), kind()).prop_map(|(at, kind)| Blow::Failed(at, kind)),
         2 => (0..8_usize, 0..4_u32, any::<bool>()).prop_map(|(task, attempt, done)| Blow::Stale(task, attempt, done)),
+        1 => proptest::option::weighted(0.2, 0..6_usize).prop_map(|it| it.map_or(Blow::Pass(1), Blow::Held)),
         3 => (1..400_000_u64).prop_map(Blow::Pass),
         2 => proptest::collection::vec(0..8_usize, 1..5).prop_map(Blow::Replanned),
         1 => Just(Blow::ReplanFailed),
@@ -79,6 +82,7 @@ fn plans() -> impl Strategy<Value = Plan> {
 #[derive(Default)]
 struct Observed {
     running: BTreeMap<String, u32>,
+    held: BTreeSet<String>,
     done: BTreeSet<String>,
     replans: u32,
     starts: usize,
@@ -96,6 +100,7 @@ impl Observed {
             prop_assert!(self.finished.is_none(), "something came after the end");
             match effect {
                 Effect::Start(assignment) => {
+                    prop_assert!(self.held.is_empty(), "begun beside what is held");
                     let task = &assignment.task;
                     for on in &task.depends_on {
                         prop_assert!(self.done.contains(on), "{} started before {on}", task.id);
@@ -108,6 +113,7 @@ impl Observed {
                 }
                 Effect::Stop { id, attempt } => {
                     prop_assert_eq!(self.running.remove(id), Some(*attempt));
+                    self.held.remove(id);
                 }
                 Effect::AskReplan(replan) => {
                     self.replans += 1;
@@ -182,6 +188,9 @@ proptest! {
                 Blow::Done(at) => {
                     let Some((id, attempt)) = observed.running.iter().nth(at) else { continue };
                     let (id, attempt) = (id.clone(), *attempt);
+                    if observed.held.contains(&id) {
+                        continue;
+                    }
                     observed.running.remove(&id);
                     observed.done.insert(id.clone());
                     Event::TaskDone { text: id.clone(), id, attempt }
@@ -189,8 +198,17 @@ proptest! {
                 Blow::Failed(at, kind) => {
                     let Some((id, attempt)) = observed.running.iter().nth(at) else { continue };
                     let (id, attempt) = (id.clone(), *attempt);
+                    if observed.held.contains(&id) {
+                        continue;
+                    }
                     observed.running.remove(&id);
                     Event::TaskFailed { id, attempt, fault: "it broke".into(), kind }
+                }
+                Blow::Held(at) => {
+                    let Some((id, attempt)) = observed.running.iter().nth(at) else { continue };
+                    let (id, attempt) = (id.clone(), *attempt);
+                    observed.held.insert(id.clone());
+                    Event::TaskHeld { id, attempt }
                 }
                 Blow::Stale(task, attempt, is_done) => {
                     let id = task.to_string();
