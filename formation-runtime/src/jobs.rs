@@ -48,6 +48,8 @@ struct CodingJobs {
     selectors: Selectors,
     /// What relative paths are below.
     bundle: PathBuf,
+    /// What no program may read: what the bundle and the data folder hold.
+    hidden: Vec<PathBuf>,
 }
 
 /// The formation as its own tools reach it, once it serves.
@@ -79,6 +81,7 @@ impl Jobs {
                 selectors: Selectors::of(&config.adapter)?,
                 config: config.clone(),
                 bundle: bundle.to_owned(),
+                hidden: vec![bundle.to_owned(), data_dir.to_owned()],
             })
         });
         Ok(Self {
@@ -140,6 +143,8 @@ impl<'a> Workshop<'a> {
     }
 
     async fn run(mut self) {
+        // Before anything of this process begins: nothing goes on that nobody looks after.
+        self.app.jobs.journals.end_orphans();
         loop {
             let wait = self.look().await.unwrap_or_else(|error| {
                 tracing::warn!(error = &error as &dyn std::error::Error, "background jobs");

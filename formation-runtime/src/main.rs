@@ -48,6 +48,8 @@ fn run_formation(arguments: Serve, redactor: &Redactor) -> anyhow::Result<bool> 
     let model_host = shared_host.clone().unwrap_or_else(|| own_host.path());
     let loaded = load::locate(&arguments.path).and_then(|folder| {
         let data_dir = arguments.data_dir.clone().unwrap_or_else(|| folder.clone());
+        // What is started here works elsewhere, where a relative path leads astray.
+        let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
         let around = Surroundings {
             environment: variable,
             model_host,

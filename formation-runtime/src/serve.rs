@@ -280,6 +280,8 @@ fn app(
     );
     let servers =
         tools::servers(&loaded, &folder, &entrusted, running.helpers.clone(), &shutdown.stopping);
+    // What is started below works elsewhere, where a relative path leads astray.
+    let folder = std::path::absolute(&folder).unwrap_or(folder);
     let jobs = Jobs::new(&loaded, &folder, data_dir).map_err(anyhow::Error::msg)?;
     let mut builtin = tools::builtin(&store, &artifacts);
     builtin.extend(jobs.tools());

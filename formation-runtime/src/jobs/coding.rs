@@ -1,14 +1,16 @@
 //! A coding job: a command-line agent works in a folder of its own, and its last word is the result.
 //!
 //! Invariants: a job runs once, since what has begun is in its journal before the program starts; the
-//! program gets no variable and no secret but those of `coding.env`; what it calls its session is seen by
-//! nobody; whatever happens, its whole process group ends with the job.
+//! program is confined (`muxi_tools::sandbox::Walls`) or not run, and gets no variable and no secret but
+//! those of `coding.env`; what it calls its session is seen by nobody; whatever happens, all that it started
+//! ends with the job.
 
 mod journal;
 mod said;
 mod workplace;
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +20,8 @@ use muxi_formation::coding::{Adapter, AdapterOutput, Call, Session, SessionWay};
 use muxi_memory::{Task, TaskEnd};
 use muxi_orchestration::delegation::{Format, Reading};
 use muxi_orchestration::json_path::JsonPath;
-use muxi_tools::program::{Order, Program};
+use muxi_tools::program::{Identity, Order, Program};
+use muxi_tools::sandbox::{Launcher, Walls};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -125,7 +128,7 @@ fn recovered(kept: &Kept) -> (TaskEnd, String) {
     if let Some((end, text)) = kept.end() {
         return (end, text);
     }
-    let was_alive = kept.process.as_ref().is_some_and(muxi_tools::program::Identity::kill);
+    let was_alive = kept.process.as_ref().is_some_and(Identity::kill);
     tracing::warn!(was_alive, "a coding job was cut off with its process");
     let text = "The formation was stopped while the coding agent worked. What it did until then is \
                 done; it was not begun again.";
@@ -149,24 +152,31 @@ async fn begin(
     };
     let folder = match &earlier {
         // A session is known by its folder, also if that was tidied up.
-        Some((_, folder)) => workplace::again(coding, folder)?,
+        Some(Earlier { folder, .. }) => workplace::again(coding, folder)?,
         None => workplace::fresh(coding, &spec.workdir, &task.user, &task.request_id)?,
     };
     let (own, is_named_by_us) = (session_name(), names_sessions(&adapter.args.session));
     let session = match &earlier {
-        Some((session, _)) => Session::Resume(session),
+        Some(Earlier { session, .. }) => Session::Resume(session),
         None => Session::New(&own),
     };
     let mut kept = Kept {
         folder: folder.clone(),
         is_tidied: *cleanup == muxi_formation::coding::Cleanup::Delete,
         process: None,
+        worker: Some(Identity::own()),
         session: match &earlier {
-            Some((session, _)) => Some(session.clone()),
+            Some(earlier) => Some(earlier.session.clone()),
             None => is_named_by_us.then(|| own.clone()),
+        },
+        place: match &earlier {
+            // Agents keep their sessions at home.
+            Some(earlier) => earlier.place.clone(),
+            None => app.jobs.journals.place(&task.id),
         },
         ended: None,
     };
+    let timeout = Duration::from_secs(*timeout_seconds);
     // First of all: what has begun is never begun again.
     journal.write(&kept)?;
     let line = coding.config.command_line(Call {
@@ -178,8 +188,14 @@ async fn begin(
         program: workplace::program(&line.program, &coding.bundle),
         args: line.args,
         env: env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-        folder: folder.clone(),
         stdin: line.stdin,
+        walls: Walls {
+            launcher: Launcher::this_program(),
+            hidden: coding.hidden.clone(),
+            work: folder.clone(),
+            place: kept.place.clone(),
+            timeout,
+        },
     };
     let mut program = Program::start(order).map_err(|error| error.to_string())?;
     kept.process = Some(program.identity().clone());
@@ -190,7 +206,6 @@ async fn begin(
         kept.session.clone(),
     );
     let said = Mutex::new(said);
-    let timeout = Duration::from_secs(*timeout_seconds);
     let ran = run(app, task, &mut program, &said, timeout, cancelled).await?;
     note(app, task, &said).await;
     let mut said = said.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -258,23 +273,29 @@ fn lock(said: &Mutex<Said>) -> std::sync::MutexGuard<'_, Said> {
     said.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The session and the folder of an earlier job.
-fn continued(app: &Parts, id: &str) -> Result<(String, std::path::PathBuf), String> {
-    let kept = app.jobs.journals.of(id).read()?;
-    let kept = kept.ok_or_else(|| format!("nothing is left of job `{id}`"))?;
-    let session = kept.session.ok_or_else(|| format!("job `{id}` left no session"))?;
-    Ok((session, kept.folder))
+/// What an earlier job left to go on with.
+struct Earlier {
+    session: String,
+    folder: PathBuf,
+    place: PathBuf,
 }
 
-/// What is out of time may be continued, and finds its folder as it was until it is forgotten.
+fn continued(app: &Parts, id: &str) -> Result<Earlier, String> {
+    let kept = app.jobs.journals.of(id).read()?;
+    let Kept { session, folder, place, .. } =
+        kept.ok_or_else(|| format!("nothing is left of job `{id}`"))?;
+    let session = session.ok_or_else(|| format!("job `{id}` left no session"))?;
+    Ok(Earlier { session, folder, place })
+}
+
+/// What is out of time may be continued, and finds its folder as it was until it is forgotten. Homes stay
+/// as long as their sessions.
 async fn tidy(journal: &Journal, end: TaskEnd) {
-    if end == TaskEnd::TimedOut {
-        return;
-    }
-    if let Ok(Some(kept)) = journal.read()
-        && kept.is_tidied
-    {
-        workplace::remove(kept.folder).await;
+    let Ok(Some(kept)) = journal.read() else { return };
+    let is_over = kept.session.is_none();
+    workplace::remove(if is_over { kept.place } else { kept.place.join("tmp") }).await;
+    if end != TaskEnd::TimedOut && kept.is_tidied {
+        workplace::remove_of_user(kept.folder).await;
     }
 }
 

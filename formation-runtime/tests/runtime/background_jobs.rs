@@ -26,7 +26,16 @@ echo "{\"session\": \"$session\", \"type\": \"start\"}"
 case "$prompt" in
   report*) echo "{\"result\": \"$way in $(pwd), was $(cat notes 2>/dev/null)\", \"session\": \"x\"}"; echo "$prompt" > notes;;
   env*) env | sort; echo "{\"result\": \"env: $(env | cut -d= -f1 | sort | tr '\n' ' ')\"}";;
-  hang*) sh -c 'echo $$ > ../../child; exec sleep 600' & echo $$ > ../../leader; wait;;
+  hang*) sh -c 'echo $$ > ~/child; exec sleep 600' & echo $$ > ~/leader; wait;;
+  leave*) timeout 600 sh -c 'echo $$ > ~/child; exec sleep 600' & echo $$ > ~/leader; wait;;
+  look*) data=${HOME%/coding/places/*}
+         for file in $data/memory.db $data/keys.json ../../../.key ../../../formation.afs; do
+           cat $file > seen 2>&1 && echo "READ $file" >&2 || cat seen >&2
+         done
+         for place in ../../escaped $data/escaped ../../../escaped /tmp/escaped-$$ ~/../escaped; do
+           echo x 2>/dev/null > $place && echo "WROTE $place" >&2
+         done
+         echo a > a && echo b > ~/b && echo c > $TMPDIR/c && echo '{"result": "stayed inside"}';;
   crash*) echo "no such file in $session" >&2; exit 3;;
   huge*) i=0; while [ $i -lt 20000 ]; do echo "line $i of a long story about nothing at all"; i=$((i+1)); done
          echo '{"result": "told it all"}';;
@@ -106,6 +115,11 @@ impl Coder {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Where the job has its home.
+    fn home(&self, id: &str) -> PathBuf {
+        self.bundle.data_dir().join("coding/places").join(id).join("home")
     }
 
     fn work(&self, user: &str) -> PathBuf {
@@ -222,15 +236,58 @@ async fn neither_our_environment_nor_a_secret_is_seen() {
 }
 
 #[tokio::test]
+async fn a_job_writes_in_its_own_folders_and_reads_no_secret_of_the_formation() {
+    let coder = Coder::new("cleanup: keep").await;
+    let runtime = coder.start();
+    std::fs::write(coder.bundle.data_dir().join("keys.json"), "{}").unwrap();
+    std::fs::write(coder.bundle.path().join(".key"), "sealed").unwrap();
+    let id = coder.begin(&runtime, &json!({"prompt": "look around"})).await;
+    let message = coder.told(&runtime, &id).await;
+    assert!(message.contains("stayed inside"), "{message}");
+    let lines = log(&runtime, &id).await;
+    assert!(
+        !lines.iter().any(|it| it.starts_with("READ ") || it.starts_with("WROTE ")),
+        "{lines:?}"
+    );
+    for file in ["memory.db", "keys.json", ".key", "formation.afs"] {
+        let refused = |it: &&String| it.contains(file) && it.ends_with("Permission denied");
+        assert!(lines.iter().any(|it| refused(&it)), "{file}: {lines:?}");
+    }
+    assert!(coder.home(&id).join("b").exists(), "it has a home of its own");
+    let mode = coder.home(&id).metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+    assert!(!coder.home(&id).join("../tmp").exists(), "what is temporary goes with the job");
+}
+
+#[tokio::test]
+async fn what_was_cancelled_while_nobody_served_does_not_work_on() {
+    let coder = Coder::new("timeout: 10m").await;
+    let runtime = coder.start();
+    let id = coder.begin(&runtime, &json!({"prompt": "leave"})).await;
+    let leader = pid(&coder.home(&id).join("leader")).await;
+    let child = pid(&coder.home(&id).join("child")).await;
+    runtime.kill9();
+    let store = coder.bundle.store();
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let alice = store.for_user(&"alice".parse().unwrap());
+    assert!(alice.cancel_task(&id, now_ms).await.unwrap());
+    drop((alice, store));
+    let runtime = coder.start();
+    until_gone(leader).await;
+    until_gone(child).await;
+    assert_eq!(job(&runtime, &id).await["status"], "cancelled");
+}
+
+#[tokio::test]
 async fn a_job_that_hangs_ends_with_all_that_it_started_and_can_be_continued() {
     let coder = Coder::new("timeout: 1s").await;
     let runtime = coder.start();
-    let id = coder.begin(&runtime, &json!({"prompt": "hang"})).await;
+    let id = coder.begin(&runtime, &json!({"prompt": "leave"})).await;
     let message = coder.told(&runtime, &id).await;
     assert!(message.contains("did not end in time"), "{message}");
     assert!(message.contains("It can be continued"), "{message}");
-    until_gone(pid(&coder.bundle.path().join("work/leader")).await).await;
-    until_gone(pid(&coder.bundle.path().join("work/child")).await).await;
+    until_gone(pid(&coder.home(&id).join("leader")).await).await;
+    until_gone(pid(&coder.home(&id).join("child")).await).await;
     assert_eq!(job(&runtime, &id).await["status"], "timed_out");
     let next = coder.begin(&runtime, &json!({"prompt": "report", "continue_job_id": id})).await;
     assert!(coder.told(&runtime, &next).await.contains("--resume in "));
@@ -264,7 +321,7 @@ async fn a_job_that_is_cancelled_ends_at_once_and_its_session_hears_nothing() {
     let coder = Coder::new("max_concurrent: 1").await;
     let runtime = coder.start();
     let id = coder.begin(&runtime, &json!({"prompt": "hang"})).await;
-    let leader = pid(&coder.bundle.path().join("work/leader")).await;
+    let leader = pid(&coder.home(&id).join("leader")).await;
     // There is room for one at a time.
     let told = coder.delegate(&runtime, &json!({"prompt": "report"})).await;
     assert!(told.starts_with("1 coding jobs are at work in this formation"), "{told}");
@@ -284,9 +341,9 @@ async fn a_job_that_is_cut_off_with_its_process_has_failed_and_is_not_begun_agai
     let coder = Coder::new("timeout: 10m").await;
     let runtime = coder.start();
     let id = coder.begin(&runtime, &json!({"prompt": "hang"})).await;
-    let leader = pid(&coder.bundle.path().join("work/leader")).await;
+    let leader = pid(&coder.home(&id).join("leader")).await;
     runtime.kill9();
-    std::fs::remove_file(coder.bundle.path().join("work/leader")).unwrap();
+    std::fs::remove_file(coder.home(&id).join("leader")).unwrap();
     let runtime = coder.start();
     until_gone(leader).await;
     let message = coder.told(&runtime, &id).await;
@@ -295,7 +352,7 @@ async fn a_job_that_is_cut_off_with_its_process_has_failed_and_is_not_begun_agai
         "{message}"
     );
     assert_eq!(job(&runtime, &id).await["status"], "failed");
-    assert!(!coder.bundle.path().join("work/leader").exists(), "it was not begun again");
+    assert!(!coder.home(&id).join("leader").exists(), "it was not begun again");
     // The session survived, and so may the work.
     let next = coder.begin(&runtime, &json!({"prompt": "report", "continue_job_id": id})).await;
     assert!(coder.told(&runtime, &next).await.contains("--resume in "));

@@ -1,26 +1,25 @@
 //! Another program that is run to its end, with everything that it starts.
 //!
-//! Invariants: it is a list of arguments and never a line for a shell; it sees the environment that it is
-//! given and none of ours; dropping it, or its end, ends its whole process group; what it prints is handed
-//! on in lines of bounded length and never held.
+//! Invariants: it is a list of arguments and never a line for a shell; it is confined or not run; it sees
+//! the environment that it is given and none of ours; dropping it, or its end, ends its whole session; what
+//! it prints is handed on in lines of bounded length and never held.
 
 mod identity;
 mod lines;
 
 use std::io;
-use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout};
 use tokio::time::{Instant, sleep_until};
 
 pub use self::identity::Identity;
 use self::lines::Lines;
+use crate::sandbox::{SandboxError, Walls, find};
 
 /// What is to be run, and where.
 #[derive(Debug, Clone)]
@@ -29,9 +28,9 @@ pub struct Order {
     pub args: Vec<String>,
     /// Besides the few variables that every program needs.
     pub env: Vec<(String, SecretString)>,
-    pub folder: PathBuf,
     /// What it reads; without it there is nothing to read.
     pub stdin: Option<String>,
+    pub walls: Walls,
 }
 
 /// A running program.
@@ -39,6 +38,7 @@ pub struct Order {
 pub struct Program {
     child: Child,
     identity: Identity,
+    walls: Walls,
     stdin: Option<(ChildStdin, String)>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
@@ -57,56 +57,51 @@ pub enum ProgramError {
     Start { program: String, fault: String },
     #[error("its end cannot be awaited")]
     Wait(#[source] io::Error),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
 }
 
-/// Variables of this process that every program gets; the others may hold what is none of its business.
-const INHERITED: &[&str] = &["PATH", "HOME", "LANG", "TZ", "TMPDIR"];
+/// Variables of this process that every program gets beside PATH; the others may hold what is none of its
+/// business.
+const INHERITED: &[&str] = &["LANG", "TZ"];
 /// A longer line is cut.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
-/// How long somebody who left the group may keep the output open.
+/// How long the output may stay open after the end.
 const OUTPUT_GRACE: Duration = Duration::from_secs(2);
 
 // === impl Program ===
 
 impl Program {
-    /// Starts it in a process group of its own.
+    /// Starts it in a session of its own.
     pub fn start(order: Order) -> Result<Self, ProgramError> {
-        let Order { program, args, env, folder, stdin } = order;
-        let mut command = Command::new(&program);
+        let Order { program, args, env, stdin, walls } = order;
+        let failed =
+            |fault: &str| ProgramError::Start { program: program.clone(), fault: fault.to_owned() };
+        let file = find(&program)
+            .ok_or_else(|| failed("it is not there; install it, or name its full path"))?;
+        let mut command = walls.command(&file, &args)?;
         command
-            .args(args)
-            .env_clear()
             .envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
             .envs(env.iter().map(|(name, value)| (name, value.expose_secret())))
             // The shell's own name for the folder; without it a program may show another way there.
-            .env("PWD", &folder)
-            .current_dir(&folder)
+            .env("PWD", &walls.work)
             .stdin(if stdin.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
             .kill_on_drop(true);
-        let failed =
-            |fault: &str| ProgramError::Start { program: program.clone(), fault: fault.to_owned() };
-        let mut child = command.spawn().map_err(|error| {
-            if error.kind() == io::ErrorKind::NotFound {
-                failed("it is not there; install it, or name its full path")
-            } else {
-                failed(&error.to_string())
-            }
-        })?;
+        let mut child = command.spawn().map_err(|error| failed(&error.to_string()))?;
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         let identity = Identity::of(id.ok_or_else(|| failed("it has no process id"))?);
         let stdin = child.stdin.take().zip(stdin);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        Ok(Self { child, identity, stdin, stdout, stderr })
+        Ok(Self { child, identity, walls, stdin, stdout, stderr })
     }
 
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Hands on what it prints until it and its group have ended. To be called once.
+    /// Hands on what it prints until it and its session have ended. To be called once.
     pub async fn run(
         &mut self,
         told: &mut (dyn FnMut(Printed, &[u8]) + Send),
@@ -146,6 +141,7 @@ impl Program {
                 () = writing.as_mut(), if !is_written => is_written = true,
             }
         }
+        self.walls.verdict()?;
         match ended {
             Some(status) => Ok(status),
             // The loop ends with its end only; asked again, it says the same.
@@ -153,7 +149,7 @@ impl Program {
         }
     }
 
-    /// Asks the group to end, and ends it when it does not.
+    /// Asks all of it to end, and ends what does not.
     pub async fn stop(&mut self, grace: Duration) {
         self.identity.signal(Signal::SIGTERM);
         let _late = tokio::time::timeout(grace, self.child.wait()).await;
@@ -168,15 +164,6 @@ impl Drop for Program {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.identity.signal(Signal::SIGKILL);
         }
-    }
-}
-
-// === impl Identity ===
-
-impl Identity {
-    fn signal(&self, signal: Signal) {
-        // There is no such group any more when all of it has ended.
-        let _gone = killpg(Pid::from_raw(self.pid()), signal);
     }
 }
 

@@ -7,8 +7,12 @@
 //! - It has a short environment of its own, and no descriptor but the three standard ones.
 //! - Its processes, memory, time, files and output are bounded, and none of it outlives the job.
 //!
+//! A program that works on its own for longer, such as a coding agent, is given more by [`Walls`]: a
+//! network, a home, and a session instead of a group.
+//!
 //! Where the kernel cannot enforce that, nothing is run.
 
+mod agent;
 mod confine;
 mod files;
 mod filter;
@@ -32,6 +36,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
+pub use agent::Walls;
+pub(crate) use agent::find;
 pub use confine::{ConfineError, confine};
 
 /// The hidden command that makes this program the launcher.
@@ -242,6 +248,7 @@ impl Sandbox {
             file_bytes: self.limits.file_bytes,
             // Sleeping takes none, so this is only reached by what computes all the time.
             processor_s: timeout.as_secs() + 1,
+            kind: confine::Kind::Script,
         };
         let spec = serde_json::to_string(&spec)
             .map_err(|error| SandboxError::NotConfined(error.to_string()))?;

@@ -1,6 +1,7 @@
 //! What is known of coding jobs on this machine: a small file each, for the process that comes after a
 //! crash and for jobs that go on with earlier ones. What an agent calls its session is nowhere else.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -28,7 +29,12 @@ pub(in crate::jobs) struct Kept {
     pub(in crate::jobs) is_tidied: bool,
     /// While it runs.
     pub(in crate::jobs) process: Option<Identity>,
+    /// The process of the formation that looks after it.
+    #[serde(default)]
+    pub(in crate::jobs) worker: Option<Identity>,
     pub(in crate::jobs) session: Option<String>,
+    /// Has its home and its temporary folder, and those of the jobs that go on with it.
+    pub(in crate::jobs) place: PathBuf,
     pub(in crate::jobs) ended: Option<Ended>,
 }
 
@@ -47,6 +53,7 @@ enum How {
 }
 
 const FOLDER: &str = "coding";
+const PLACES: &str = "places";
 /// Tasks are remembered as long, see the memory.
 const KEPT_HOURS: i64 = 30 * 24;
 
@@ -62,29 +69,57 @@ impl Journals {
         Journal(self.0.join(format!("{task}.json")))
     }
 
+    /// Where the job has its home, unless it goes on with another.
+    pub(in crate::jobs) fn place(&self, task: &str) -> PathBuf {
+        self.0.join(PLACES).join(task)
+    }
+
+    /// Ends what works on though the process that looked after it is gone. Whoever claims the job says
+    /// what became of it; of a cancelled one nobody hears, so that it is ended here and not there.
+    pub(in crate::jobs) fn end_orphans(&self) {
+        for journal in self.all() {
+            let Ok(Some(kept)) = journal.read() else { continue };
+            let is_looked_after = kept.worker.as_ref().is_some_and(Identity::is_alive);
+            if !is_looked_after && kept.process.as_ref().is_some_and(Identity::kill) {
+                let job = journal.0.file_stem().unwrap_or_default().to_string_lossy();
+                tracing::warn!(%job, "ended what a coding job had left behind");
+            }
+        }
+    }
+
     /// Forgets jobs that ended long ago, with what was left for going on with them.
     pub(in crate::jobs) async fn sweep(&self, now: Timestamp) {
-        let Ok(entries) = fs::read_dir(&self.0) else { return };
+        // Before the journals, since a job writes its journal before it makes its place.
+        let places = fs::read_dir(self.0.join(PLACES)).into_iter().flatten().flatten();
+        let mut places: HashSet<PathBuf> = places.map(|entry| entry.path()).collect();
         let before = now - KEPT_HOURS.hours();
-        for entry in entries.flatten() {
-            let journal = Journal(entry.path());
-            let changed = entry.metadata().and_then(|it| it.modified()).ok();
+        for journal in self.all() {
+            let kept = journal.read().ok().flatten();
+            let changed = fs::metadata(&journal.0).and_then(|it| it.modified()).ok();
             let changed = changed.and_then(|it| Timestamp::try_from(it).ok());
-            if changed.is_none_or(|changed| changed >= before) {
+            let is_old = changed.is_some_and(|changed| changed < before);
+            let is_alive = |kept: &Kept| kept.process.as_ref().is_some_and(Identity::is_alive);
+            if !is_old || kept.as_ref().is_some_and(is_alive) {
+                kept.map(|kept| places.remove(&kept.place));
                 continue;
             }
-            if let Ok(Some(kept)) = journal.read() {
-                if kept.process.as_ref().is_some_and(Identity::is_alive) {
-                    continue;
-                }
-                if kept.is_tidied {
-                    workplace::remove(kept.folder).await;
-                }
+            if let Some(kept) = kept.filter(|kept| kept.is_tidied) {
+                workplace::remove_of_user(kept.folder).await;
             }
             if let Err(error) = fs::remove_file(&journal.0) {
                 tracing::warn!(error = %error, "an old coding job is not forgotten");
             }
         }
+        for place in places {
+            workplace::remove(place).await;
+        }
+    }
+
+    fn all(&self) -> Vec<Journal> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let files = entries.map(|entry| entry.path());
+        let journals = files.filter(|path| path.extension().is_some_and(|it| it == "json"));
+        journals.map(Journal).collect()
     }
 }
 
@@ -168,9 +203,12 @@ mod tests {
             folder: place.clone(),
             is_tidied: true,
             process: None,
+            worker: None,
             session: Some("s".to_owned()),
+            place: journals.place("code_1"),
             ended: None,
         };
+        fs::create_dir_all(kept.place.join("home")).unwrap();
         journal.write(&kept).unwrap();
         assert_eq!(journal.read(), Ok(Some(kept)));
         let later = Timestamp::now() + (KEPT_HOURS + 1).hours();
@@ -178,8 +216,9 @@ mod tests {
         let end = journal.read().unwrap().unwrap().end();
         assert_eq!(end, Some((TaskEnd::TimedOut, "late".to_owned())));
         journals.sweep(Timestamp::now()).await;
-        assert!(journal.read().unwrap().is_some());
+        assert!(journal.read().unwrap().is_some() && journals.place("code_1").exists());
         journals.sweep(later).await;
         assert_eq!((journal.read(), place.exists()), (Ok(None), false));
+        assert!(!journals.place("code_1").exists());
     }
 }

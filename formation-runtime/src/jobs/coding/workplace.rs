@@ -54,15 +54,16 @@ pub(super) fn again(coding: &CodingJobs, earlier: &Path) -> Result<PathBuf, Stri
     inside(earlier, &root)
 }
 
+/// The work folder of a job; the user's own folder goes with its last.
+pub(super) async fn remove_of_user(folder: PathBuf) {
+    let of_user = folder.parent().map(Path::to_owned);
+    remove(folder).await;
+    let _others = of_user.map(fs::remove_dir);
+}
+
 /// With all that is in it; nobody else works there.
 pub(super) async fn remove(folder: PathBuf) {
-    let removing = tokio::task::spawn_blocking(move || {
-        let removed = fs::remove_dir_all(&folder);
-        // The user's own folder goes with its last job.
-        let _others = folder.parent().map(fs::remove_dir);
-        removed
-    });
-    match removing.await {
+    match tokio::task::spawn_blocking(move || fs::remove_dir_all(folder)).await {
         Ok(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
             tracing::warn!(error = %error, "the folder of a coding job is left");
         }

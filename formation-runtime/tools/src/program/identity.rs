@@ -1,8 +1,10 @@
-//! Which process it was, told so that another process can find it later.
+//! Which process it was, told so that another process can find it later, with all that it started.
 
+use std::collections::HashSet;
 use std::fs;
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 /// Process id, start time and boot: together they never name two processes of a machine.
@@ -13,29 +15,68 @@ pub struct Identity {
     boot: String,
 }
 
+/// What the kernel says of a process.
+struct Stat {
+    session: i32,
+    start: u64,
+}
+
+/// Looks at the session while it is being ended. Who was killed starts nobody any more, so that only a
+/// storm of processes takes more than two.
+const LOOKS_MAX: usize = 64;
+
 // === impl Identity ===
 
 impl Identity {
     pub(super) fn of(pid: i32) -> Self {
         // A process that has ended by now is found by nobody, as it should be.
-        Self { pid, start: start_time(pid).unwrap_or_default(), boot: boot() }
+        let start = stat(pid).map(|it| it.start).unwrap_or_default();
+        Self { pid, start, boot: boot() }
     }
 
-    pub const fn pid(&self) -> i32 {
-        self.pid
+    /// This process.
+    pub fn own() -> Self {
+        Self::of(Pid::this().as_raw())
     }
 
     pub fn is_alive(&self) -> bool {
-        self.boot == boot() && start_time(self.pid) == Some(self.start)
+        self.boot == boot() && stat(self.pid).is_some_and(|it| it.start == self.start)
     }
 
-    /// Ends its group if the process is still there; whether it was.
+    /// Ends what is left of its session; whether anything was.
     pub fn kill(&self) -> bool {
-        let is_alive = self.is_alive();
-        if is_alive {
-            self.signal(Signal::SIGKILL);
+        self.boot == boot() && self.signal(Signal::SIGKILL)
+    }
+
+    /// To every process of its session, until there is none that has not got it; whether there was one.
+    pub(super) fn signal(&self, signal: Signal) -> bool {
+        let mut told = HashSet::new();
+        for _ in 0..LOOKS_MAX {
+            let new: Vec<i32> = self.members().into_iter().filter(|it| told.insert(*it)).collect();
+            if new.is_empty() {
+                break;
+            }
+            for pid in new {
+                // One that has ended meanwhile is what is wanted.
+                let _gone = kill(Pid::from_raw(pid), signal);
+            }
         }
-        is_alive
+        !told.is_empty()
+    }
+
+    /// The process, which leads no session in its first moments, and all of its session.
+    fn members(&self) -> Vec<i32> {
+        // The number is nobody else's while a process of the session is left.
+        if stat(self.pid).is_some_and(|it| it.start != self.start) {
+            return Vec::new();
+        }
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let is_member = |pid: &i32| {
+            let of = |it: Stat| it.start >= self.start && it.session == self.pid;
+            stat(*pid).is_some_and(|it| *pid == self.pid || of(it))
+        };
+        pids.filter(is_member).collect()
     }
 }
 
@@ -46,12 +87,14 @@ fn boot() -> String {
     boot.trim().to_owned()
 }
 
-/// Field 22 of the kernel's line; the command name before it may hold blanks and brackets.
-fn start_time(pid: i32) -> Option<u64> {
+/// The fields 6 and 22 of the kernel's line; the name before them may hold blanks and brackets.
+fn stat(pid: i32) -> Option<Stat> {
     let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after_name) = line.rsplit_once(')')?;
-    let mut fields = after_name.split_ascii_whitespace();
+    let fields: Vec<&str> = after_name.split_ascii_whitespace().collect();
     // Nobody is left in a zombie.
-    let state = fields.next()?;
-    (state != "Z" && state != "X").then(|| fields.nth(18)?.parse().ok())?
+    if matches!(*fields.first()?, "Z" | "X") {
+        return None;
+    }
+    Some(Stat { session: fields.get(3)?.parse().ok()?, start: fields.get(19)?.parse().ok()? })
 }

@@ -14,6 +14,7 @@ use landlock::{
     path_beneath_rules,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustix::process::setsid;
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set, set_no_new_privs};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,16 @@ pub(super) struct Spec {
     pub(super) open_files: u64,
     pub(super) file_bytes: u64,
     pub(super) processor_s: u64,
+    pub(super) kind: Kind,
+}
+
+/// What it is that runs, which says how far it reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Kind {
+    /// Without a network, and in the one group that it was started in.
+    Script,
+    /// With a network, and with groups of its own within a session that nobody leaves.
+    Agent,
 }
 
 /// Why the launcher could not become the program.
@@ -117,8 +128,11 @@ fn narrow(spec: &Spec) -> Result<(), ConfineError> {
     limit(spec).map_err(ConfineError::Limit)?;
     drop_capabilities().map_err(|error| ConfineError::Rights(error.into()))?;
     set_no_new_privs(true).map_err(|error| ConfineError::Rights(error.into()))?;
+    if spec.kind == Kind::Agent {
+        setsid().map_err(|error| ConfineError::Rights(error.into()))?;
+    }
     let signals_are_fenced = fence(&spec.fence)?;
-    let programs = filter::programs(signals_are_fenced)
+    let programs = filter::programs(spec.kind, signals_are_fenced)
         .map_err(|error| ConfineError::Filter(error.to_string()))?;
     for program in programs {
         seccompiler::apply_filter(&program)
@@ -186,6 +200,7 @@ fn ruleset(fence: &Fence) -> Result<landlock::RestrictionStatus, RulesetError> {
         .add_rules(path_beneath_rules(&fence.read, read))?
         .add_rules(path_beneath_rules(&fence.read_and_execute, read | AccessFs::Execute))?
         .add_rules(path_beneath_rules(&fence.write, write))?
+        .add_rules(path_beneath_rules(&fence.write_and_execute, all))?
         .add_rules(path_beneath_rules(&fence.devices, device))?
         .restrict_self()
 }

@@ -11,7 +11,7 @@ use super::{Limits, OutputFile};
 const DEPTH_MAX: usize = 8;
 const NAME_CHARS_MAX: usize = 120;
 /// Where systems keep programs; the first that has one wins.
-const PROGRAMS: &str =
+pub(super) const PROGRAMS: &str =
     "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/run/current-system/sw/bin";
 
 /// Gone when dropped.

@@ -1,5 +1,5 @@
-//! System calls that a confined program is refused: the network, leaving its group, and what widens
-//! rights or reaches into other processes.
+//! System calls that a confined program is refused: the network, if it is a script, leaving what it is
+//! ended with, and what widens rights or reaches into other processes.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,19 @@ use seccompiler::{
     SeccompFilter, SeccompRule,
 };
 
+use super::confine::Kind;
+
+/// Of scripts, which have no network and end as one group.
+const REFUSED_TO_SCRIPTS: &[i64] = &[libc::SYS_socket, libc::SYS_setpgid];
+/// Sockets at paths are guarded by file permissions alone, and some belong to the same user as this
+/// program: so no agent gets one. Pairs, which lead nowhere else, can be made; addresses are asked for by
+/// the last of these.
+const FAMILIES_OF_AGENTS: [libc::c_int; 3] = [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 const REFUSED: &[i64] = &[
-    // Sockets at paths are guarded by file permissions alone, and some belong to the same user as
-    // this program: so none can be made at all. Pairs, which lead nowhere else, can.
-    libc::SYS_socket,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
     libc::SYS_io_uring_setup,
-    // What leaves the group would outlive the job.
-    libc::SYS_setpgid,
+    // What leaves the session would outlive the job.
     libc::SYS_setsid,
     // Memory that stays when its processes have ended.
     libc::SYS_msgget,
@@ -76,13 +80,30 @@ const SECOND_NUMBER: Option<i64> = Some(0x4000_0000);
 const SECOND_NUMBER: Option<i64> = None;
 
 /// The programs to install, in this order.
-pub(super) fn programs(signals_are_fenced: bool) -> Result<[BpfProgram; 2], BackendError> {
+pub(super) fn programs(
+    kind: Kind,
+    signals_are_fenced: bool,
+) -> Result<[BpfProgram; 2], BackendError> {
     let arch = std::env::consts::ARCH.try_into()?;
     let signals = if signals_are_fenced { &[] } else { SIGNALS };
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for call in REFUSED.iter().chain(signals) {
+    let of_kind = match kind {
+        Kind::Script => REFUSED_TO_SCRIPTS,
+        Kind::Agent => &[],
+    };
+    for call in REFUSED.iter().chain(signals).chain(of_kind) {
         refused.insert(*call, Vec::new());
         refused.extend(SECOND_NUMBER.map(|bit| (*call | bit, Vec::new())));
+    }
+    if kind == Kind::Agent {
+        let is_other = |family: libc::c_int| {
+            let family = u64::from(family.unsigned_abs());
+            SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family)
+        };
+        let others = FAMILIES_OF_AGENTS.into_iter().map(is_other).collect::<Result<_, _>>()?;
+        let others = vec![SeccompRule::new(others)?];
+        refused.extend(SECOND_NUMBER.map(|bit| (libc::SYS_socket | bit, others.clone())));
+        refused.insert(libc::SYS_socket, others);
     }
     // A process in a user namespace of its own has every capability there.
     let flag = u64::from(libc::CLONE_NEWUSER.unsigned_abs());

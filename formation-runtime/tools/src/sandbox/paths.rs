@@ -11,6 +11,7 @@ pub(super) struct Fence {
     pub(super) read: Vec<PathBuf>,
     pub(super) read_and_execute: Vec<PathBuf>,
     pub(super) write: Vec<PathBuf>,
+    pub(super) write_and_execute: Vec<PathBuf>,
     pub(super) devices: Vec<PathBuf>,
 }
 
@@ -49,14 +50,56 @@ const READ: [&str; 18] = [
     "/sys/devices/system/cpu",
     "/sys/fs/cgroup",
 ];
+/// What finds and trusts other machines.
+const NETWORK: [&str; 11] = [
+    "/etc/ca-certificates",
+    "/etc/crypto-policies",
+    "/etc/gai.conf",
+    "/etc/host.conf",
+    "/etc/pki/ca-trust",
+    "/etc/pki/tls/certs",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/certs",
+    "/etc/ssl/openssl.cnf",
+];
 const DEVICES: [&str; 5] = ["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
 /// How deep a folder is taken apart around what must stay hidden in it.
 const DEPTH_MAX: usize = 16;
 
+/// The system without what is hidden, for a program that works on its own: with the network, what PATH
+/// names, and the program itself wherever it lies.
+pub(super) fn fence_of_agent(hidden: &[PathBuf], program: &Path, on_path: &[PathBuf]) -> Fence {
+    let mut fence = fence(hidden);
+    let hidden = real(hidden);
+    let network = NETWORK.iter().flat_map(|path| apart(Path::new(path), &hidden, DEPTH_MAX));
+    fence.read.extend(network);
+    let named = on_path.iter().filter(|folder| folder.is_absolute());
+    let installed = installed(program);
+    let around = named.chain(&installed).flat_map(|folder| apart(folder, &hidden, DEPTH_MAX));
+    fence.read_and_execute.extend(around);
+    // Its file alone may lie where all else is hidden.
+    fence.read_and_execute.push(program.to_owned());
+    fence
+}
+
+/// The folder that holds what a program consists of, where it is of a kind whose folder can be told.
+fn installed(program: &Path) -> Option<PathBuf> {
+    let program = program.canonicalize().ok()?;
+    let above: Vec<&Path> = program.ancestors().skip(1).collect();
+    let packages = above.iter().rev().find(|it| it.file_name() == Some("node_modules".as_ref()));
+    let of_python = || above.iter().find(|it| it.join("pyvenv.cfg").is_file());
+    packages.or_else(of_python).map(|folder| (*folder).to_owned())
+}
+
+fn real(paths: &[PathBuf]) -> Vec<PathBuf> {
+    paths.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())).collect()
+}
+
 /// The system without what is hidden.
 pub(super) fn fence(hidden: &[PathBuf]) -> Fence {
-    let real = |path: &PathBuf| path.canonicalize().unwrap_or_else(|_| path.clone());
-    let hidden: Vec<_> = hidden.iter().map(real).collect();
+    let hidden = real(hidden);
     let without = |paths: &[&str]| -> Vec<PathBuf> {
         paths.iter().flat_map(|path| apart(Path::new(path), &hidden, DEPTH_MAX)).collect()
     };
@@ -64,6 +107,7 @@ pub(super) fn fence(hidden: &[PathBuf]) -> Fence {
         read: without(&READ),
         read_and_execute: without(&PROGRAMS),
         write: Vec::new(),
+        write_and_execute: Vec::new(),
         devices: DEVICES.map(PathBuf::from).to_vec(),
     }
 }
@@ -88,6 +132,23 @@ fn apart(granted: &Path, hidden: &[PathBuf], depth: usize) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_folder_of_a_program_is_granted_where_it_can_be_told() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let check = |program: &str, expected: Option<&str>| {
+            let program = root.join(program);
+            fs::create_dir_all(program.parent().unwrap()).unwrap();
+            fs::write(&program, "").unwrap();
+            assert_eq!(installed(&program), expected.map(|folder| root.join(folder)));
+        };
+        check("home/agent", None);
+        check("lib/node_modules/@x/agent/node_modules/y/cli.js", Some("lib/node_modules"));
+        fs::create_dir_all(root.join("venv")).unwrap();
+        fs::write(root.join("venv/pyvenv.cfg"), "").unwrap();
+        check("venv/bin/agent", Some("venv"));
+    }
 
     #[test]
     fn a_folder_never_grants_what_is_hidden_in_it() {
