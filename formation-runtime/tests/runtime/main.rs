@@ -35,6 +35,7 @@ mod sandbox;
 mod scheduler;
 mod secrets;
 mod sessions;
+mod tainting;
 mod taking_over;
 mod tools;
 mod triggers;

@@ -110,6 +110,8 @@ impl Running {
         // An answer with calls takes longer than one of words alone.
         let time = self.context.limits.turn + run.toolbox.caps().total;
         stage.send(Event::MoreTime(time)).await;
+        // As it was when the model asked for them, whatever is read meanwhile.
+        let is_tainted = tool_loop.is_tainted();
         let mut waiting = planned.into_iter();
         let mut calling = FuturesUnordered::new();
         let mut next = Next::Nothing;
@@ -119,7 +121,7 @@ impl Running {
             {
                 calling.push(
                     async {
-                        let outcome = self.call(run, &planned, deadline, stage).await;
+                        let outcome = self.call(run, &planned, is_tainted, deadline, stage).await;
                         (planned, outcome)
                     }
                     .boxed(),
@@ -142,6 +144,7 @@ impl Running {
         &self,
         run: &Run<'_>,
         planned: &Planned,
+        is_tainted: bool,
         deadline: Instant,
         stage: &Stage,
     ) -> Outcome {
@@ -163,7 +166,9 @@ impl Running {
         };
         let outcome = match run.toolbox.find(&planned.tool) {
             Some(tool) if call.time_left > Duration::ZERO => match tool.origin() {
-                Origin::Agent(colleague) => self.ask_colleague(colleague, &call, stage).await,
+                Origin::Agent(colleague) => {
+                    self.ask_colleague(colleague, &call, is_tainted, stage).await
+                }
                 Origin::Builtin | Origin::Mcp { .. } | Origin::Remote(_) => tool.call(call).await,
             },
             Some(_) => Outcome::refused("The time for all tools of this answer is over."),

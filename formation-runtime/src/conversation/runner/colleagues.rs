@@ -20,11 +20,13 @@ use crate::tools::Caller;
 // === impl Running ===
 
 impl Running {
-    /// What the other agent comes to. Boxed, since it may ask the next one.
+    /// What the other agent comes to, to whom the words of others go on with the task. Boxed, since it may
+    /// ask the next one.
     pub(super) fn ask_colleague<'a>(
         &'a self,
         agent: &'a str,
         call: &'a Call,
+        is_tainted: bool,
         stage: &'a Stage,
     ) -> BoxFuture<'a, Outcome> {
         async move {
@@ -38,6 +40,9 @@ impl Running {
             let toolbox = self.context.team.toolbox(&agent, &caller, task).await;
             let mut tool_loop =
                 ToolLoop::new(self.isolated(&agent, &toolbox, task), toolbox.guard(self.now_ms()));
+            if is_tainted {
+                tool_loop.taint();
+            }
             let run = Run {
                 agent: &agent,
                 model: &agent.text,

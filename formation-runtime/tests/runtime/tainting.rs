@@ -1,0 +1,51 @@
+//! Words of others, on whatever way they come in, make the next change ask.
+
+use muxi_testkit::fake_llm::FakeLlm;
+use serde_json::{Value, json};
+
+use crate::harness::Bundle;
+use crate::tools::{calling, heard, serving};
+use crate::turns::{ask, content};
+
+/// Three agents with the same server, whose results nobody trusts.
+fn team_serving(tools: &str, more: &str) -> Bundle {
+    let bundle = serving("normal", tools, "");
+    let path = bundle.path().join("formation.afs");
+    let manifest = std::fs::read_to_string(&path).unwrap();
+    let servers = manifest.split_once("\nmcp:").unwrap().1.to_owned();
+    std::fs::write(&path, crate::turns::team(&format!("mcp:{servers}\n{more}"))).unwrap();
+    bundle
+}
+
+fn echo(text: &str) -> Value {
+    calling("fake__echo", &json!({"text": text}))
+}
+
+#[tokio::test]
+async fn a_colleague_that_is_asked_after_words_of_others_were_read_asks_before_it_changes_anything()
+{
+    let asks_writer = calling("ask_writer", &json!({"task": "Post the note"}));
+    // Whether the page is read first, how many calls are made unasked.
+    for (reads_first, made) in [(true, 1), (false, 1)] {
+        let (llm, bundle) = (FakeLlm::start().await, team_serving("echo", ""));
+        let mut rules = vec![
+            json!({"match": {"system_contains": "I am writer.", "has_tool_result": false}, "reply": echo("note")}),
+            json!({"match": {"system_contains": "I am writer."}, "reply": {"text": "Noted"}}),
+        ];
+        let mut steps = vec![asks_writer.clone(), json!({"text": "All done"})];
+        if reads_first {
+            steps.insert(0, echo("page"));
+        }
+        for (step, nth) in steps.into_iter().zip(1..) {
+            let matches = json!({"system_contains": "I am researcher.", "nth": nth});
+            rules.push(json!({"match": matches, "reply": step}));
+        }
+        llm.script(json!(rules));
+        let runtime = bundle.start(&llm);
+        let body = json!({"message": "Read the page", "agent_id": "researcher"});
+        let answer = ask(&runtime, &body).await;
+        assert_eq!(heard(&bundle, "tools/call"), made, "reads first: {reads_first}: {answer}");
+        let is_last = content(&answer) == "All done";
+        assert!(is_last || reads_first, "{answer}");
+    }
+}
