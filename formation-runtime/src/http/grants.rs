@@ -53,12 +53,7 @@ pub(crate) async fn finish(
     let issuer = fields.text("iss", ADDRESS_CHARS_MAX).map(str::to_owned);
     fields.finish()?;
     let servers = app.team.tools.servers();
-    let (server_id, grantor) =
-        servers.finish_authorization(&state, &code, issuer.as_deref()).await?;
-    if grantor != user {
-        // The grant is kept with whom it was begun for; nobody learns more from another's.
-        return Err(Problem::new(ErrorCode::ResourceNotFound, "there is no such grant of yours"));
-    }
+    let server_id = servers.finish_authorization(&state, &code, issuer.as_deref(), &user).await?;
     let data = GrantFinished { server_id, granted: true };
     Ok(Answer::new("mcp_grant", "mcp.grant.finished", &data))
 }

@@ -198,20 +198,21 @@ impl Grants {
         state: &str,
         code: &str,
         issuer: Option<&str>,
-    ) -> Result<(String, UserId), McpError> {
-        // Taken out: a state is good for one answer.
+        user: &UserId,
+    ) -> Result<String, McpError> {
+        // Taken out: a state is good for one answer, and a wrong one spoils it.
         let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(state);
         let age_max = self.limits.pending_grant;
-        let Some(Pending { owner, session, .. }) =
-            pending.filter(|it| it.begun.elapsed() <= age_max)
-        else {
-            return Err(failed("?", "nobody began it, or too long ago; begin again"));
+        // Whoever hands in the code of another account must not have it kept for the one who began, so
+        // this comes before the exchange. Nobody learns from the refusal that a state exists.
+        let is_theirs =
+            |it: &Pending| it.owner.user.as_ref() == Some(user) && it.begun.elapsed() <= age_max;
+        let Some(Pending { owner, session, .. }) = pending.filter(is_theirs) else {
+            return Err(failed("?", "this user did not begin it, or too long ago; begin again"));
         };
         let exchanging = session.handle_callback_with_issuer(code, state, issuer);
         self.in_time(&owner.server, Box::pin(exchanging)).await?;
-        let Owner { server, user } = owner;
-        let user = user.ok_or_else(|| failed(&server, "it was begun by no user"))?;
-        Ok((server, user))
+        Ok(owner.server)
     }
 
     pub(super) async fn forget(&self, server: &str, grant: &Grant) -> Result<(), TokenStoreError> {

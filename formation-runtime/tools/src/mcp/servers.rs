@@ -194,15 +194,16 @@ impl Servers {
         }
     }
 
-    /// Exchanges the code for tokens and keeps them. Answers the server and the user who had begun.
+    /// Exchanges the code for tokens and keeps them, if `user` is the one who had begun. Answers the server.
     /// `issuer` is the answer's `iss`, if it has one.
     pub async fn finish_authorization(
         &self,
         state: &str,
         code: &str,
         issuer: Option<&str>,
-    ) -> Result<(String, UserId), McpError> {
-        self.inner.grants.finish(state, code, issuer).await
+        user: &UserId,
+    ) -> Result<String, McpError> {
+        self.inner.grants.finish(state, code, issuer, user).await
     }
 }
 

@@ -112,11 +112,12 @@ async fn a_user_grants_access_and_the_token_is_renewed() {
     let address =
         formation.servers.begin_authorization("hub", &user("alice"), REDIRECT).await.unwrap();
     let (state, code) = consent(&address).await;
-    let wrong = formation.servers.finish_authorization("invented", &code, None).await;
+    let alice = user("alice");
+    let wrong = formation.servers.finish_authorization("invented", &code, None, &alice).await;
     assert!(wrong.is_err());
-    let done = formation.servers.finish_authorization(&state, &code, None).await.unwrap();
-    assert_eq!(done, ("hub".to_owned(), user("alice")));
-    let again = formation.servers.finish_authorization(&state, &code, None).await;
+    let done = formation.servers.finish_authorization(&state, &code, None, &alice).await.unwrap();
+    assert_eq!(done, "hub");
+    let again = formation.servers.finish_authorization(&state, &code, None, &alice).await;
     assert!(again.is_err(), "a state is good for one answer");
 
     hub.facts().token_lifetime = 3600;
@@ -130,6 +131,28 @@ async fn a_user_grants_access_and_the_token_is_renewed() {
 
     let of_bob = formation.servers.tools("hub", Some(&user("bob"))).await;
     assert_eq!(of_bob.unwrap_err(), needed, "a grant is its user's");
+    formation.end().await;
+}
+
+#[tokio::test]
+async fn a_code_of_another_user_is_never_exchanged() {
+    let hub = Hub::start().await;
+    hub.facts().needs_token = true;
+    let formation = Formation::of(ServerConfig { auth: Auth::OAuth(OAuth::default()), ..of(&hub) });
+    let (alice, mallory) = (user("alice"), user("mallory"));
+    let address = formation.servers.begin_authorization("hub", &alice, REDIRECT).await.unwrap();
+    let (state, code) = consent(&address).await;
+    let invented = formation.servers.finish_authorization("invented", &code, None, &mallory).await;
+    let refused = formation.servers.finish_authorization(&state, &code, None, &mallory).await;
+    assert_eq!(refused, invented, "it does not tell that somebody began it");
+    assert!(matches!(refused, Err(McpError::Authorization { .. })), "{refused:?}");
+    assert!(hub.facts().exchanges.is_empty(), "the code was not exchanged");
+    let late = formation.servers.finish_authorization(&state, &code, None, &alice).await;
+    assert!(late.is_err(), "what another tried is spoilt");
+    let needed = McpError::NeedsAuthorization { server: "hub".to_owned() };
+    for user in [&alice, &mallory] {
+        assert_eq!(formation.servers.tools("hub", Some(user)).await.unwrap_err(), needed);
+    }
     formation.end().await;
 }
 
