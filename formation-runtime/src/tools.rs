@@ -13,6 +13,8 @@ mod skills;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use muxi_contract::{SessionId, UserId};
 use muxi_formation::manifest::Selection;
 use muxi_formation::{EffectiveFilter, Loaded};
@@ -122,7 +124,9 @@ impl Tools {
     pub async fn discover(&self, tell: impl Fn(&str, Result<String, String>)) {
         let asking =
             self.servers.ids().map(|id| async move { (id, self.servers.tools(id, None).await) });
-        for (id, found) in futures_util::future::join_all(asking).await {
+        // As they come: one that hangs does not keep the others' news.
+        let mut asking: FuturesUnordered<_> = asking.collect();
+        while let Some((id, found)) = asking.next().await {
             match found {
                 Ok(tools) => {
                     self.remember(id, &tools);
@@ -240,7 +244,7 @@ impl Tools {
         server: &str,
         user: &UserId,
     ) -> Result<Vec<Arc<dyn Tool>>, mcp::McpError> {
-        let found = self.servers.tools(server, Some(user)).await?;
+        let found = self.servers.tools_soon(server, user).await?;
         self.remember(server, &found);
         Ok(found)
     }

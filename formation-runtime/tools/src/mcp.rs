@@ -9,6 +9,7 @@
 //!   kernel's signal for that case needs unsafe code and follows threads instead of processes.
 
 mod arguments;
+mod catalogue;
 mod config;
 mod connection;
 mod danger;
@@ -20,6 +21,7 @@ mod lines;
 mod names;
 mod oauth;
 mod outcome;
+mod pool;
 mod process;
 mod report;
 mod servers;

@@ -117,6 +117,13 @@ pub struct ToolFilter(Arc<dyn Fn(&str) -> bool + Send + Sync>);
 pub struct Limits {
     /// From the start of a server to the end of its handshake.
     pub start: Duration,
+    /// How long a turn waits for the tools of a server that was never asked, and of one that failed when
+    /// it was asked last.
+    pub first_wait: Duration,
+    pub wait_after_failure: Duration,
+    /// After a failure a server is left alone for so long; it doubles with each, up to the second.
+    pub failure_pause: Duration,
+    pub failure_pause_max: Duration,
     /// Between the polite request to end and the kill.
     pub stop_grace: Duration,
     pub pages: usize,
@@ -197,6 +204,10 @@ impl Default for Limits {
         Self {
             // Servers in Python need up to eleven seconds when nothing of them is cached.
             start: Duration::from_mins(1),
+            first_wait: Duration::from_secs(10),
+            wait_after_failure: Duration::from_secs(2),
+            failure_pause: Duration::from_secs(5),
+            failure_pause_max: Duration::from_mins(5),
             stop_grace: Duration::from_secs(2),
             pages: 50,
             tools_per_server: 500,

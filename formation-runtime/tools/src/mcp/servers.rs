@@ -1,18 +1,19 @@
 //! All servers of a formation: who may use which connection, and what becomes of a call.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use muxi_contract::UserId;
-use muxi_service::TaskGroup;
+use muxi_service::{TaskGroup, TaskKind};
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::arguments::{knows_any, with_defaults};
+use super::catalogue::{Answer, Look, Waiting};
 use super::config::{Auth, Limits, ServerConfig, Transport, UserCredentials};
 use super::connection::{CallFault, Connection, Lease, Maker};
 use super::discovery::discover;
@@ -20,6 +21,7 @@ use super::error::McpError;
 use super::http::Http;
 use super::oauth::{Grants, TokenStore};
 use super::outcome::outcome;
+use super::pool::Pool;
 use super::settings::{self, Grant, Key, Settings};
 use super::tool::{RemoteTool, is_unknown_tool};
 use crate::{Call, Outcome, Tool};
@@ -79,16 +81,6 @@ struct Last {
     fault: Option<String>,
 }
 
-/// The connection and the catalogue of all callers with the same credential.
-#[derive(Debug)]
-struct Pool {
-    connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
-    catalogue: tokio::sync::Mutex<Option<Arc<Vec<Arc<RemoteTool>>>>>,
-    /// The server said that its tools changed.
-    stale: Arc<AtomicBool>,
-    last_used: Mutex<Instant>,
-}
-
 // === impl Servers ===
 
 impl Servers {
@@ -144,10 +136,18 @@ impl Servers {
         server: &str,
         user: Option<&UserId>,
     ) -> Result<Vec<Arc<dyn Tool>>, McpError> {
-        let server = self.inner.server(server)?;
-        let found = self.inner.tools(server, user).await;
-        server.remember(&found);
-        Ok(found?.iter().map(|tool| Arc::clone(tool) as Arc<dyn Tool>).collect())
+        let waiting = self.inner.tools(server, user).await?;
+        handed_out(server, waiting.answer().await)
+    }
+
+    /// The same for a turn, whose user waits: a server that is slow is asked without it.
+    pub async fn tools_soon(
+        &self,
+        server: &str,
+        user: &UserId,
+    ) -> Result<Vec<Arc<dyn Tool>>, McpError> {
+        let waiting = self.inner.tools(server, Some(user)).await?;
+        handed_out(server, waiting.soon(server, &self.inner.maker.limits).await)
     }
 
     pub fn ids(&self) -> impl Iterator<Item = &str> {
@@ -218,36 +218,56 @@ impl Inner {
         self.credentials.wanted(service)
     }
 
-    async fn tools(
-        &self,
-        server: &Server,
-        user: Option<&UserId>,
-    ) -> Result<Arc<Vec<Arc<RemoteTool>>>, McpError> {
+    /// Answers at once with what is known, or waits for whoever asks; if nobody does, a task begins to.
+    async fn tools(&self, id: &str, user: Option<&UserId>) -> Result<Waiting, McpError> {
+        let server = self.server(id)?;
+        let resolving = Settings::resolve(&server.config, user, self.credentials.as_ref());
+        let settings = resolving.await.inspect_err(|error| server.failed(error))?;
+        let pool = self.pool(settings.key(id));
+        let look = pool.catalogue().look(&pool.stale, Instant::now());
+        match look {
+            Look::Known(answer) => Ok(Waiting::none(answer)),
+            Look::Wait(waiting) => Ok(waiting),
+            Look::Ask(sender, waiting) => {
+                if let Some(this) = self.this.upgrade() {
+                    let (name, id) = (format!("tools of MCP server {id}"), id.to_owned());
+                    self.maker.tasks.spawn(TaskKind::Connection, name, async move {
+                        let answer = this.ask(&id, &settings, &pool).await;
+                        pool.catalogue().keep(&answer, Instant::now(), &this.maker.limits);
+                        // Nobody may wait any more.
+                        sender.send_replace(Some(answer));
+                    });
+                }
+                Ok(waiting)
+            }
+        }
+    }
+
+    async fn ask(&self, id: &str, settings: &Settings, pool: &Pool) -> Answer {
+        let server = self.server(id)?;
         let config = &server.config;
-        let settings = Settings::resolve(config, user, self.credentials.as_ref()).await?;
-        let pool = self.pool(settings.key(&config.id));
-        // Held while asking, so that the server is asked once by many.
-        let mut catalogue = pool.catalogue.lock().await;
-        if pool.stale.swap(false, Ordering::AcqRel) {
-            *catalogue = None;
-        }
-        if let Some(known) = &*catalogue {
-            return Ok(Arc::clone(known));
-        }
         let asking = async {
-            let lease = self.lease(config, &settings, &pool).await?;
+            let lease = self.lease(config, settings, pool).await?;
             discover(&lease, config, &self.maker.limits).await
         };
         let asked = tokio::select! {
             biased;
+            // Cancel-safe: what it had begun ends with it.
             () = self.stop.cancelled() => Err(McpError::Stopping { server: config.id.clone() }),
-            found = asking => found,
+            found = Box::pin(asking) => found,
         };
-        let found = asked.map_err(|error| plain_unauthorized(config, error))?;
         let tool = |found| Arc::new(RemoteTool::new(&config.id, found, self.this.clone()));
-        let tools = Arc::new(found.into_iter().map(tool).collect::<Vec<_>>());
-        *catalogue = Some(Arc::clone(&tools));
-        Ok(tools)
+        match asked.map_err(|error| plain_unauthorized(config, error)) {
+            Ok(found) => {
+                let tools: Arc<Vec<_>> = Arc::new(found.into_iter().map(tool).collect());
+                *server.last() = Last { tools: Some(tools.len()), fault: None };
+                Ok(tools)
+            }
+            Err(error) => {
+                server.failed(&error);
+                Err(error)
+            }
+        }
     }
 
     /// Calls within the caller's time; `sent` is what the server got as arguments.
@@ -350,19 +370,30 @@ impl Inner {
         settings: &Settings,
         pool: &Pool,
     ) -> Result<Lease, McpError> {
-        // Held while connecting, so that callers who come together share what one of them makes.
-        let mut connection = pool.connection.lock().await;
-        if let Some(lease) = connection.as_ref().and_then(Connection::lease) {
-            return Ok(lease);
+        let came = Instant::now();
+        // Held while connecting, so that callers who come together share what becomes of it.
+        let mut slot = pool.connection.lock().await;
+        if let Some(found) = slot.found(came) {
+            return found;
         }
-        *connection = None;
+        let made = self.connect(config, settings, pool).await;
+        slot.keep(&made);
+        made
+    }
+
+    async fn connect(
+        &self,
+        config: &ServerConfig,
+        settings: &Settings,
+        pool: &Pool,
+    ) -> Result<Lease, McpError> {
         let mut pause = RETRY_PAUSE;
         let mut tries_left = config.retry_attempts;
-        let lease = loop {
+        loop {
             let permit = self.room(config).await?;
             let stale = Arc::clone(&pool.stale);
             let error = match self.maker.connect(config, settings, stale, permit).await {
-                Ok(lease) => break lease,
+                Ok(lease) => return Ok(lease),
                 Err(error) => error,
             };
             let may_pass = matches!(error, McpError::Ended { .. } | McpError::Unreachable { .. });
@@ -373,9 +404,7 @@ impl Inner {
             tries_left -= 1;
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
             pause = (pause * 2).min(RETRY_PAUSE_MAX);
-        };
-        *connection = Some(Arc::clone(lease.connection()));
-        Ok(lease)
+        }
     }
 
     /// Room for one more connection; when there is none, the one that was idle longest goes.
@@ -417,10 +446,7 @@ impl Inner {
 
     fn all_connections(&self) -> Vec<(String, Arc<Connection>)> {
         let pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let connection = |(key, pool): (&Key, &Arc<Pool>)| {
-            // One that is being made is not idle.
-            Some((key.server.clone(), pool.connection.try_lock().ok()?.clone()?))
-        };
+        let connection = |(key, pool): (&Key, &Arc<Pool>)| Some((key.server.clone(), pool.made()?));
         pools.iter().filter_map(connection).collect()
     }
 
@@ -448,12 +474,8 @@ impl Drop for Inner {
 // === impl Server ===
 
 impl Server {
-    fn remember(&self, found: &Result<Arc<Vec<Arc<RemoteTool>>>, McpError>) {
-        let mut last = self.last();
-        match found {
-            Ok(tools) => *last = Last { tools: Some(tools.len()), fault: None },
-            Err(error) => last.fault = Some(error.to_string()),
-        }
+    fn failed(&self, error: &McpError) {
+        self.last().fault = Some(error.to_string());
     }
 
     fn last(&self) -> std::sync::MutexGuard<'_, Last> {
@@ -461,31 +483,10 @@ impl Server {
     }
 }
 
-// === impl Pool ===
-
-impl Pool {
-    fn new(now: Instant) -> Self {
-        Self {
-            connection: tokio::sync::Mutex::default(),
-            catalogue: tokio::sync::Mutex::default(),
-            stale: Arc::default(),
-            last_used: Mutex::new(now),
-        }
-    }
-
-    fn touch(&self, now: Instant) {
-        *self.last_used.lock().unwrap_or_else(PoisonError::into_inner) = now;
-    }
-
-    fn last_used(&self) -> Instant {
-        *self.last_used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn is_connected(&self) -> bool {
-        // One that is being made counts.
-        let connection = self.connection.try_lock();
-        connection.map_or(true, |it| it.as_ref().is_some_and(|it| it.is_open()))
-    }
+fn handed_out(server: &str, answer: Option<Answer>) -> Result<Vec<Arc<dyn Tool>>, McpError> {
+    let stopping = || Err(McpError::Stopping { server: server.to_owned() });
+    let tools = answer.unwrap_or_else(stopping)?;
+    Ok(tools.iter().map(|tool| Arc::clone(tool) as Arc<dyn Tool>).collect())
 }
 
 /// Only OAuth has something that a user could grant; elsewhere the credential is wrong or missing.

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use muxi_tools::mcp::{Auth, Limits, McpError, Parameter, ServerConfig, ToolFilter};
+use muxi_tools::mcp::{Auth, Limits, McpError, Parameter, ServerConfig, ToolFilter, Transport};
 use muxi_tools::{Danger, Origin};
 use serde_json::{Value, json};
 
-use super::support::{Formation, call, command, fake, until, with_env};
+use super::support::{Formation, call, command, fake, until, user, with_env};
 
 const SHORT: Duration = Duration::from_millis(500);
 
@@ -118,6 +118,54 @@ async fn a_start_that_fails_says_why() {
 }
 
 #[tokio::test]
+async fn a_server_that_hangs_costs_a_turn_little_and_is_asked_once_by_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let config = with_env(fake("hang-initialize"), "FAKE_MCP_LOG", log.to_str().unwrap());
+    let limits = Limits {
+        start: Duration::from_secs(2),
+        first_wait: Duration::from_millis(10),
+        failure_pause: Duration::from_mins(1),
+        ..Limits::default()
+    };
+    let formation = Formation::with(config, limits);
+    let alice = user("alice");
+    let soon = formation.servers.tools_soon("fake", &alice).await.unwrap_err().to_string();
+    assert!(soon.contains("within 10 ms; it is still being asked"), "{soon}");
+    assert!(formation.servers.status()[0].fault.is_none(), "the asking goes on");
+
+    let (first, second) = tokio::join!(formation.tools(), formation.tools());
+    let (first, second) = (first.unwrap_err(), second.unwrap_err());
+    assert_eq!(first, second);
+    assert!(first.to_string().contains("did not answer the handshake"), "{first}");
+    // Known now, so that nobody waits.
+    let kept = formation.servers.tools_soon("fake", &alice).await.unwrap_err();
+    assert_eq!(kept, first);
+    assert_eq!(count(folder.path(), "initialize"), 1, "one asked for all");
+    formation.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_recovers_is_found_after_the_pause() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken");
+    std::fs::write(&broken, "").unwrap();
+    let Transport::Command { command: program, .. } = fake("normal").transport else {
+        unreachable!("it is a command")
+    };
+    let script = format!("test ! -e {} && exec {program} normal", broken.display());
+    let limits = Limits { failure_pause: Duration::from_millis(10), ..Limits::default() };
+    let formation = Formation::with(command("sh", &["-c", &script]), limits);
+    assert!(formation.tools().await.is_err());
+    std::fs::remove_file(&broken).unwrap();
+    while formation.tools().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(formation.servers.status()[0].fault.is_none());
+    formation.end().await;
+}
+
+#[tokio::test]
 async fn connecting_is_tried_again_as_often_as_configured() {
     let folder = tempfile::tempdir().unwrap();
     let script = format!("echo x >> {}; exit 1", folder.path().join("log").display());
@@ -171,7 +219,9 @@ async fn a_large_text_is_cut_with_a_note() {
 async fn a_silence_is_explained_by_what_was_noticed() {
     let formation = Formation::of(ServerConfig { timeout: SHORT, ..fake("normal") });
     // Found with patience, called without.
-    while formation.tools().await.is_err() {}
+    while formation.tools().await.is_err() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let garbage = formation.call("garbage", json!({})).await.text();
     assert!(garbage.contains("did not answer the call within 500 ms"), "{garbage}");
     assert!(garbage.contains("1 of its lines are no JSON-RPC, first `{\"jsonrpc\""), "{garbage}");
