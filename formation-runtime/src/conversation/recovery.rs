@@ -32,8 +32,19 @@ const FORGET_EVERY: Duration = Duration::from_hours(1);
 pub async fn run(app: App, stop: CancellationToken) {
     let looking = async {
         loop {
-            if let Err(error) = take_over(&app).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "abandoned requests");
+            // The end of one may leave others that waited for it.
+            loop {
+                match take_over(&app).await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "abandoned requests"
+                        );
+                        break;
+                    }
+                }
             }
             if let Err(error) = unanswered::expire(&app).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "unanswered questions");
@@ -58,9 +69,12 @@ pub async fn run(app: App, stop: CancellationToken) {
     let _stopped = stop.run_until_cancelled(all).await;
 }
 
-async fn take_over(app: &App) -> Result<(), StoreError> {
+/// Whether there was anything.
+async fn take_over(app: &App) -> Result<bool, StoreError> {
     app.store.free_deliveries(app.clock.now_ms()).await?;
-    for Abandoned { request, work, webhook_url, deaths } in app.store.take_abandoned().await? {
+    let abandoned = app.store.take_abandoned().await?;
+    let is_any = !abandoned.is_empty();
+    for Abandoned { request, work, webhook_url, deaths } in abandoned {
         let work: Option<Work> = work.and_then(|work| serde_json::from_str(&work).ok());
         tracing::warn!(request = %request.id, status = request.status.as_str(), "its process is gone");
         let agent = work.as_ref().map(|work| match &work.agent {
@@ -129,7 +143,7 @@ async fn take_over(app: &App) -> Result<(), StoreError> {
         let store = app.store.for_user(&request.user);
         store.end_request(request.seq, outcome, delivery, now_ms).await?;
     }
-    Ok(())
+    Ok(is_any)
 }
 
 /// Waits while the formation is full; a stop leaves the request to the next process.

@@ -6,12 +6,16 @@ use muxi_contract::{RequestId, SessionId, UserId};
 use muxi_testkit::fake_llm::{FakeLlm, Outcome};
 use muxi_tools::a2a::{Credentials, Remote, RemoteAgent};
 use muxi_tools::{Call, Tool as _};
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::approving::{asked_for, decide, deletes};
 use crate::document::{Walk, call};
 use crate::harness::{Bundle, CLIENT_KEY, Frames, Runtime, manifest};
+use crate::later::{ask as api, ended};
+use crate::tools::{heard, serving};
+use crate::turns::{ask, decision, routes, team};
 
 const OPEN: &str = "a2a: {inbound: {auth: {type: none}}}\n";
 const KEYED: &str = "a2a: {inbound: {auth: {type: bearer, token: open-sesame}}}\n";
@@ -260,4 +264,90 @@ async fn cards_and_calls_are_documented() {
     walk.take(host(call("get_older_agent_card"))).await;
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "GetTask", "params": {"id": "none"}});
     walk.take_text(call("call_agent").body(body)).await;
+}
+
+#[tokio::test]
+async fn an_agent_elsewhere_never_allows_what_a_person_must_allow() {
+    let (llm, bundle) = (FakeLlm::start().await, serving("normal", "delete", OPEN));
+    llm.script(deletes());
+    let runtime = bundle.start(&llm);
+    let task = rpc(&runtime, "SendMessage", said("Delete it")).await["result"]["task"].take();
+    assert_eq!(task["status"]["state"], "TASK_STATE_INPUT_REQUIRED", "{task}");
+    let told = task["status"]["message"]["parts"][0]["text"].as_str().unwrap();
+    assert!(told.contains("fake__delete") && told.contains("a person must allow it"), "{told}");
+    // Neither as an answer to the task, nor in its context, nor in the session of a person.
+    let mut yes = said("yes");
+    yes["message"]["taskId"] = task["id"].clone();
+    let refused = rpc(&runtime, "SendMessage", yes.clone()).await;
+    assert_eq!(refused["error"]["code"], -32004, "{refused}");
+    assert!(refused["error"]["message"].as_str().unwrap().contains("a person"), "{refused}");
+    let other = rpc(&runtime, "SendMessage", said("yes")).await["result"]["task"].take();
+    assert_eq!(other["artifacts"][0]["parts"][0]["text"], "What?", "{other}");
+    assert_eq!(heard(&bundle, "tools/call"), 0);
+    let of_person = ask(&runtime, &json!({"message": "Delete it", "request_id": "r-1"})).await;
+    let mut yes = said("yes");
+    yes["message"]["contextId"] = json!("s");
+    let other = rpc(&runtime, "SendMessage", yes.clone()).await["result"]["task"].take();
+    assert_eq!(other["artifacts"][0]["parts"][0]["text"], "What?", "{other}");
+    yes["message"]["taskId"] = json!("r-1");
+    assert_eq!(rpc(&runtime, "SendMessage", yes).await["error"]["code"], -32001);
+    assert_eq!(heard(&bundle, "tools/call"), 0);
+
+    // Persons allow both, and the task is told as done.
+    let (_, listed) = api(&runtime, Method::GET, "/v1/approvals", "a2a:anonymous").await;
+    let id = listed["data"]["approvals"][0]["id"].as_str().unwrap();
+    let approve = json!({"decision": "approve"});
+    assert_eq!(decide(&runtime, id, "alice", &approve).await.0, 404);
+    assert_eq!(decide(&runtime, asked_for(&of_person), "alice", &approve).await.0, 202);
+    assert_eq!(ended(&runtime, "r-1").await["status"], "completed");
+    assert_eq!(heard(&bundle, "tools/call"), 1);
+    assert_eq!(decide(&runtime, id, "a2a:anonymous", &approve).await.0, 202);
+    let done = loop {
+        let found = rpc(&runtime, "GetTask", json!({"id": task["id"]})).await["result"].take();
+        if found["status"]["state"] != "TASK_STATE_WORKING"
+            && found["status"]["state"] != "TASK_STATE_SUBMITTED"
+        {
+            break found;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(done["status"]["state"], "TASK_STATE_COMPLETED", "{done}");
+    assert_eq!(done["artifacts"][0]["parts"][0]["text"], "So it is.");
+    assert_eq!(heard(&bundle, "tools/call"), 2);
+}
+
+#[tokio::test]
+async fn an_agent_elsewhere_is_asked_back_and_its_answer_goes_on() {
+    let unclear =
+        json!({"clarification": {"question": "Which city?", "options": ["Rome", "Paris"]}});
+    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&team(OPEN)));
+    llm.script(json!([
+        routes("answered: Rome", &decision("agent", &json!({"agent": "researcher"}))),
+        routes("weather", &decision("clarify", &unclear)),
+        {"match": {"contains": "answered: Rome"}, "reply": {"text": "Sunny"}},
+    ]));
+    let runtime = bundle.start(&llm);
+    let task = rpc(&runtime, "SendMessage", said("How is the weather there?")).await;
+    let task = task["result"]["task"].clone();
+    assert_eq!(task["status"]["state"], "TASK_STATE_INPUT_REQUIRED", "{task}");
+    assert_eq!(task["status"]["message"]["parts"][0]["text"], "Which city?");
+    runtime.kill9();
+
+    let runtime = bundle.start(&llm);
+    let mut answer = said("Rome");
+    answer["message"]["taskId"] = task["id"].clone();
+    let done = rpc(&runtime, "SendMessage", answer.clone()).await["result"]["task"].take();
+    assert_eq!(
+        (&done["id"], &done["status"]["state"]),
+        (&task["id"], &json!("TASK_STATE_COMPLETED"))
+    );
+    assert_eq!(done["artifacts"][0]["parts"][0]["text"], "Sunny", "{done}");
+    assert_eq!(rpc(&runtime, "SendMessage", answer).await["error"]["code"], -32004);
+    let mut again = said("How is the weather there?");
+    again["message"]["contextId"] = json!("d");
+    let waits = rpc(&runtime, "SendMessage", again).await["result"]["task"].take();
+    let id = json!({"id": waits["id"]});
+    let gone = rpc(&runtime, "CancelTask", id.clone()).await["result"].take();
+    assert_eq!(gone["status"]["state"], "TASK_STATE_CANCELED", "{gone}");
+    assert_eq!(rpc(&runtime, "CancelTask", id).await["error"]["code"], -32002);
 }

@@ -223,7 +223,8 @@ pub(crate) fn routed_to_plan() -> Value {
     crate::turns::routes("tea", &decision)
 }
 
-const ASKS: &str = "overlord: {workflow: {plan_approval_threshold: 8, complexity_method: llm}}";
+pub(crate) const ASKS: &str =
+    "overlord: {workflow: {plan_approval_threshold: 8, complexity_method: llm}}";
 pub(crate) const BEGINS: &str =
     "overlord: {workflow: {plan_approval_threshold: never, complexity_method: llm}}";
 

@@ -11,13 +11,16 @@ mod artifacts;
 mod audio;
 mod background_jobs;
 mod chat;
+mod clarifying;
 mod collector;
 mod crashes;
 mod credentials;
+mod deciding;
 mod document;
 mod documented;
 mod estimates;
 mod events;
+mod explaining;
 mod files;
 mod harness;
 #[path = "../../tools/tests/mcp/hub.rs"]

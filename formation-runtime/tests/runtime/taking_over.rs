@@ -159,6 +159,33 @@ async fn a_call_that_was_allowed_once_is_not_made_again_by_the_process_that_take
 }
 
 #[tokio::test]
+async fn a_caller_that_waited_begins_again_and_who_asked_first_is_told_so() {
+    let asks = BEGINS.replace("never", "8");
+    let bundle = bundle_of_team(&format!("{asks}\n{RECEIVERS_HERE}"));
+    let (llm, mut receiver) =
+        (FakeLlm::start().await, Receiver::start(vec![Reply::Status(200)]).await);
+    llm.script(stuck_in_the_second_task());
+    let runtime = bundle.start(&llm);
+    accepted(&runtime, "r-1", "All of tea", &receiver.url).await;
+    assert_eq!(receiver.next().await.1["status"], "awaiting_clarification");
+    let yes = json!({"message": "yes", "request_id": "r-2", "stream": false});
+    let answer = tokio::select! {
+        _ = llm.wait_for(3, None) => None,
+        answer = runtime.chat(&yes).send() => Some(answer),
+    };
+    assert!(answer.is_none(), "{answer:?}");
+    runtime.kill9();
+
+    let runtime = bundle.start(&llm);
+    let (_, told) = receiver.next().await;
+    assert_eq!((&told["id"], &told["status"]), (&json!("r-1"), &json!("failed")), "{told}");
+    for id in ["r-1", "r-2"] {
+        assert_eq!(ended(&runtime, id).await["status"], "failed");
+    }
+    nothing_more_is_told(&runtime, &mut receiver).await;
+}
+
+#[tokio::test]
 async fn a_task_that_waits_for_its_user_does_not_use_up_its_time() {
     let workflow = BEGINS.replace(
         "plan_approval",

@@ -34,7 +34,7 @@ pub(crate) fn routes(contains: &str, decision: &Value) -> Value {
     })
 }
 
-fn decision(kind: &str, more: &Value) -> Value {
+pub(crate) fn decision(kind: &str, more: &Value) -> Value {
     let mut decision = json!({
         "kind": kind, "agent": "", "answer": "", "complexity": 2, "topics": [],
         "clarification": null, "tasks": [], "procedure": null,
@@ -69,7 +69,7 @@ async fn request(runtime: &Runtime, id: &str) -> Value {
     asked.send().await.unwrap().json().await.unwrap()
 }
 
-fn calls(answer: &Value) -> Vec<&str> {
+pub(crate) fn calls(answer: &Value) -> Vec<&str> {
     let calls = metadata(answer)["model_calls"].as_array().unwrap();
     calls.iter().map(|it| it.as_str().unwrap()).collect()
 }
@@ -142,7 +142,7 @@ async fn whoever_is_named_answers_and_a_routing_call_that_fails_is_no_failure() 
     assert_eq!((content(&scored), calls(&scored)), ("facts", vec!["routing", "answer"]));
 }
 
-fn workflow() -> Value {
+pub(crate) fn workflow() -> Value {
     decision(
         "workflow",
         &json!({"complexity": 9, "tasks": [
@@ -152,7 +152,7 @@ fn workflow() -> Value {
     )
 }
 
-const BIG: &str = "Research tea, compare three kinds of it, then write a long report, and finally send it \
+pub(crate) const BIG: &str = "Research tea, compare three kinds of it, then write a long report, and finally send it \
                    to the team with a summary for the management";
 
 #[tokio::test]
@@ -263,7 +263,7 @@ async fn what_is_unclear_is_asked_back_and_another_matter_drops_it() {
     assert_eq!(content(&other), "A poem", "{other}");
 }
 
-const PROCEDURE: &str = "---
+pub(crate) const PROCEDURE: &str = "---
 type: sop
 name: Onboard
 description: Onboard a new employee in the company

@@ -6,7 +6,8 @@ use futures_util::{Stream, StreamExt as _, stream};
 use jiff::Timestamp;
 use muxi_contract::{RequestId, SessionId};
 use muxi_memory::{
-    Artifact, PendingGroup, Request, RequestKind, RequestMode, RequestStatus, UserStore,
+    Artifact, Outcome, PendingGroup, Request, RequestKind, RequestMode, RequestStatus, Resolution,
+    UserStore,
 };
 use serde_json::Value;
 use tokio::time::timeout;
@@ -15,6 +16,7 @@ use super::wire::{Content, Fault, Made, Names, Said, Version, task_id};
 use crate::app::App;
 use crate::conversation::Update;
 use crate::conversation::active::Follower;
+use crate::conversation::unanswered;
 use crate::events::{Event, EventKind};
 use crate::http::asking::Asking;
 use crate::http::auth::User;
@@ -111,6 +113,8 @@ impl Tasks {
                 // Whoever asks sees the end of most tasks at once; of others it is told by their status.
                 let _unfinished = timeout(CANCEL_WAIT, finished(follower)).await;
             }
+            // Nobody works on one that waits, so that it ends with what it waits for.
+            None if self.ends_waiting(&found).await? => {}
             None if !found.status.is_open() => return Err(over()),
             None => {
                 let asked = self.app.store.ask_to_cancel(found.seq, self.app.clock.now_ms()).await;
@@ -120,6 +124,13 @@ impl Tasks {
             }
         }
         self.task(&self.names(id.clone(), found.session), &id).await
+    }
+
+    async fn ends_waiting(&self, task: &Request) -> Result<bool, Fault> {
+        let pending = self.store().pending_of(task.seq).await.map_err(Problem::from)?;
+        let Some(pending) = pending else { return Ok(false) };
+        let ended = unanswered::end(&self.app, &pending, Resolution::Cancelled, Outcome::Cancelled);
+        Ok(ended.await.map_err(Problem::from)?)
     }
 
     async fn begin(&self, said: Said, depth: u8) -> Result<Begun, Fault> {
