@@ -2,13 +2,16 @@
 //!
 //! A program starts through the launcher: this binary again, which narrows its own rights and
 //! becomes the program ([`confine`]). What holds for it and all that it starts:
-//! - It reads the system and what the job names, writes in a folder of its own, and nothing else.
+//! - It reads the system and what the job names, writes in a folder of its own, and nothing else. Modes,
+//!   owners and times of files stay as they are wherever they lie.
+//! - Other processes keep their limits and priorities.
 //! - It has no network: no socket can be made.
 //! - It has a short environment of its own, and no descriptor but the three standard ones.
 //! - Its processes, memory, time, files and output are bounded, and none of it outlives the job.
 //!
 //! A program that works on its own for longer, such as a coding agent, is given more by [`Walls`]: a
-//! network, a home, and a session instead of a group.
+//! network, a home, and a session instead of a group; and since building needs that, it may change modes
+//! and times of files that belong to its user, which the kernel cannot bind to a folder.
 //!
 //! Where the kernel cannot enforce that, nothing is run.
 

@@ -149,6 +149,104 @@ async fn a_program_reaches_nobody() {
     assert!(listener.accept().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
 }
 
+/// Python, without which half of all skills do not run, says more of calls than a shell.
+async fn python(ground: &Ground, script: &str) -> Finished {
+    ground.run(&format!("exec python3 - <<'END'\n{script}\nEND")).await
+}
+
+/// The limits of this very process, which is the same user's.
+fn open_files_max() -> (u64, u64) {
+    nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).unwrap()
+}
+
+#[tokio::test]
+async fn a_program_changes_no_limits_or_priorities_of_others() {
+    let ground = Ground::new();
+    let before = open_files_max();
+    let script = format!(
+        "import os, resource
+other = {}
+def refused(act):
+    try:
+        act()
+        print('done', act.__code__.co_firstlineno)
+    except PermissionError:
+        pass
+refused(lambda: resource.prlimit(other, resource.RLIMIT_NOFILE, (3, 3)))
+refused(lambda: os.setpriority(os.PRIO_PROCESS, other, 15))
+refused(lambda: os.setpriority(os.PRIO_USER, 0, 15))
+refused(lambda: os.sched_setaffinity(other, {{0}}))
+refused(lambda: os.sched_setscheduler(other, os.SCHED_BATCH, os.sched_param(0)))
+os.setpriority(os.PRIO_PROCESS, 0, 5)
+os.sched_setaffinity(0, os.sched_getaffinity(0))
+resource.prlimit(0, resource.RLIMIT_NOFILE, (20, 20))
+print('its own can be changed')",
+        std::process::id()
+    );
+    let finished = python(&ground, &script).await;
+    assert_eq!(finished.stdout.text(), "its own can be changed\n", "{finished:?}");
+    assert_eq!(open_files_max(), before);
+}
+
+#[tokio::test]
+async fn a_program_changes_no_mode_time_or_attribute_of_any_file() {
+    use std::os::unix::fs::MetadataExt as _;
+    let ground = Ground::new();
+    let note = ground.skill().join("note.txt");
+    let facts = || {
+        let facts = std::fs::metadata(&note).unwrap();
+        (facts.mode(), facts.mtime(), facts.ctime_nsec(), facts.uid())
+    };
+    let before = facts();
+    // It may read this one, so it has a descriptor as well.
+    let finished = python(
+        &ground,
+        "import os, shutil
+note = os.environ['GROUND'] + '/bundle/skills/demo/note.txt'
+opened = os.open(note, os.O_RDONLY)
+for file in (note, opened):
+    os.chmod(file, 0o777)
+    os.utime(file, (1, 1))
+    os.chown(file, 65534, 65534)
+    try:
+        os.setxattr(file, 'user.x', b'y')
+        print('an attribute was set')
+    except OSError:
+        pass
+shutil.copy2(note, 'copy.txt')
+os.system('touch ' + note + '; cp -a ' + note + ' other.txt; chmod 700 other.txt')
+print('copied')",
+    )
+    .await;
+    assert_eq!(finished.stdout.text(), "copied\n", "{finished:?}");
+    assert_eq!((finished.stderr.text().as_str(), finished.files.len()), ("", 2), "{finished:?}");
+    assert_eq!(facts(), before);
+}
+
+#[tokio::test]
+async fn memory_that_belongs_to_no_process_cannot_be_had() {
+    let ground = Ground::new();
+    let finished = python(
+        &ground,
+        "import mmap, os
+def refused(what, act):
+    try:
+        act()
+        print(what)
+    except OSError:
+        pass
+refused('a file in memory', lambda: os.memfd_create('m'))
+refused('shared memory', lambda: mmap.mmap(-1, 1 << 20))
+refused('shared zeros', lambda: os.open('/dev/zero', os.O_RDWR))
+mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+open('file', 'wb').write(b'0' * 4096)
+mmap.mmap(os.open('file', os.O_RDWR), 4096)
+print('its own memory, and that of files')",
+    )
+    .await;
+    assert_eq!(finished.stdout.text(), "its own memory, and that of files\n", "{finished:?}");
+}
+
 #[tokio::test]
 async fn a_program_that_multiplies_is_ended_with_all_its_children() {
     let ground = Ground::with(Limits { processes: 20, ..Limits::default() });
@@ -221,16 +319,17 @@ async fn output_memory_and_files_have_an_end() {
         assert_eq!((output.bytes.len(), output.is_cut), (100_000, true));
     }
     // `tail` keeps a line that never ends; it gets no more memory, or is ended for it.
-    let finished =
-        ground.run("head -c 300000000 /dev/zero | tail -n 1 | wc -c; exit ${PIPESTATUS[1]}").await;
+    let finished = ground
+        .run("yes | tr -d '\\n' | head -c 300000000 | tail -n 1 | wc -c; exit ${PIPESTATUS[3]}")
+        .await;
     assert_ne!(finished.end, End::Exited(0));
-    let finished =
-        ground.run("head -c 5000000 /dev/zero > big || echo refused; stat -c %s big").await;
+    let finished = ground
+        .run("yes 2> /dev/null | head -c 5000000 > big || echo refused; stat -c %s big")
+        .await;
     assert_eq!(finished.stdout.text(), "refused\n1048576\n");
     assert_eq!(finished.left_out, ["big (all files together may have 1000 bytes)"]);
-    let finished = ground
-        .run("for i in $(seq 20); do head -c 1000000 /dev/zero > part$i; done; sleep 60")
-        .await;
+    let finished =
+        ground.run("for i in $(seq 20); do yes | head -c 1000000 > part$i; done; sleep 60").await;
     assert_eq!(finished.end, End::TooMuchOnDisk(8 << 20));
     let finished = ground.run("for i in 1 2 3; do echo $i > $i; done").await;
     assert_eq!(finished.files.len(), 2);

@@ -64,7 +64,9 @@ const NETWORK: [&str; 11] = [
     "/etc/ssl/certs",
     "/etc/ssl/openssl.cnf",
 ];
-const DEVICES: [&str; 5] = ["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"];
+const DEVICES: [&str; 4] = ["/dev/full", "/dev/null", "/dev/random", "/dev/urandom"];
+/// Maps shared memory that no process is seen to have, so a script, whose memory is bounded, gets none.
+const ZERO: &str = "/dev/zero";
 /// How deep a folder is taken apart around what must stay hidden in it.
 const DEPTH_MAX: usize = 16;
 
@@ -75,6 +77,7 @@ pub(super) fn fence_of_agent(hidden: &[PathBuf], program: &Path, on_path: &[Path
     let hidden = real(hidden);
     let network = NETWORK.iter().flat_map(|path| apart(Path::new(path), &hidden, DEPTH_MAX));
     fence.read.extend(network);
+    fence.devices.push(ZERO.into());
     let named = on_path.iter().filter(|folder| folder.is_absolute());
     let installed = installed(program);
     let around = named.chain(&installed).flat_map(|folder| apart(folder, &hidden, DEPTH_MAX));
