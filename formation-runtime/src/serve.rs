@@ -286,7 +286,8 @@ fn app(
     let mut builtin = tools::builtin(&store, &artifacts);
     builtin.extend(jobs.tools());
     let place = tools::Place { folder: &folder, data_dir, store: &store, clock: &clock };
-    let tools = Tools::new(&loaded, servers, builtin, &place, &|name| secrets.value(name));
+    let secret = |name: &str| secrets.value(name);
+    let tools = Tools::new(&loaded, servers, builtin, &place, &secret, redactor.clone());
     let tools = tools.map_err(anyhow::Error::msg)?;
     let team = Team::of(&loaded, agents.clone(), tools).map_err(anyhow::Error::msg)?;
     let team = Arc::new(team);

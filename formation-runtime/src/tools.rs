@@ -31,6 +31,7 @@ pub use self::servers::servers;
 pub use self::skills::Place;
 use self::skills::Skilled;
 use crate::agents::Agent;
+use crate::redact::{Depth, Redactor};
 use crate::remote_agents;
 
 /// On whose behalf tools are called.
@@ -57,6 +58,8 @@ pub struct Tools {
     /// The agents elsewhere, and who may ask them.
     remote: Vec<Arc<dyn Tool>>,
     worldly: HashSet<String>,
+    /// What servers say of their faults may quote a secret that they were given.
+    redactor: Redactor,
 }
 
 /// Agents that ask each other further than this would hardly come back.
@@ -72,6 +75,7 @@ impl Tools {
         mut builtin: Vec<Arc<dyn Tool>>,
         place: &Place<'_>,
         secret: &dyn Fn(&str) -> Option<SecretString>,
+        redactor: Redactor,
     ) -> Result<Self, String> {
         let attached = muxi_formation::tool_table(loaded)
             .into_iter()
@@ -97,7 +101,17 @@ impl Tools {
         let worldly = loaded.agents.iter().filter(|agent| agent.a2a.external);
         let worldly = worldly.map(|agent| agent.id.clone()).collect();
         let known = Mutex::default();
-        Ok(Self { servers, attached, builtin, known, skilled, colleagues, remote, worldly })
+        Ok(Self {
+            servers,
+            attached,
+            builtin,
+            known,
+            skilled,
+            colleagues,
+            remote,
+            worldly,
+            redactor,
+        })
     }
 
     /// What an agent is told of what it can look up, such as skills.
@@ -137,7 +151,10 @@ impl Tools {
                 }
                 // It is asked again with the user's own.
                 Err(error) if error.wanted_of_user().is_some() => {}
-                Err(error) => tell(id, Err(format!("the tools of `{id}` are missing: {error}"))),
+                Err(error) => {
+                    let fault = format!("the tools of `{id}` are missing: {error}");
+                    tell(id, Err(self.redactor.text(&fault).into_owned()));
+                }
             }
         }
     }
@@ -201,16 +218,20 @@ impl Tools {
             (server, filter, self.found(server, &caller.user).await)
         });
         for (server, filter, found) in futures_util::future::join_all(finding).await {
-            match found {
-                Ok(found) => tools.extend(found.into_iter().filter(|it| passes(filter, it))),
-                Err(error) => match error.wanted_of_user() {
-                    Some(service) => {
-                        let wanted = self.servers.wanted(service);
-                        let description = self.servers.description(server);
-                        tools.push(Arc::new(Connect::new(server, description, wanted)));
-                    }
-                    None => faults.push(format!("the tools of `{server}` are missing: {error}")),
-                },
+            let error = match found {
+                Ok(found) => {
+                    tools.extend(found.into_iter().filter(|it| passes(filter, it)));
+                    continue;
+                }
+                Err(error) => error,
+            };
+            if let Some(service) = error.wanted_of_user() {
+                let wanted = self.servers.wanted(service);
+                let description = self.servers.description(server);
+                tools.push(Arc::new(Connect::new(server, description, wanted)));
+            } else {
+                let fault = format!("the tools of `{server}` are missing: {}", error.for_users());
+                faults.push(self.redactor.scope(Depth::Secrets).text(&fault).into_owned());
             }
         }
         if caller.depth < DEPTH_MAX {

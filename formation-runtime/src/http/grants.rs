@@ -78,6 +78,6 @@ impl From<McpError> for Problem {
             | McpError::Busy { .. }
             | McpError::Stopping { .. } => ErrorCode::ServiceUnavailable,
         };
-        Self::new(code, error.to_string())
+        Self::new(code, error.for_users())
     }
 }

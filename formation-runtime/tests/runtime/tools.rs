@@ -177,6 +177,42 @@ async fn a_server_that_is_not_there_is_named_and_the_answer_is_given() {
     assert!(warnings.contains("the tools of `fake` are missing"), "{answer}");
 }
 
+/// Its words may hold what it was given.
+#[tokio::test]
+async fn what_a_server_says_of_its_secret_reaches_neither_the_log_nor_the_user() {
+    const SECRET: &str = "plainwordtoken77";
+    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(""));
+    let servers = "mcp:
+  servers:
+    - id: leak
+      type: command
+      command: sh
+      args: [-c, 'echo \"bad key $TOKEN\"; echo \"no: $TOKEN\" >&2; exit 3']
+      env: {TOKEN: '${{ secrets.LEAKING }}'}
+      retry_attempts: 0
+";
+    std::fs::write(bundle.path().join("formation.afs"), manifest(servers)).unwrap();
+    llm.script(json!([{"reply": {"text": "Without tools, then"}}]));
+    let mut command = bundle.command(&llm);
+    command.env("LEAKING", SECRET);
+    let output = bundle.path().join("output");
+    let runtime = Runtime::start_writing(command, &output).await;
+    let answer = ask(&runtime, &json!({"message": "Try it"})).await;
+    let warnings = answer["data"]["warnings"].to_string();
+    assert!(warnings.contains("the tools of `leak` are missing"), "{answer}");
+    assert!(!answer.to_string().contains(SECRET), "{answer}");
+    assert!(!warnings.contains("it said"), "{answer}");
+    let told = "[ WARN ] the tools of `leak` are missing";
+    let text = loop {
+        let text = std::fs::read_to_string(&output).unwrap();
+        if text.lines().any(|line| line.starts_with(told)) {
+            break text;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert!(text.contains("it said `no: [SECRET_1]`") && !text.contains(SECRET), "{text}");
+}
+
 /// The user is shown where to entrust it, by the model's own choice and without a word of it in the conversation.
 #[tokio::test]
 async fn a_missing_credential_is_told_with_a_link_and_one_that_is_there_opens_the_tools() {

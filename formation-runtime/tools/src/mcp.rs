@@ -35,7 +35,7 @@ pub use config::{
     UserCredentials,
 };
 pub use danger::{Annotations, danger};
-pub use error::McpError;
+pub use error::{McpError, Said};
 pub use names::exposed_name;
 pub use oauth::{TokenStore, TokenStoreError, TokensInMemory};
 pub use servers::{ServerStatus, Servers};

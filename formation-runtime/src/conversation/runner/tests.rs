@@ -130,6 +130,7 @@ impl Fixture {
                     clock: &Clock::system(),
                 },
                 &|_| None,
+                Redactor::default(),
             )
             .unwrap(),
         });

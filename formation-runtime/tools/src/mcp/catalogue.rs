@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::config::Limits;
-use super::error::McpError;
+use super::error::{McpError, Said};
 use super::tool::RemoteTool;
 
 pub(super) type Answer = Result<Arc<Vec<Arc<RemoteTool>>>, McpError>;
@@ -57,6 +57,7 @@ impl Catalogue {
             }
             Some(_) | None => {}
         }
+        self.last = None;
         let (sender, receiver) = watch::channel(None);
         self.asking = Some(receiver.clone());
         Look::Ask(sender, waiting(receiver))
@@ -97,6 +98,7 @@ impl Waiting {
                 act: "the question for its tools",
                 limit,
                 noticed: "; it is still being asked".to_owned(),
+                said: Said::default(),
             }))
         };
         tokio::time::timeout(limit, self.answer()).await.unwrap_or_else(late)

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{Limits, ServerConfig, Transport};
-use super::error::McpError;
+use super::error::{McpError, Said};
 use super::handle::Handle;
 use super::http::Http;
 use super::process::Process;
@@ -131,6 +131,7 @@ impl Maker {
                 act: "the handshake",
                 limit: self.limits.start,
                 noticed: report.map(Report::noticed_text).unwrap_or_default(),
+                said: report.map(Report::said).unwrap_or_default(),
             }),
         }
     }
@@ -285,12 +286,13 @@ impl Lease {
             () = ended => Err(self.fault(act, &ServiceError::TransportClosed)),
             () = tokio::time::sleep(limit) => {
                 connection.doubted.notify_one();
-                let noticed = connection.report.as_deref().map(Report::noticed_text);
+                let report = connection.report.as_deref();
                 let error = McpError::Slow {
                     server: connection.server.clone(),
                     act,
                     limit,
-                    noticed: noticed.unwrap_or_default(),
+                    noticed: report.map(Report::noticed_text).unwrap_or_default(),
+                    said: report.map(Report::said).unwrap_or_default(),
                 };
                 Err(CallFault { error, may_have_run: true, is_lost: false })
             }
@@ -314,7 +316,8 @@ impl Lease {
         } else {
             "turns the call into a task, which this client does not offer"
         };
-        let error = McpError::Protocol { server: self.0.server.clone(), fault: fault.to_owned() };
+        let (server, fault) = (self.0.server.clone(), fault.to_owned());
+        let error = McpError::Protocol { server, fault, said: Said::default() };
         Err(CallFault { error, may_have_run: true, is_lost: false })
     }
 

@@ -1,6 +1,7 @@
 //! Why a server's tools could not be had or called.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::time::Duration;
 
 use rmcp::ServiceError;
@@ -22,15 +23,18 @@ pub enum McpError {
     Start { server: String, fault: String },
 
     /// Its process is gone, or its end of the connection is.
-    #[error("MCP server `{server}` ended: {fault}")]
-    Ended { server: String, fault: String },
+    #[error("MCP server `{server}` ended: {fault}{said}")]
+    Ended { server: String, fault: String, said: Said },
 
-    #[error("MCP server `{server}` did not answer {act} within {} ms{noticed}", .limit.as_millis())]
-    Slow { server: String, act: &'static str, limit: Duration, noticed: String },
+    #[error(
+        "MCP server `{server}` did not answer {act} within {} ms{noticed}{said}",
+        .limit.as_millis()
+    )]
+    Slow { server: String, act: &'static str, limit: Duration, noticed: String, said: Said },
 
     /// It breaks the protocol.
-    #[error("MCP server `{server}` {fault}")]
-    Protocol { server: String, fault: String },
+    #[error("MCP server `{server}` {fault}{said}")]
+    Protocol { server: String, fault: String, said: Said },
 
     /// A JSON-RPC error.
     #[error("MCP server `{server}` refused {act}: {message} (code {code})")]
@@ -62,9 +66,32 @@ pub enum McpError {
     Stopping { server: String },
 }
 
+/// The end of what a child wrote on standard error: it often tells why, and may tell the child's secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said(pub(super) String);
+
+// === impl Said ===
+
+impl fmt::Display for Said {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(formatter, "; it said `{}`", self.0) }
+    }
+}
+
 // === impl McpError ===
 
 impl McpError {
+    /// Without what only the operator may read.
+    pub fn for_users(&self) -> String {
+        let mut error = self.clone();
+        if let Self::Ended { said, .. } | Self::Slow { said, .. } | Self::Protocol { said, .. } =
+            &mut error
+        {
+            *said = Said::default();
+        }
+        error.to_string()
+    }
+
     /// The service whose credential or authorization only the user can give.
     pub fn wanted_of_user(&self) -> Option<&str> {
         match self {
@@ -108,6 +135,7 @@ pub(super) fn of_handshake(
         return McpError::NeedsAuthorization { server };
     }
     let noticed = || report.map(Report::noticed_text).unwrap_or_default();
+    let said = report.map(Report::said).unwrap_or_default();
     match error {
         ClientInitializeError::JsonRpcError(refusal) => McpError::Refused {
             server,
@@ -121,6 +149,7 @@ pub(super) fn of_handshake(
         ClientInitializeError::ConflictInitResponseId(asked, answered) => McpError::Protocol {
             server,
             fault: format!("answered request {answered} where {asked} was asked{}", noticed()),
+            said,
         },
         other => McpError::Protocol {
             server,
@@ -129,6 +158,7 @@ pub(super) fn of_handshake(
                 quoted(&other.to_string(), MESSAGE_CHARS_MAX),
                 noticed()
             ),
+            said,
         },
     }
 }
@@ -173,7 +203,7 @@ pub(super) fn of_service(
                 "answered {act} with something else: {}",
                 quoted(&other.to_string(), MESSAGE_CHARS_MAX)
             );
-            let error = McpError::Protocol { server: owned(), fault };
+            let error = McpError::Protocol { server: owned(), fault, said: Said::default() };
             CallFault { error, may_have_run: true, is_lost: false }
         }
     }
@@ -181,7 +211,7 @@ pub(super) fn of_service(
 
 fn lost(server: String, error: &(dyn StdError + 'static), report: Option<&Report>) -> McpError {
     match report {
-        Some(report) => McpError::Ended { server, fault: report.end() },
+        Some(report) => McpError::Ended { server, fault: report.end(), said: report.said() },
         None => {
             McpError::Unreachable { server, fault: quoted(&root_cause(error), MESSAGE_CHARS_MAX) }
         }

@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
 use super::config::{Limits, OAuth};
-use super::error::{McpError, quoted};
+use super::error::{McpError, Said, quoted};
 use super::settings::Grant;
 
 const CLIENT_NAME: &str = "MUXI formation";
@@ -250,6 +250,7 @@ impl Grants {
                 act: "questions of authorization",
                 limit: self.limits.start,
                 noticed: String::new(),
+                said: Said::default(),
             }),
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio_util::sync::CancellationToken;
 
-use super::error::quoted;
+use super::error::{Said, quoted};
 
 const STDERR_CHARS_SHOWN: usize = 600;
 const JUNK_CHARS_SHOWN: usize = 120;
@@ -79,7 +79,7 @@ impl Report {
         self.hint.get_or_init(|| hint);
     }
 
-    /// How it ended and what it last said.
+    /// How it ended, and what may explain it.
     pub(super) fn end(&self) -> String {
         let mut text = match (self.fault(), self.exit.get()) {
             (Some(fault), _) => format!("it {fault}"),
@@ -116,22 +116,19 @@ impl Report {
             );
         }
         drop(noticed);
-        let said = self.said();
-        if !said.is_empty() {
-            append(text, format_args!("it said `{said}`"));
-        }
         if let Some(hint) = self.hint.get() {
             append(text, format_args!("{hint}"));
         }
     }
 
-    fn said(&self) -> String {
+    /// Its last words.
+    pub(super) fn said(&self) -> Said {
         let mut kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(kept.make_contiguous()).into_owned();
         drop(kept);
         // The last words tell why; the first are greetings.
         let skipped = text.chars().count().saturating_sub(STDERR_CHARS_SHOWN);
-        quoted(&text.chars().skip(skipped).collect::<String>(), STDERR_CHARS_SHOWN)
+        Said(quoted(&text.chars().skip(skipped).collect::<String>(), STDERR_CHARS_SHOWN))
     }
 
     fn noticed(&self) -> std::sync::MutexGuard<'_, Noticed> {
@@ -154,8 +151,9 @@ mod tests {
         let said = format!("{}\nlast words", "x".repeat(100_000));
         report.drain(said.as_bytes(), 64).await;
         assert!(report.is_drained.is_cancelled());
-        assert!(report.end().ends_with("xx last words`"), "{}", report.end());
-        assert!(report.end().len() < 200);
+        let said = report.said().to_string();
+        assert!(said.ends_with("xx last words`"), "{said}");
+        assert!(said.len() < 200);
     }
 
     #[test]

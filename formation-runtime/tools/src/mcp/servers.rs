@@ -17,7 +17,7 @@ use super::catalogue::{Answer, Look, Waiting};
 use super::config::{Auth, Limits, ServerConfig, Transport, UserCredentials};
 use super::connection::{CallFault, Connection, Lease, Maker};
 use super::discovery::discover;
-use super::error::McpError;
+use super::error::{McpError, Said};
 use super::http::Http;
 use super::oauth::{Grants, TokenStore};
 use super::outcome::outcome;
@@ -291,6 +291,7 @@ impl Inner {
                 act: "within the time that was left for all calls",
                 limit: call.time_left,
                 noticed: String::new(),
+                said: Said::default(),
             }),
         };
         let answered = answered.map_err(|error| plain_unauthorized(&server.config, error));

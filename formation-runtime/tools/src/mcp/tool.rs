@@ -73,7 +73,7 @@ impl RemoteTool {
                 append_complaints(&mut text, &complaints);
                 text
             }
-            error => format!("The tool `{name}` could not be used: {error}"),
+            error => format!("The tool `{name}` could not be used: {}", error.for_users()),
         };
         // Part of it may be the server's words.
         Outcome { is_trusted: false, ..Outcome::refused(text) }
