@@ -69,6 +69,34 @@ async fn whatever_waits_for_a_yes_is_approved_through_the_api_after_a_restart() 
 }
 
 #[tokio::test]
+async fn what_was_approved_is_done_once_by_the_next_process_if_this_one_had_not_begun() {
+    let (llm, bundle) = (FakeLlm::start().await, serving("normal", "delete", ""));
+    let mut script = deletes().as_array().unwrap().clone();
+    script.insert(
+        0,
+        json!({"match": {"contains": "Take your time"}, "reply": {"text": "x", "gate": "never"}}),
+    );
+    llm.script(json!(script));
+    let runtime = bundle.start(&llm);
+    let asked = ask(&runtime, &json!({"message": "Delete it", "request_id": "r-1"})).await;
+    // One that names its agent is no answer, and the next turn of the session waits for its end.
+    let busy = json!({"message": "Take your time", "agent_id": "helper", "stream": true});
+    let busy = runtime.chat(&busy).send().await.unwrap();
+    llm.wait_for(2, None).await;
+    let approve = json!({"decision": "approve"});
+    assert_eq!(decide(&runtime, asked_for(&asked), "alice", &approve).await.0, 202);
+    let (_, request) = api(&runtime, Method::GET, "/v1/requests/r-1", "alice").await;
+    assert_eq!(request["data"]["status"], "pending", "{request}");
+    runtime.kill9();
+    drop(busy);
+
+    let runtime = bundle.start(&llm);
+    assert_eq!(ended(&runtime, "r-1").await["status"], "completed");
+    assert_eq!(heard(&bundle, "tools/call"), 1);
+    assert_eq!(decide(&runtime, asked_for(&asked), "alice", &approve).await.0, 409);
+}
+
+#[tokio::test]
 async fn what_is_over_can_be_approved_by_nobody() {
     let now_ms = Clock::system().now_ms();
     // One was looked at by the process that starts, the other one runs out under its eyes.

@@ -218,4 +218,7 @@ async fn what_waits_for_words_is_no_approval() {
     assert_eq!(answer["data"]["count"], 0);
     let (status, _) = ask(&runtime, Method::GET, "/v1/approvals/apv_alice", "alice").await;
     assert_eq!(status, 404);
+    let approve = json!({"decision": "approve"});
+    let (status, _) = crate::approving::decide(&runtime, "apv_alice", "alice", &approve).await;
+    assert_eq!(status, 404);
 }
