@@ -96,6 +96,12 @@ impl Outcome {
         (!lines.is_empty()).then(|| lines.join("\n"))
     }
 
+    /// What stands below an answer of part of it, whatever its words are; nothing below one of all.
+    pub fn to_afterword(&self) -> Option<String> {
+        let missing = self.to_missing_text().filter(|_| self.is_partial())?;
+        Some(format!("\n\nNot everything could be done:\n{missing}"))
+    }
+
     /// For the user when no model tells it: how it ended, what there is, and what is missing.
     pub fn to_text(&self) -> String {
         let beginning = match self.end {

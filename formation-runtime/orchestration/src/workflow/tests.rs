@@ -349,6 +349,11 @@ fn what_is_missing_is_said() {
          - Do b: failed, because the page is gone\n\
          - Do c: not done, because it needs \"Do b\", which is missing"
     );
+    assert_eq!(
+        outcome.to_afterword().unwrap(),
+        "\n\nNot everything could be done:\n- Do b: failed, because the page is gone\n\
+         - Do c: not done, because it needs \"Do b\", which is missing"
+    );
     let synthesis = outcome.to_synthesis("Weather and news", 9);
     assert!(
         synthesis.contains("Request: Weather and news\n\n## Do a (anna)\nIt is 20 \n[cut here]")
@@ -356,6 +361,7 @@ fn what_is_missing_is_said() {
     assert!(synthesis.ends_with("which is missing"));
     let whole = Outcome { end: End::Completed, missing: Vec::new(), ..outcome.clone() };
     assert!(!whole.to_synthesis("x", 100).contains("missing"));
+    assert_eq!(whole.to_afterword(), None);
     let failed = Outcome { end: End::Failed, ..outcome.clone() };
     assert!(!failed.to_text().contains("20 °C"));
 }

@@ -156,6 +156,10 @@ impl Running {
                     retryable: true,
                 })?)
             }
+            None if spoken.text.trim().is_empty() => {
+                let message = "the model said nothing of them".to_owned();
+                return Err(Failure::Model { message, retryable: true });
+            }
             None => None,
         };
         let reason = super::answering::word(spoken.reason);

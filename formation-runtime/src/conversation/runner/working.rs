@@ -344,7 +344,14 @@ impl Running {
             .await;
         let summary = outcome.to_synthesis(site.message, RESULT_BYTES);
         match tokio::time::timeout(SYNTHESIS_MAX, self.synthesise(&summary, stage)).await {
-            Ok(Ok(finish)) => Ok(finish),
+            Ok(Ok(finish)) => {
+                // A model that forgets to say it must not turn a part into the whole.
+                let afterword = outcome.to_afterword().filter(|_| self.question.expected.is_none());
+                if let Some(afterword) = afterword {
+                    stage.send(Event::Text(afterword)).await;
+                }
+                Ok(finish)
+            }
             Ok(Err(failure)) if self.question.expected.is_none() => {
                 self.trace.warn(format!("the results are told as they are: {failure}"));
                 stage.send(Event::BeginAgain).await;
