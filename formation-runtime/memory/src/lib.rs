@@ -64,7 +64,7 @@ pub use crate::store::{Counts, Location, OpenError, Retention, Store, StoreError
 pub use crate::tasks::{NewTask, OpenMax, Task, TaskEnd, TaskKind, TaskLine, TaskState};
 pub use crate::tool_tokens::SealedToken;
 pub use crate::transcript::UserStore;
-pub use crate::usage::{ModelCall, NewUsage, Spent, UsageFilter};
+pub use crate::usage::{ModelCall, Spent, UsageFilter};
 pub use crate::widgets::{NewWidget, Widget};
 
 /// The file of a formation's memory within its data folder.
@@ -127,7 +127,7 @@ pub struct TurnEnd {
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
     /// What each of its model calls used, of those that were answered.
-    pub usage: Vec<NewUsage>,
+    pub usage: Vec<ModelCall>,
     /// What the caller should know besides, as a JSON list that its maker reads again.
     pub warnings: Option<String>,
     /// Who is to be told of it.

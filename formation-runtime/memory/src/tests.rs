@@ -100,12 +100,14 @@ fn answer(outcome: Outcome, text: &str, at_ms: i64) -> TurnEnd {
         text: text.to_owned(),
         prompt_tokens: 3,
         completion_tokens: 2,
-        usage: vec![NewUsage {
+        usage: vec![ModelCall {
+            agent: "expert".to_owned(),
             model: "fake/model".to_owned(),
             prompt_tokens: 3,
             completion_tokens: 2,
             cost_nano: Some(7),
             is_estimated: false,
+            at_ms,
         }],
         warnings: None,
         delivery: None,

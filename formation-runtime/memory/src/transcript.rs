@@ -289,8 +289,8 @@ fn finish(
         |row| row.get(0),
     )?;
     let Some(session) = ended else { return Ok(()) };
-    for used in &end.usage {
-        usage::note(transaction, turn.seq(), used, end.at_ms)?;
+    for call in &end.usage {
+        usage::note(transaction, turn.seq(), call)?;
     }
     // A completed answer may be empty; a broken one without a word is none.
     let is_whole = matches!(end.outcome, Outcome::Completed | Outcome::Waiting);

@@ -7,9 +7,11 @@ use crate::sql::{DatabaseError, Row, Transaction, values};
 use crate::store::{Store, StoreError};
 use crate::transcript::UserStore;
 
-/// What one call used.
+/// One call of a model, and what it used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewUsage {
+pub struct ModelCall {
+    /// For whom it was made.
+    pub agent: String,
     /// `provider/model` of the model that answered.
     pub model: String,
     pub prompt_tokens: u64,
@@ -18,13 +20,7 @@ pub struct NewUsage {
     pub cost_nano: Option<i64>,
     /// The provider did not tell; the figures are ours.
     pub is_estimated: bool,
-}
-
-/// One call of a model, as it was written down with its turn.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ModelCall {
-    pub agent: String,
-    pub used: NewUsage,
+    /// When it began.
     pub at_ms: i64,
 }
 
@@ -81,14 +77,15 @@ impl UserStore {
                      ORDER BY seq LIMIT ?4",
                     values![whose.as_str(), request.as_str(), since_ms, CALLS_MAX],
                     |row| {
-                        let used = NewUsage {
+                        Ok(ModelCall {
+                            agent: row.get(0)?,
                             model: row.get(1)?,
                             prompt_tokens: row.get(2)?,
                             completion_tokens: row.get(3)?,
                             cost_nano: row.get(4)?,
                             is_estimated: row.get(5)?,
-                        };
-                        Ok(ModelCall { agent: row.get(0)?, used, at_ms: row.get(6)? })
+                            at_ms: row.get(6)?,
+                        })
                     },
                 )
             })
@@ -131,21 +128,21 @@ impl Store {
 pub(crate) fn note(
     transaction: &mut Transaction<'_>,
     turn: i64,
-    used: &NewUsage,
-    at_ms: i64,
+    call: &ModelCall,
 ) -> Result<(), DatabaseError> {
     transaction.execute(
         "INSERT INTO usage (at_ms, user_id, session, request_id, agent, model, prompt_tokens,
              completion_tokens, cost_nano, estimated)
-         SELECT ?2, user_id, session, request_id, agent, ?3, ?4, ?5, ?6, ?7 FROM turns WHERE seq = ?1",
+         SELECT ?2, user_id, session, request_id, ?8, ?3, ?4, ?5, ?6, ?7 FROM turns WHERE seq = ?1",
         values![
             turn,
-            at_ms,
-            &used.model,
-            used.prompt_tokens,
-            used.completion_tokens,
-            used.cost_nano,
-            used.is_estimated,
+            call.at_ms,
+            &call.model,
+            call.prompt_tokens,
+            call.completion_tokens,
+            call.cost_nano,
+            call.is_estimated,
+            &call.agent,
         ],
     )?;
     Ok(())

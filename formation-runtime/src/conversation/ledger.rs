@@ -4,13 +4,24 @@ use std::sync::{Mutex, PoisonError};
 
 use muxi_formation::manifest::Usage as Prices;
 use muxi_llm::{CompletionRequest, Usage};
-use muxi_memory::NewUsage;
+use muxi_memory::ModelCall;
 
 use crate::usage;
 
 /// The calls of one turn, in the order in which they began.
 #[derive(Debug, Default)]
 pub struct Ledger(Mutex<Vec<Entry>>);
+
+/// Who asks for what belongs to no agent: the formation itself.
+pub const OVERLORD: &str = "overlord";
+
+/// What a call is for, and from when on.
+#[derive(Debug, Clone, Copy)]
+pub struct AskedFor<'a> {
+    pub purpose: Purpose,
+    pub agent: &'a str,
+    pub at_ms: i64,
+}
 
 /// What a model was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +50,9 @@ pub struct OpenCall<'a> {
 #[derive(Debug)]
 struct Entry {
     model: String,
+    agent: String,
     purpose: Purpose,
+    at_ms: i64,
     estimated: Usage,
     state: State,
 }
@@ -57,25 +70,22 @@ enum State {
 
 impl Ledger {
     /// A call of a model that is asked first; another may serve it.
-    pub fn begin(&self, model: &str, purpose: Purpose, asked: &CompletionRequest) -> OpenCall<'_> {
+    pub fn begin(
+        &self,
+        model: &str,
+        asked_for: AskedFor<'_>,
+        asked: &CompletionRequest,
+    ) -> OpenCall<'_> {
         let mut entries = self.lock();
-        entries.push(Entry {
-            model: model.to_owned(),
-            purpose,
-            estimated: usage::estimate(asked, 1, 0),
-            state: State::Open(0),
-        });
+        let estimated = usage::estimate(asked, 1, 0);
+        entries.push(Entry::new(model, asked_for, estimated, State::Open(0)));
         OpenCall { ledger: self, number: entries.len() - 1 }
     }
 
     /// A call that is over, such as one that wrote down a recording.
-    pub fn note(&self, model: &str, purpose: Purpose, told: Option<Usage>) {
-        self.lock().push(Entry {
-            model: model.to_owned(),
-            purpose,
-            estimated: Usage::default(),
-            state: told.map_or(State::Open(0), State::Told),
-        });
+    pub fn note(&self, model: &str, asked_for: AskedFor<'_>, told: Option<Usage>) {
+        let state = told.map_or(State::Open(0), State::Told);
+        self.lock().push(Entry::new(model, asked_for, Usage::default(), state));
     }
 
     /// As far as providers told it.
@@ -94,7 +104,7 @@ impl Ledger {
     }
 
     /// One row for each call that somebody may take money for.
-    pub fn rows(&self, prices: &Prices) -> Vec<NewUsage> {
+    pub fn rows(&self, prices: &Prices) -> Vec<ModelCall> {
         let row = |entry: &Entry| {
             let (used, is_estimated) = match entry.state {
                 State::Told(used) => (used, false),
@@ -106,12 +116,14 @@ impl Ledger {
             };
             let (prompt, completion) = (used.prompt_tokens, used.completion_tokens);
             let is_counted = is_estimated || matches!(entry.state, State::Told(_));
-            Some(NewUsage {
+            Some(ModelCall {
                 // A provider that counts seconds says nothing that a price of tokens fits.
                 cost_nano: is_counted
                     .then(|| usage::cost_nano(prices, &entry.model, prompt, completion))
                     .flatten(),
+                agent: entry.agent.clone(),
                 model: entry.model.clone(),
+                at_ms: entry.at_ms,
                 prompt_tokens: prompt,
                 completion_tokens: completion,
                 is_estimated,
@@ -123,6 +135,16 @@ impl Ledger {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
         // A list is whole even if a holder panicked: nothing here can stop halfway.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Entry ===
+
+impl Entry {
+    fn new(model: &str, asked_for: AskedFor<'_>, estimated: Usage, state: State) -> Self {
+        let AskedFor { purpose, agent, at_ms } = asked_for;
+        let (model, agent) = (model.to_owned(), agent.to_owned());
+        Self { model, agent, purpose, at_ms, estimated, state }
     }
 }
 
@@ -191,18 +213,21 @@ mod tests {
             ..CompletionRequest::default()
         };
         let usage = Usage { prompt_tokens: 7, completion_tokens: 3 };
-        let told = ledger.begin("a/one", Purpose::Routing, &asked);
+        let by = |purpose, agent, at_ms| AskedFor { purpose, agent, at_ms };
+        let told = ledger.begin("a/one", by(Purpose::Routing, OVERLORD, 1), &asked);
         told.served_by("a/two");
         told.over(Some(usage));
-        let cut = ledger.begin("a/one", Purpose::Answer, &asked);
+        let cut = ledger.begin("a/one", by(Purpose::Answer, "helper", 2), &asked);
         cut.said(8);
-        ledger.begin("a/one", Purpose::Answer, &asked).refused();
+        ledger.begin("a/one", by(Purpose::Answer, "helper", 3), &asked).refused();
         let rows = ledger.rows(&Prices::default());
         let shown: Vec<_> = rows
             .iter()
             .map(|it| (it.model.as_str(), it.prompt_tokens, it.completion_tokens, it.is_estimated))
             .collect();
         assert_eq!(shown, [("a/two", 7, 3, false), ("a/one", 10, 2, true)]);
+        let whose: Vec<_> = rows.iter().map(|it| (it.agent.as_str(), it.at_ms)).collect();
+        assert_eq!(whose, [(OVERLORD, 1), ("helper", 2)]);
         assert_eq!((ledger.told(), ledger.calls().len()), (usage, 3));
     }
 }

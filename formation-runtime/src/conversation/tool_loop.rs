@@ -127,7 +127,9 @@ impl ToolLoop {
     ) -> Next {
         if calls.is_empty() || self.stopped.is_some() {
             // Who asks for tools after it was told that there are none has had its last word.
-            self.messages.push(Said::assistant(text, Vec::new()));
+            if !text.trim().is_empty() {
+                self.messages.push(Said::assistant(text, Vec::new()));
+            }
             return Next::Done;
         }
         self.messages.push(Said::assistant(text, calls.clone()));

@@ -88,19 +88,19 @@ fn called(decision: Decision) -> ToolCalled {
 
 fn call(call: ModelCall) -> CallView {
     CallView {
-        model: call.used.model,
+        model: call.model,
         agent_id: call.agent,
-        prompt_tokens: call.used.prompt_tokens,
-        completion_tokens: call.used.completion_tokens,
-        cost: call.used.cost_nano.map(money),
-        is_estimated: call.used.is_estimated,
+        prompt_tokens: call.prompt_tokens,
+        completion_tokens: call.completion_tokens,
+        cost: call.cost_nano.map(money),
+        is_estimated: call.is_estimated,
         at: time(call.at_ms),
     }
 }
 
 fn sum(calls: &[ModelCall]) -> Usage {
     let total = |tokens: fn(&ModelCall) -> u64| calls.iter().map(tokens).sum::<u64>();
-    let prompt_tokens = total(|it| it.used.prompt_tokens);
-    let completion_tokens = total(|it| it.used.completion_tokens);
+    let prompt_tokens = total(|it| it.prompt_tokens);
+    let completion_tokens = total(|it| it.completion_tokens);
     Usage { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens }
 }

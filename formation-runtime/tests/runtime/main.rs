@@ -33,6 +33,7 @@ mod logging;
 mod mcp;
 mod memories;
 mod postgres;
+mod repeating;
 mod requests;
 mod sandbox;
 mod scheduler;

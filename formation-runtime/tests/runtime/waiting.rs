@@ -2,7 +2,7 @@
 
 use muxi_contract::ErrorCode;
 use muxi_memory::{
-    Decision, NewPending, NewRequest, NewTask, NewTurn, NewUsage, OpenMax, Outcome, PendingKind,
+    Decision, ModelCall, NewPending, NewRequest, NewTask, NewTurn, OpenMax, Outcome, PendingKind,
     RequestKind, RequestMode, Store, TaskKind, TurnEnd,
 };
 use muxi_testkit::fake_llm::FakeLlm;
@@ -68,12 +68,14 @@ pub(crate) async fn waits(store: &Store, waiting: &Waiting<'_>) {
         text: waiting.text.to_owned(),
         prompt_tokens: 3,
         completion_tokens: 2,
-        usage: vec![NewUsage {
+        usage: vec![ModelCall {
+            agent: "helper".to_owned(),
             model: "fake/model-1".to_owned(),
             prompt_tokens: 3,
             completion_tokens: 2,
             cost_nano: Some(1_500_000_000),
             is_estimated: false,
+            at_ms,
         }],
         warnings: None,
         delivery: None,

@@ -96,6 +96,18 @@ pub enum Content {
     Widget(Value),
 }
 
+// === impl Danger ===
+
+impl Danger {
+    /// Whether doing it twice may be more than doing it once.
+    pub const fn may_change(self) -> bool {
+        match self {
+            Self::ReadOnly | Self::PresumedReadOnly => false,
+            Self::Additive | Self::Unknown | Self::Destructive => true,
+        }
+    }
+}
+
 // === impl Outcome ===
 
 impl Outcome {

@@ -53,11 +53,10 @@ async fn calls_of_a_request_are_listed(database: &Database) {
     let asked = question("s", "hi", 1);
     let id = asked.request_id.clone();
     let turn = alice.begin_turn(asked, 10).await.unwrap();
-    let end = TurnEnd { agent: Some("expert".to_owned()), ..answer(Outcome::Completed, "x", 2) };
-    alice.end_turn(turn.id, end).await.unwrap();
+    alice.end_turn(turn.id, answer(Outcome::Completed, "x", 2)).await.unwrap();
     let calls = alice.calls_of(&id, 1).await.unwrap();
     assert_eq!((calls.len(), calls[0].agent.as_str()), (1, "expert"));
-    assert_eq!(calls[0].used.model, "fake/model");
+    assert_eq!(calls[0].model, "fake/model");
     assert!(alice.calls_of(&id, 3).await.unwrap().is_empty());
 }
 

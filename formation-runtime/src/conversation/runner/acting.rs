@@ -96,6 +96,7 @@ impl Running {
             needs_tools: run.toolbox.has_foreign(),
             shape: run.shape.clone(),
             purpose: run.purpose,
+            agent: &run.agent.config.id,
         }
     }
 
@@ -169,7 +170,12 @@ impl Running {
                 Origin::Agent(colleague) => {
                     self.ask_colleague(colleague, &call, is_tainted, stage).await
                 }
-                Origin::Builtin | Origin::Mcp { .. } | Origin::Remote(_) => tool.call(call).await,
+                Origin::Builtin | Origin::Mcp { .. } | Origin::Remote(_) => {
+                    if tool.danger().may_change() {
+                        stage.may_change(&planned.tool);
+                    }
+                    tool.call(call).await
+                }
             },
             Some(_) => Outcome::refused("The time for all tools of this answer is over."),
             None => Outcome::refused("There is no such tool."),

@@ -14,6 +14,7 @@ use crate::agents::Agent;
 use crate::conversation::ledger::Purpose;
 use crate::conversation::structured::Expected;
 use crate::conversation::tool_loop::{Next, Planned, ToolLoop};
+use crate::conversation::trace::Decision;
 use crate::conversation::turn::{Event, Failure, Finish};
 use crate::conversation::waiting::{Suspended, Waits, Work};
 use crate::conversation::{files, prompt};
@@ -103,6 +104,12 @@ impl Running {
         stage: &Stage,
     ) -> Result<Finish, Failure> {
         let shown = json!({"agent": agent, "calls": planned});
+        let reasons = planned.iter().map(|call| {
+            let because = call.because.as_deref().unwrap_or("it needs an approval");
+            format!("{}: {because}", call.tool)
+        });
+        let why = reasons.collect::<Vec<_>>().join("; ");
+        self.trace.decide(Decision::new("approval", "asked", why).with(shown.clone()));
         let question = approval_question(planned, self.question.kind);
         self.wait(PendingKind::Approval, &question, shown, work, text, stage).await
     }

@@ -7,7 +7,7 @@ use super::running::{Running, chain};
 use super::speaking::Stage;
 use crate::agents::Model;
 use crate::conversation::files::{File, Kind};
-use crate::conversation::ledger::Purpose;
+use crate::conversation::ledger::{AskedFor, OVERLORD, Purpose};
 use crate::conversation::turn::{Failure, Update};
 
 // === impl Running ===
@@ -27,9 +27,12 @@ impl Running {
         let mut heard = Vec::new();
         for file in recordings {
             let recording = recording(file, model);
+            let at_ms = self.context.clock.now_ms();
             let written = model.llm.transcribe(&recording).await;
             let (transcript, served) = written.map_err(|error| failed(&error))?;
-            self.ledger.note(&served.model, Purpose::Hearing, transcript.usage);
+            let agent = listener.as_ref().map_or(OVERLORD, |agent| agent.config.id.as_str());
+            let asked_for = AskedFor { purpose: Purpose::Hearing, agent, at_ms };
+            self.ledger.note(&served.model, asked_for, transcript.usage);
             heard.push(transcript.text.trim().to_owned());
         }
         heard.retain(|text| !text.is_empty());

@@ -13,7 +13,7 @@ use serde_json::{Map, json};
 use super::running::Running;
 use super::speaking::{Asked, Stage};
 use super::working::Held;
-use crate::conversation::ledger::Purpose;
+use crate::conversation::ledger::{OVERLORD, Purpose};
 use crate::conversation::trace::Decision;
 use crate::conversation::turn::{Failure, Finish, Update};
 use crate::conversation::waiting::{Answered, RunningPlan, Work};
@@ -133,6 +133,7 @@ impl Running {
             needs_tools: false,
             shape: Some(std::sync::Arc::new(question.schema)),
             purpose: Purpose::Replanning,
+            agent: OVERLORD,
         };
         let spoken = self.speak(asked, &stage.silent()).await?;
         match workflow::read_revision(&spoken.text, &candidates, &limits) {

@@ -1,12 +1,14 @@
 //! One call of a model, passed on piece by piece.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use futures_util::StreamExt as _;
 use muxi_llm::{Chunk, CompletionRequest, FinishReason, LlmError, Message, ToolCall, ToolSpec};
 use tokio::sync::mpsc;
 
 use super::running::{Running, chain};
 use crate::agents::Model;
-use crate::conversation::ledger::Purpose;
+use crate::conversation::ledger::{AskedFor, Purpose};
 use crate::conversation::turn::{Event, Failure, MadeFile, Update};
 
 /// Where the pieces of an answer go.
@@ -15,6 +17,15 @@ pub(super) struct Stage {
     said: mpsc::Sender<Event>,
     /// Whether words go there, too: those of a part of a plan do not.
     speaks: bool,
+    /// The part of a plan that they are of.
+    part: Option<Part>,
+}
+
+/// A task of a plan, over all its attempts.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Part {
+    /// The tools that were called for it, by whichever agent, and may have changed something.
+    changed_by: Arc<Mutex<Vec<String>>>,
 }
 
 /// What a model is asked.
@@ -26,6 +37,8 @@ pub(super) struct Asked<'a> {
     pub(super) needs_tools: bool,
     pub(super) shape: Option<std::sync::Arc<serde_json::Value>>,
     pub(super) purpose: Purpose,
+    /// In whose name; the formation itself is [`OVERLORD`](crate::conversation::ledger::OVERLORD).
+    pub(super) agent: &'a str,
 }
 
 /// What it said.
@@ -39,12 +52,27 @@ pub(super) struct Spoken {
 
 impl Stage {
     pub(super) fn new(said: mpsc::Sender<Event>) -> Self {
-        Self { said, speaks: true }
+        Self { said, speaks: true, part: None }
     }
 
     /// The same without the words.
     pub(super) fn silent(&self) -> Self {
-        Self { said: self.said.clone(), speaks: false }
+        Self { speaks: false, ..self.clone() }
+    }
+
+    /// The same for the work on a part of a plan.
+    pub(super) fn of_part(&self, part: Part) -> Self {
+        Self { part: Some(part), ..self.clone() }
+    }
+
+    /// A call that may change something is about to be made.
+    pub(super) fn may_change(&self, tool: &str) {
+        if let Some(part) = &self.part {
+            let mut changed_by = part.lock();
+            if !changed_by.iter().any(|it| it == tool) {
+                changed_by.push(tool.to_owned());
+            }
+        }
     }
 
     /// Waits while the reader is slow.
@@ -61,17 +89,31 @@ impl Stage {
     }
 }
 
+// === impl Part ===
+
+impl Part {
+    pub(super) fn changed_by(&self) -> Vec<String> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        // A list is whole even if a holder panicked: nothing here can stop halfway.
+        self.changed_by.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 // === impl Running ===
 
 impl Running {
     /// Dropping it ends the call, whether the model has begun to answer or not.
     pub(super) async fn speak(&self, asked: Asked<'_>, stage: &Stage) -> Result<Spoken, Failure> {
-        let Asked { model, messages, tools, needs_tools, shape, purpose } = asked;
+        let Asked { model, messages, tools, needs_tools, shape, purpose, agent } = asked;
         #[expect(clippy::cast_possible_truncation, reason = "a value from 0 to 2")]
         let temperature = Some(model.temperature as f32);
         let max_tokens = Some(model.max_tokens);
         let mut request = CompletionRequest { messages, temperature, max_tokens, tools, shape };
-        let call = self.ledger.begin(&model.name, purpose, &request);
+        let asked_for = AskedFor { purpose, agent, at_ms: self.context.clock.now_ms() };
+        let call = self.ledger.begin(&model.name, asked_for, &request);
         let mut opened = model.llm.stream(&request).await;
         // Nobody asked for what this program offers by itself.
         if !needs_tools

@@ -11,7 +11,7 @@ use super::running::Running;
 use super::speaking::{Asked, Stage};
 use crate::agents::Agent;
 use crate::conversation::course::{Course, Facts, Ranked, Routed, Step, Way};
-use crate::conversation::ledger::Purpose;
+use crate::conversation::ledger::{OVERLORD, Purpose};
 use crate::conversation::turn::{Event, Failure, Finish, Update};
 use crate::events::EventKind;
 
@@ -164,6 +164,7 @@ impl Running {
             needs_tools: false,
             shape: Some(Arc::new(question.schema)),
             purpose: Purpose::Routing,
+            agent: OVERLORD,
         };
         let spoken = self.speak(asked, &stage.silent()).await.map_err(|it| it.to_string())?;
         let decision = routing::read(&spoken.text, &asking).map_err(|fault| fault.to_string())?;

@@ -12,7 +12,7 @@ use super::acting::{Ran, Run};
 use super::running::Running;
 use super::speaking::{Asked, Stage};
 use crate::agents::Agent;
-use crate::conversation::ledger::Purpose;
+use crate::conversation::ledger::{OVERLORD, Purpose};
 use crate::conversation::tool_loop::{Next, Planned, ToolLoop};
 use crate::conversation::turn::{Failure, Finish};
 use crate::conversation::waiting::HeldTask;
@@ -20,9 +20,20 @@ use crate::toolbox::Toolbox;
 
 /// How the work on a task came to an end.
 pub(super) enum Worked {
-    Done { text: String, is_tainted: bool },
-    Failed { fault: String, kind: FailureKind },
-    Held { task: HeldTask, planned: Vec<Planned> },
+    Done {
+        text: String,
+        is_tainted: bool,
+    },
+    /// With what is kept of the work for another try.
+    Failed {
+        fault: String,
+        kind: FailureKind,
+        kept: Option<HeldTask>,
+    },
+    Held {
+        task: HeldTask,
+        planned: Vec<Planned>,
+    },
 }
 
 /// What a task is a part of.
@@ -107,17 +118,18 @@ impl Running {
             purpose: Purpose::Task,
             depth: self.question.depth,
         };
-        match self.act(&run, &mut tool_loop, next, &stage.silent()).await {
+        let ran = self.act(&run, &mut tool_loop, next, &stage.silent()).await;
+        let is_tainted = tool_loop.is_tainted();
+        let (id, agent) = (task.id.clone(), agent.config.id.clone());
+        let task = HeldTask { task: id, agent, tool_loop: Box::new(tool_loop) };
+        match ran {
             Ok(Ran::Said { text, .. }) if text.trim().is_empty() => {
-                let kind = FailureKind::TemporaryFailure;
-                Worked::Failed { fault: "the agent said nothing".to_owned(), kind }
+                let (fault, kind) =
+                    ("the agent said nothing".to_owned(), FailureKind::TemporaryFailure);
+                Worked::Failed { fault, kind, kept: Some(task) }
             }
-            Ok(Ran::Said { text, .. }) => Worked::Done { text, is_tainted: tool_loop.is_tainted() },
-            Ok(Ran::Held(planned)) => {
-                let (task, agent) = (task.id.clone(), agent.config.id.clone());
-                let task = HeldTask { task, agent, tool_loop: Box::new(tool_loop) };
-                Worked::Held { task, planned }
-            }
+            Ok(Ran::Said { text, .. }) => Worked::Done { text, is_tainted },
+            Ok(Ran::Held(planned)) => Worked::Held { task, planned },
             Err(failure) => {
                 let kind = match &failure {
                     Failure::Model { retryable: true, .. } => FailureKind::TemporaryFailure,
@@ -128,7 +140,7 @@ impl Running {
                     | Failure::Budget { .. }
                     | Failure::Stopping => FailureKind::Permanent,
                 };
-                Worked::Failed { fault: failure.to_string(), kind }
+                Worked::Failed { fault: failure.to_string(), kind, kept: Some(task) }
             }
         }
     }
@@ -147,6 +159,7 @@ impl Running {
             needs_tools: false,
             shape: self.question.expected.as_ref().map(|it| Arc::new(it.schema().clone())),
             purpose: Purpose::Synthesis,
+            agent: OVERLORD,
         };
         let spoken = self.speak(asked, stage).await?;
         let structured = match &self.question.expected {
@@ -171,7 +184,7 @@ impl Running {
 
 fn nobody(agent: &str) -> Worked {
     let fault = format!("there is no agent `{agent}`");
-    Worked::Failed { fault, kind: FailureKind::Permanent }
+    Worked::Failed { fault, kind: FailureKind::Permanent, kept: None }
 }
 
 fn instructed(task: &Task, of: &Of<'_>, upstream: &[Upstream]) -> String {

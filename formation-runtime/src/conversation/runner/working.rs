@@ -10,22 +10,23 @@ use muxi_memory::RequestSeq;
 use muxi_orchestration::graph::Plan;
 use muxi_orchestration::routing::{Candidate, Limits};
 use muxi_orchestration::workflow::{
-    self, Assignment, Effect, End, Event as Happened, Outcome, Replan, Workflow,
+    self, Assignment, Effect, End, Event as Happened, FailureKind, Outcome, Replan, Workflow,
 };
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::running::Running;
-use super::speaking::{Asked, Stage};
+use super::speaking::{Asked, Part, Stage};
 use super::tasks::{Of, Worked};
-use crate::conversation::ledger::Purpose;
+use crate::conversation::ledger::{OVERLORD, Purpose};
 use crate::conversation::tool_loop::{Next, Planned};
 use crate::conversation::trace::Decision;
 use crate::conversation::turn::{Event, Failure, Finish, Update};
 use crate::conversation::waiting::{HeldTask, RunningPlan, TaskResult, Work};
 use crate::events::EventKind;
 
-/// Tasks whose calls somebody has decided about, and how each goes on.
+/// Tasks that do not begin anew, since somebody has decided about their calls or only the last call of
+/// their model failed, and how each goes on.
 pub(super) type Held = HashMap<String, (HeldTask, Next)>;
 
 /// What came of something that was begun.
@@ -51,6 +52,8 @@ struct Site<'a> {
     /// What waits for a yes; nothing new is begun beside it.
     holding: Vec<(HeldTask, Vec<Planned>)>,
     stops: HashMap<(String, u32), CancellationToken>,
+    /// The tasks that were begun, and why the last attempt at each failed.
+    parts: HashMap<String, (Part, String)>,
     wake_ms: Option<u64>,
 }
 
@@ -65,6 +68,9 @@ impl Site<'_> {
         self.running.results =
             machine.done().map(|(task, text)| TaskResult { task, text }).collect();
         self.running.replans = machine.replans();
+        // Its tasks are others, though their names may be the same.
+        self.held.clear();
+        self.parts.clear();
     }
 }
 
@@ -106,6 +112,7 @@ impl Running {
             held,
             holding: Vec::new(),
             stops: HashMap::new(),
+            parts: HashMap::new(),
             wake_ms: None,
         };
         let mut working = Working::new();
@@ -160,6 +167,9 @@ impl Running {
                 None
             }
             Effect::Retry { id, attempt, because, .. } => {
+                if let Some((_, fault)) = site.parts.get_mut(&id) {
+                    fault.clone_from(&because);
+                }
                 Some(("task_retry", format!("{id} is tried again ({attempt}): {because}"), id))
             }
             Effect::GaveUp { id, because } => {
@@ -196,7 +206,15 @@ impl Running {
         let (id, attempt) = (assignment.task.id.clone(), assignment.attempt);
         site.stops.insert((id.clone(), attempt), stop.clone());
         let held = site.held.remove(&id);
-        let (stage, is_tainted) = (site.stage.clone(), site.running.is_tainted);
+        // Another agent cannot go on from the words of the one before.
+        let held = held.filter(|(held, _)| attempt == 1 || held.agent == assignment.agent);
+        let (part, fault) = site.parts.entry(id.clone()).or_default();
+        if let Some(fault) = unrepeatable(&part.changed_by(), held.is_some(), fault) {
+            let (kind, kept) = (FailureKind::Permanent, None);
+            let worked = Worked::Failed { fault, kind, kept };
+            return std::future::ready(Came::Worked { id, attempt, worked }).boxed();
+        }
+        let (stage, is_tainted) = (site.stage.of_part(part.clone()), site.running.is_tainted);
         let message = site.message.to_owned();
         let procedures = &self.context.team.procedures;
         let procedure = site.running.procedure.as_deref().and_then(|id| procedures.find(id));
@@ -232,6 +250,7 @@ impl Running {
                 needs_tools: false,
                 shape: Some(std::sync::Arc::new(question.schema)),
                 purpose: Purpose::Replanning,
+                agent: OVERLORD,
             };
             let spoken = self.speak(asked, &stage).await.map_err(|failure| failure.to_string());
             Came::Replanned(spoken.and_then(|spoken| {
@@ -280,7 +299,10 @@ impl Running {
                         site.running.is_tainted |= is_tainted;
                         Some(Happened::TaskDone { id, attempt, text })
                     }
-                    Worked::Failed { fault, kind } => {
+                    Worked::Failed { fault, kind, kept } => {
+                        // Only the call that failed is repeated, and none of those before it.
+                        let kept = kept.map(|kept| (kept.task.clone(), (kept, Next::Ask)));
+                        site.held.extend(kept);
                         Some(Happened::TaskFailed { id, attempt, fault, kind })
                     }
                     Worked::Held { task, planned } => {
@@ -407,6 +429,15 @@ impl Running {
 /// Of one result, in the call that makes one answer of all.
 const RESULT_BYTES: usize = 48 * 1024;
 const SYNTHESIS_MAX: std::time::Duration = std::time::Duration::from_mins(2);
+
+/// Why a task is not begun anew: what it called may have changed something, and nobody knows how far it came.
+fn unrepeatable(changed_by: &[String], goes_on: bool, fault: &str) -> Option<String> {
+    if goes_on || changed_by.is_empty() {
+        return None;
+    }
+    let tools = changed_by.join(", ");
+    Some(format!("{fault}; it is not begun anew, since it had called {tools} already"))
+}
 
 fn task_data(id: &str, agent: &str, attempt: u32) -> Map<String, Value> {
     let mut data = Map::from_iter([("task".to_owned(), json!(id))]);

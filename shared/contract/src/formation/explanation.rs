@@ -59,7 +59,7 @@ pub struct ToolCalled {
 pub struct ModelCall {
     #[schema(example = "openai/gpt-5-mini")]
     pub model: String,
-    /// For whom; the turn's own agent.
+    /// For whom; `overlord` where it was the formation itself, such as to choose who answers.
     pub agent_id: String,
     pub prompt_tokens: u64,
     pub completion_tokens: u64,
