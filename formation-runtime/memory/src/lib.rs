@@ -81,6 +81,8 @@ pub struct NewTurn {
     pub text: String,
     /// What is to be remembered of its files, as JSON that its maker reads again.
     pub files: Option<String>,
+    /// It brings words of others along.
+    pub is_tainted: bool,
     pub kind: RequestKind,
     pub mode: RequestMode,
     /// The request, if it was written down when it was accepted.
@@ -95,6 +97,8 @@ pub struct BegunTurn {
     pub request: RequestSeq,
     /// Oldest first, without the question of this turn.
     pub history: Vec<HistoryMessage>,
+    /// Words of others are in the question, or in what it goes on from.
+    pub is_tainted: bool,
     /// Who answered last in the session.
     pub last_agent: Option<String>,
     /// What the session waits for.
@@ -137,6 +141,8 @@ pub struct TurnEnd {
     pub original_delivery: Option<NewDelivery>,
     /// Who answered, if it is not who was expected to.
     pub agent: Option<String>,
+    /// Words of others were read on the way.
+    pub is_tainted: bool,
     /// Why it did what it did, as far as that is not written down yet.
     pub decisions: Vec<Decision>,
     pub at_ms: i64,

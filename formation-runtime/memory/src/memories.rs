@@ -100,6 +100,8 @@ pub struct PastTurn {
     pub question: Option<String>,
     pub answer: Option<String>,
     pub at_ms: i64,
+    /// Words of others are in it.
+    pub is_tainted: bool,
 }
 
 /// What the operator wants forgotten: of a user, of a source, or of a user's source.
@@ -240,7 +242,7 @@ impl UserStore {
                 let within = values![user.as_str(), from, before, limit];
                 let turns = transaction.all(
                     "SELECT t.session, t.request_id, t.agent, t.status, q.content, a.content,
-                            t.started_ms
+                            t.started_ms, t.is_tainted
                      FROM turns t
                      LEFT JOIN messages q ON q.turn = t.seq AND q.role = 'user'
                      LEFT JOIN messages a ON a.turn = t.seq AND a.role = 'assistant'
@@ -488,5 +490,6 @@ fn turn(row: &Row) -> Result<PastTurn, DatabaseError> {
         question: row.get(4)?,
         answer: row.get(5)?,
         at_ms: row.get(6)?,
+        is_tainted: row.get::<i64>(7)? == 1,
     })
 }

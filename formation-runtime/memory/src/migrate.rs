@@ -42,6 +42,7 @@ const STEPS: &[Step] = steps![
     "0012_artifacts",
     "0013_request_work",
     "0014_agents",
+    "0015_taints",
 ];
 
 #[derive(Debug, thiserror::Error)]

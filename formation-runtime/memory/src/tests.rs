@@ -68,6 +68,7 @@ promises![
     what_was_used_is_summed_up_by_whom_and_what,
     recent_durations_are_those_of_answers_that_were_given_here,
     what_is_known_of_files_stays_with_their_question,
+    words_of_others_stay_known_for_as_long_as_something_goes_on_from_them,
     what_was_said_goes_by_its_age_and_what_runs_stays,
     acts_of_operators_are_remembered_with_what_came_of_them,
 ];
@@ -87,6 +88,7 @@ fn question(session_name: &str, text: &str, at_ms: i64) -> NewTurn {
         agent: "helper".to_owned(),
         text: text.to_owned(),
         files: None,
+        is_tainted: false,
         kind: RequestKind::Chat,
         mode: RequestMode::Sync,
         accepted: None,
@@ -113,6 +115,7 @@ fn answer(outcome: Outcome, text: &str, at_ms: i64) -> TurnEnd {
         delivery: None,
         original_delivery: None,
         agent: None,
+        is_tainted: false,
         decisions: Vec::new(),
         at_ms,
     }
@@ -399,6 +402,42 @@ async fn what_is_known_of_files_stays_with_their_question(database: &Database) {
     assert_eq!(read, [("heard", Some("[1]")), ("x", None)]);
     let next = alice.begin_turn(question("s", "more", 12), 10).await.unwrap();
     assert_eq!(next.history[0].files.as_deref(), Some("[1]"));
+}
+
+async fn words_of_others_stay_known_for_as_long_as_something_goes_on_from_them(
+    database: &Database,
+) {
+    let alice = database.open().for_user(&user("a"));
+    // Of its history only the last exchange, so that a taint must go on from turn to turn.
+    let turn = async |session: &str, brings: bool, reads: bool, at_ms: i64| {
+        let asked = NewTurn { is_tainted: brings, ..question(session, "hi", at_ms) };
+        let begun = alice.begin_turn(asked, 2).await.unwrap();
+        let end = TurnEnd { is_tainted: reads, ..answer(Outcome::Completed, "x", at_ms + 1) };
+        alice.end_turn(begun.id, end).await.unwrap();
+        begun.is_tainted
+    };
+    assert!(!turn("clean", false, false, 1).await && !turn("clean", false, false, 3).await);
+    assert!(turn("brought", true, false, 5).await && turn("brought", false, false, 7).await);
+    assert!(!turn("read", false, true, 9).await);
+    for at_ms in [11, 13, 15] {
+        assert!(turn("read", false, false, at_ms).await, "{at_ms}");
+    }
+    let past = alice.past(10, None, Some(10)).await.unwrap();
+    let past: Vec<_> = past
+        .iter()
+        .filter_map(|it| match it {
+            Past::Turn(turn) => Some((turn.session.as_str(), turn.is_tainted)),
+            Past::Memory(_) => None,
+        })
+        .collect();
+    let expected =
+        [("read", true), ("brought", true), ("brought", true), ("clean", false), ("clean", false)];
+    assert_eq!(past, expected);
+    // What others kept and put back is not known.
+    let said =
+        RestoredMessage { role: Role::User, text: "hi".into(), agent: "x".into(), at_ms: 50 };
+    alice.restore_session(&session("back"), vec![said]).await.unwrap().unwrap();
+    assert!(turn("back", false, false, 60).await);
 }
 
 async fn what_was_said_goes_by_its_age_and_what_runs_stays(database: &Database) {

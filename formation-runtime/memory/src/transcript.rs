@@ -49,7 +49,8 @@ impl UserStore {
                 if let Some(accepted) = turn.accepted {
                     requests::forget_silent_turn(transaction, user, accepted)?;
                 }
-                let history = history(transaction, user, session, history_max)?;
+                let (history, goes_on_tainted) = history(transaction, user, session, history_max)?;
+                let is_tainted = turn.is_tainted || goes_on_tainted;
                 let last_agent = last_agent(transaction, user, session)?;
                 let pending = pending::open_of_session(transaction, user, session, turn.at_ms)?;
                 transaction.execute(
@@ -62,8 +63,9 @@ impl UserStore {
                 )?;
                 let id = transaction.one(
                     "INSERT INTO turns
-                         (user_id, session, request_id, agent, status, owner, started_ms)
-                     VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6) RETURNING seq",
+                         (user_id, session, request_id, agent, status, owner, started_ms,
+                          is_tainted)
+                     VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6, ?7) RETURNING seq",
                     values![
                         user,
                         session,
@@ -71,6 +73,7 @@ impl UserStore {
                         &turn.agent,
                         &context.owner,
                         turn.at_ms,
+                        i64::from(is_tainted),
                     ],
                     |row| row.get(0).map(TurnId::new),
                 )?;
@@ -100,7 +103,7 @@ impl UserStore {
                 if let Some(retention) = context.retention {
                     forget(transaction, user, session, retention)?;
                 }
-                Ok(BegunTurn { id, request, history, last_agent, pending })
+                Ok(BegunTurn { id, request, history, is_tainted, last_agent, pending })
             })
             .await
     }
@@ -273,7 +276,8 @@ fn finish(
     let ended: Option<String> = transaction.first(
         "UPDATE turns
          SET status = ?3, error = ?4, prompt_tokens = ?5, completion_tokens = ?6,
-             ended_ms = ?7, owner = NULL, agent = coalesce(CAST(?8 AS TEXT), agent)
+             ended_ms = ?7, owner = NULL, agent = coalesce(CAST(?8 AS TEXT), agent),
+             is_tainted = CASE WHEN ?9 = 1 THEN 1 ELSE is_tainted END
          WHERE seq = ?1 AND user_id = ?2 AND status = 'running'
          RETURNING session",
         values![
@@ -285,6 +289,7 @@ fn finish(
             end.completion_tokens,
             end.at_ms,
             end.agent.as_ref(),
+            i64::from(end.is_tainted),
         ],
         |row| row.get(0),
     )?;
@@ -343,25 +348,30 @@ const SESSION_COLUMNS: &str = "SELECT id, created_ms, last_activity_ms,
            AND m.content IS NOT NULL)
      FROM sessions";
 
-/// A question whose answer failed without a word is left out: the caller was told so and asks again.
+/// With whether words of others are in it. A question whose answer failed without a word is left out: the
+/// caller was told so and asks again.
 fn history(
     transaction: &mut Transaction<'_>,
     user: &str,
     session: &str,
     messages_max: u32,
-) -> Result<Vec<HistoryMessage>, DatabaseError> {
-    let mut messages = transaction.all(
-        "SELECT m.role, m.content, m.files FROM messages m
+) -> Result<(Vec<HistoryMessage>, bool), DatabaseError> {
+    let found = transaction.all(
+        "SELECT m.role, m.content, m.files, w.is_tainted
+         FROM messages m JOIN turns w ON w.seq = m.turn
          WHERE m.user_id = ?1 AND m.session = ?2 AND m.content IS NOT NULL
            AND NOT EXISTS (
                SELECT 1 FROM turns t JOIN messages a ON a.turn = t.seq AND a.role = 'assistant'
                WHERE t.seq = m.turn AND t.status = 'failed' AND a.content IS NULL)
          ORDER BY m.seq DESC LIMIT ?3",
         values![user, session, messages_max],
-        |row| Ok(HistoryMessage { role: row.parsed(0)?, text: row.get(1)?, files: row.get(2)? }),
+        |row| {
+            let (role, text, files) = (row.parsed(0)?, row.get(1)?, row.get(2)?);
+            Ok((HistoryMessage { role, text, files }, row.get::<i64>(3)? == 1))
+        },
     )?;
-    messages.reverse();
-    Ok(messages)
+    let is_tainted = found.iter().any(|(_, is_tainted)| *is_tainted);
+    Ok((found.into_iter().rev().map(|(message, _)| message).collect(), is_tainted))
 }
 
 /// Drops the oldest turns of the session and the longest unused sessions; what runs stays.

@@ -27,6 +27,7 @@ impl Fixture {
             agent: "helper".to_owned(),
             text: "draw".to_owned(),
             files: None,
+            is_tainted: false,
             kind: RequestKind::Chat,
             mode: RequestMode::Sync,
             accepted: None,

@@ -17,6 +17,8 @@ pub struct Told {
     pub tools: Vec<ToolUse>,
     /// What the caller should know besides the answer.
     pub warnings: Vec<String>,
+    /// Words of others were read.
+    pub is_tainted: bool,
 }
 
 /// One choice, and its reason in words.
@@ -66,6 +68,10 @@ impl Trace {
         if told.tools.len() < TOOLS_MAX {
             told.tools.push(used);
         }
+    }
+
+    pub fn taint(&self, is_tainted: bool) {
+        self.lock().is_tainted |= is_tainted;
     }
 
     pub fn warn(&self, why: String) {

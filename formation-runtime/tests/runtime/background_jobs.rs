@@ -52,6 +52,7 @@ fn coding(more: &str) -> String {
   workdirs: [work]
   env: {{CODER_TOKEN: {SECRET}}}
   {more}
+approvals: {{rules: [{{tool: delegate_coding, action: allow}}]}}
 "
     )
 }

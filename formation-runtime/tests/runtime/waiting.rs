@@ -50,6 +50,7 @@ pub(crate) async fn waits(store: &Store, waiting: &Waiting<'_>) {
         agent: "helper".to_owned(),
         text: "Delete it.".to_owned(),
         files: None,
+        is_tainted: false,
         kind: RequestKind::Chat,
         mode: RequestMode::Async,
         accepted: Some(accepted),
@@ -81,6 +82,7 @@ pub(crate) async fn waits(store: &Store, waiting: &Waiting<'_>) {
         delivery: None,
         original_delivery: None,
         agent: None,
+        is_tainted: false,
         decisions: vec![
             decision("agent", "helper", json!({"scores": {"helper": 3}})),
             decision("tool", "files__list", json!({"agent": "helper", "took_ms": 5})),

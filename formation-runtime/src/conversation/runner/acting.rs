@@ -56,6 +56,7 @@ impl Running {
         let deadline = over.min(Instant::now() + run.toolbox.caps().total);
         let mut last = Spoken { text: String::new(), calls: vec![], reason: FinishReason::Stop };
         self.trace.agent(&run.agent.config.id);
+        self.trace.taint(tool_loop.is_tainted());
         loop {
             next = match next {
                 Next::Ask => {
@@ -136,6 +137,7 @@ impl Running {
                 run.toolbox.skill_is_active(skill);
             }
             let taints = run.toolbox.taints(&planned.tool, &outcome);
+            self.trace.taint(taints);
             let read = self.read(run, &planned, &outcome, stage).await;
             next = tool_loop.called(planned.number, &outcome, taints, read);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use muxi_contract::ids::nanoid;
 use muxi_llm::{FinishReason, Message};
-use muxi_memory::{BegunTurn, HistoryMessage, PendingKind, RequestKind};
+use muxi_memory::{BegunTurn, PendingKind, RequestKind};
 use serde_json::json;
 
 use super::acting::{Ran, Run};
@@ -32,9 +32,9 @@ impl Running {
     ) -> Result<Finish, Failure> {
         self.is_led_by(&agent, stage).await;
         let toolbox = self.toolbox(&agent, text).await;
-        let messages = self.messages(&agent, &toolbox, &begun.history, text);
+        let messages = self.messages(&agent, &toolbox, begun, text);
         let mut tool_loop = ToolLoop::new(messages, toolbox.guard(self.now_ms()));
-        if self.brings_words_of_others() || has_files(&begun.history) {
+        if begun.is_tainted {
             tool_loop.taint();
         }
         self.answer_with(&agent, &toolbox, tool_loop, Next::Ask, text, stage).await
@@ -174,18 +174,18 @@ impl Running {
         &self,
         agent: &Agent,
         toolbox: &Toolbox,
-        history: &[HistoryMessage],
+        begun: &BegunTurn,
         text: &str,
     ) -> Vec<Message> {
         let (limits, model) = (&self.context.limits, agent.model_for(&self.question.files));
         let history_bytes =
             if model.is_local { limits.history_bytes_local } else { limits.history_bytes };
-        let task = self.task(agent, toolbox, has_files(history));
+        let task = self.task(agent, toolbox, begun.is_tainted);
         let question = files::attached(text, &self.question.files, toolbox.boundary());
         prompt::compose(
             &self.context.soul,
             Some(&task),
-            history,
+            &begun.history,
             question,
             history_bytes,
             toolbox.boundary(),
@@ -193,10 +193,10 @@ impl Running {
     }
 
     /// What the agent is and has, below the soul.
-    pub(super) fn task(&self, agent: &Agent, toolbox: &Toolbox, has_files: bool) -> String {
+    pub(super) fn task(&self, agent: &Agent, toolbox: &Toolbox, is_tainted: bool) -> String {
         let wanted = self.question.expected.as_ref().map(|it| it.instruction());
         let behaviour = agent.config.system_behavior.instructions();
-        let has_foreign = toolbox.has_foreign() || has_files || self.brings_words_of_others();
+        let has_foreign = toolbox.has_foreign() || is_tainted || self.brings_words_of_others();
         let today = has_foreign.then(|| {
             let today = self.context.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
             format!("Today is {today}.\n\n{}", muxi_orchestration::fence::TAINT_NOTICE)
@@ -232,11 +232,6 @@ const CORRECTIONS_MAX: u32 = 1;
 /// Of what a turn needs to go on.
 const STATE_BYTES_MAX: usize = 8 * 1024 * 1024;
 const ARGUMENTS_CHARS_MAX: usize = 600;
-
-/// Whether a file that came before may still be read.
-fn has_files(history: &[HistoryMessage]) -> bool {
-    history.iter().any(|message| message.files.is_some())
-}
 
 fn approval_question(planned: &[Planned], kind: RequestKind) -> String {
     let calls = planned.iter().map(|call| {

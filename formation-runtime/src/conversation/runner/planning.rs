@@ -37,7 +37,7 @@ impl Running {
             results: Vec::new(),
             complexity,
             synthesises: true,
-            is_tainted: self.brings_words_of_others(),
+            is_tainted: begun.is_tainted,
             replans: 0,
         };
         let threshold = self.context.team.workflow.plan_approval_threshold;
@@ -198,7 +198,7 @@ impl Running {
             results: Vec::new(),
             complexity: 0.0,
             synthesises: procedure.synthesis,
-            is_tainted: self.brings_words_of_others(),
+            is_tainted: begun.is_tainted,
             replans: 0,
         };
         if !procedure.bypass_approval && self.question.kind == RequestKind::Chat {

@@ -134,6 +134,7 @@ impl Running {
             agent: self.lead().map_or_else(String::new, |agent| agent.config.id.clone()),
             text: text.clone(),
             files: files::remember(files, self.context.limits.file_text_kept_bytes),
+            is_tainted: self.brings_words_of_others(),
             kind: *kind,
             mode: *mode,
             accepted: *accepted,
@@ -310,6 +311,7 @@ impl Running {
                 .original()
                 .map(|it| report::of_end(it, &outcome, &text, &artifacts, now_ms)),
             agent,
+            is_tainted: told.is_tainted,
             decisions,
             warnings,
             delivery,

@@ -100,6 +100,7 @@ impl Running {
         stage.send(Event::MoreTime(time)).await;
         let agents = agents.into_iter().map(str::to_owned).collect();
         self.keep_plan(&running, message, request).await;
+        self.trace.taint(running.is_tainted);
         let done = running.results.iter().map(|it| (it.task.clone(), it.text.clone()));
         let machine = Workflow::new(plan, policy, agents, self.now_ms());
         let mut machine = machine.resumed(done.collect::<Vec<_>>(), running.replans);

@@ -77,15 +77,17 @@ impl Reads for Recall {
                 .map(|query| query.to_lowercase().split_whitespace().map(str::to_owned).collect())
                 .unwrap_or_default();
             let limit = count(arguments, "limit", LIMIT_USUAL, LIMIT_MAX) as usize;
-            let lines = past.iter().filter_map(line).filter(|line| {
+            let found = past.iter().filter_map(|it| Some((line(it)?, it))).filter(|(line, _)| {
                 let line = line.to_lowercase();
                 words.iter().all(|word| line.contains(word))
             });
-            let lines: Vec<String> = lines.take(limit).collect();
+            let (lines, found): (Vec<String>, Vec<&Past>) = found.take(limit).unzip();
             let said =
                 if lines.is_empty() { "Nothing was found.".to_owned() } else { lines.join("\n") };
-            // The user's words and those of models: neither is this program's.
-            Outcome { content: vec![Content::Text(said)], is_trusted: true, ..Outcome::default() }
+            // What the user and models said is trusted, unless others had a word in it.
+            let is_tainted = |it: &&Past| matches!(it, Past::Turn(turn) if turn.is_tainted);
+            let is_trusted = !found.iter().any(is_tainted);
+            Outcome { content: vec![Content::Text(said)], is_trusted, ..Outcome::default() }
         }
         .boxed()
     }
