@@ -3,8 +3,9 @@
 use muxi_testkit::fake_llm::FakeLlm;
 use serde_json::{Value, json};
 
-use crate::approving::asked_for;
+use crate::approving::{BEGINS, asked_for, routed_to_plan};
 use crate::harness::{Bundle, CLIENT_KEY, Runtime};
+use crate::later::ended;
 use crate::tools::{calling, heard, serving};
 use crate::turns::{ask, content, metadata};
 
@@ -85,4 +86,31 @@ async fn words_of_others_are_not_forgotten_with_the_turn_that_read_them() {
     // Nobody says yes, and it is still there.
     assert_eq!(content(&say(&runtime, "read", "no").await), "Done");
     asked_for(&say(&runtime, "read", "Do it").await);
+}
+
+#[tokio::test]
+async fn a_process_that_takes_a_plan_over_knows_which_of_its_parts_are_words_of_others() {
+    let (llm, bundle) = (FakeLlm::start().await, team_serving("echo", BEGINS));
+    let has_read = json!({"contains": "Find facts", "has_tool_result": true});
+    let writes = json!({"tool_calls": echo("note")["tool_calls"], "gate": "write"});
+    llm.script(json!([
+        routed_to_plan(),
+        {"match": {"contains": "split into tasks"}, "reply": {"text": "All about tea"}},
+        {"match": has_read, "reply": {"text": "Tea is a plant"}},
+        {"match": {"contains": "Find facts"}, "reply": echo("page")},
+        {"match": {"has_tool_result": true}, "reply": {"text": "Tea, they say"}},
+        {"match": {"contains": "Write about"}, "reply": writes},
+    ]));
+    let runtime = bundle.start(&llm);
+    let body = json!({"message": "All of tea", "mode": "async", "request_id": "r-1"});
+    assert_eq!(runtime.chat(&body).send().await.unwrap().status(), 202);
+    llm.wait_for(4, None).await;
+    runtime.kill9();
+
+    let runtime = bundle.start(&llm);
+    llm.wait_for(5, None).await;
+    llm.open_gate("write");
+    let request = ended(&runtime, "r-1").await;
+    assert_eq!(request["status"], "awaiting_clarification", "{request}");
+    assert_eq!(heard(&bundle, "tools/call"), 1);
 }

@@ -297,7 +297,7 @@ impl Running {
                 site.stops.remove(&(id.clone(), attempt));
                 match worked {
                     Worked::Done { text, is_tainted } => {
-                        site.running.is_tainted |= is_tainted;
+                        self.note_taint(is_tainted, site).await;
                         Some(Happened::TaskDone { id, attempt, text })
                     }
                     Worked::Failed { fault, kind, kept } => {
@@ -386,6 +386,14 @@ impl Running {
                 stage.send(Event::BeginAgain).await;
                 Ok(self.say(&outcome.to_text(), stage).await)
             }
+        }
+    }
+
+    /// Kept before the words that it is about, so that no process goes on with these as if they were ours.
+    async fn note_taint(&self, is_tainted: bool, site: &mut Site<'_>) {
+        if is_tainted && !site.running.is_tainted {
+            site.running.is_tainted = true;
+            self.keep_plan(&site.running, site.message, site.request).await;
         }
     }
 
