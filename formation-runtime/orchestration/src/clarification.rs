@@ -1,14 +1,13 @@
 //! A question to the user and what the next message means for it.
 //!
 //! Rules of dialogue systems: one question at a time, so many rounds and then the work goes ahead with what
-//! is known; a message that is plainly about something else drops the question instead of being forced
-//! into its answer. Where it is not plain, the message is an answer, because a model reads it next and can
-//! ask again.
+//! is known; a message that says that it is about something else drops the question instead of being forced
+//! into its answer. Every other one is an answer, however it begins: a model reads it together with the request
+//! next, and can tell a new request from an answer where a list of words cannot.
 
 use serde::{Deserialize, Serialize};
 
-use crate::routing::is_follow_up;
-use crate::text::{cut, normalised, stems};
+use crate::text::{cut, normalised};
 
 /// What the question is for; each has its own number of rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,7 +73,7 @@ pub enum Next {
     TooManyRounds { message: String },
     /// The user wants no more of it.
     Cancelled,
-    /// The message is a request of its own.
+    /// The message says that it is about something else.
     TopicSwitch,
 }
 
@@ -113,7 +112,6 @@ const SWITCH: &[&str] = &[
     "unrelated",
     "changing topic",
     "change of topic",
-    "by the way",
     "anderes thema",
     "andere frage",
     "autre question",
@@ -121,77 +119,6 @@ const SWITCH: &[&str] = &[
     "otro tema",
     "cambiando de tema",
 ];
-/// Beginnings of requests.
-const REQUEST: &[&str] = &[
-    "what",
-    "who",
-    "when",
-    "where",
-    "why",
-    "how",
-    "which",
-    "show",
-    "list",
-    "write",
-    "create",
-    "make",
-    "build",
-    "find",
-    "search",
-    "send",
-    "book",
-    "tell",
-    "explain",
-    "translate",
-    "summarize",
-    "summarise",
-    "calculate",
-    "can you",
-    "could you",
-    "please",
-    "give",
-    "i want",
-    "i need",
-    "help",
-    "was",
-    "wer",
-    "wann",
-    "wo",
-    "warum",
-    "wie",
-    "zeig",
-    "schreib",
-    "erstelle",
-    "erkläre",
-    "kannst du",
-    "que",
-    "qui",
-    "quand",
-    "où",
-    "pourquoi",
-    "comment",
-    "écris",
-    "montre",
-    "qué",
-    "quién",
-    "cuándo",
-    "dónde",
-    "cómo",
-    "escribe",
-    "muestra",
-    "puedes",
-    "cosa",
-    "chi",
-    "quando",
-    "dove",
-    "come",
-    "scrivi",
-];
-/// Shorter messages are answers.
-const SWITCH_WORDS: usize = 4;
-/// Of the words of a new request, no more are about the old one.
-const SWITCH_SHARED: f64 = 0.15;
-
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -258,7 +185,7 @@ impl State {
         if CANCEL.contains(&normalised(text).as_str()) {
             return Next::Cancelled;
         }
-        if self.is_other_topic(text) {
+        if is_other_topic(text) {
             return Next::TopicSwitch;
         }
         self.answer(text, limits)
@@ -303,31 +230,16 @@ impl State {
         let number: usize = text.trim_end_matches(['.', ')']).parse().ok()?;
         self.options.get(number.checked_sub(1)?).cloned()
     }
+}
 
-    /// Whether a message shares next to nothing with the request and the question, and begins as a request.
-    #[expect(clippy::cast_precision_loss, reason = "counts of words are far below 2^52")]
-    fn is_other_topic(&self, text: &str) -> bool {
-        let plain = normalised(text);
-        let starts = |start: &&str| {
-            plain.strip_prefix(*start).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
-        };
-        if SWITCH.iter().any(starts) {
-            return true;
-        }
-        let said = stems(text);
-        let is_request = REQUEST.iter().any(starts) || text.ends_with('?');
-        if !is_request
-            || plain.split(' ').count() < SWITCH_WORDS
-            || said.len() < 2
-            || is_follow_up(text)
-        {
-            return false;
-        }
-        let topic =
-            stems(&format!("{} {} {}", self.request(), self.question, self.options.join(" ")));
-        let shared = said.intersection(&topic).count();
-        shared as f64 / said.len() as f64 <= SWITCH_SHARED
-    }
+// === private helpers ===
+
+/// Whether a message says that it begins something else.
+fn is_other_topic(text: &str) -> bool {
+    let plain = normalised(text);
+    SWITCH.iter().any(|start| {
+        plain.strip_prefix(start).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+    })
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ async fn a_question_is_left_by_a_word_and_by_another_matter() {
     let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&team("")));
     llm.script(weather());
     let runtime = bundle.start(&llm);
-    let poem = "Please write a poem about autumn leaves and old trees in the park";
+    let poem = "Something else: write a poem about autumn leaves and old trees";
     for (words, said, ends, models) in [
         ("Never mind!", "All right, I leave it at that.", "completed", 0),
         (poem, "A poem", "cancelled", 2),

@@ -279,7 +279,7 @@ async fn what_is_unclear_is_asked_back_and_another_matter_drops_it() {
     let message = "How is the weather there?";
     let asked = ask(&runtime, &json!({"message": message, "session_id": "two"})).await;
     assert_eq!(content(&asked), "Which city?");
-    let body = json!({"message": "Please write a poem about autumn leaves and old trees in the park", "session_id": "two"});
+    let body = json!({"message": "Something else: write a poem about autumn leaves and old trees", "session_id": "two"});
     let other = ask(&runtime, &body).await;
     assert_eq!(content(&other), "A poem", "{other}");
 }
