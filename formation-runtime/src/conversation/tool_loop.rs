@@ -23,6 +23,9 @@ pub struct ToolLoop {
     is_tainted: bool,
     /// Why no more tools are offered.
     stopped: Option<String>,
+    /// That were activated in it, and restrict what may be called from then on.
+    #[serde(default)]
+    skills: Vec<String>,
 }
 
 /// A message as it is kept. Files of the question are not kept with it.
@@ -92,7 +95,8 @@ impl ToolLoop {
     pub fn new(messages: Vec<Message>, guard: Guard) -> Self {
         let messages = messages.into_iter().map(Said::from).collect();
         let guard = Some(guard);
-        Self { messages, round: Vec::new(), guard, is_tainted: false, stopped: None }
+        let (round, skills) = (Vec::new(), Vec::new());
+        Self { messages, round, guard, is_tainted: false, stopped: None, skills }
     }
 
     /// To be called when it is taken up.
@@ -107,6 +111,16 @@ impl ToolLoop {
 
     pub const fn is_tainted(&self) -> bool {
         self.is_tainted
+    }
+
+    pub fn skill_is_active(&mut self, skill: &str) {
+        if !self.skills.iter().any(|it| it == skill) {
+            self.skills.push(skill.to_owned());
+        }
+    }
+
+    pub fn skills(&self) -> &[String] {
+        &self.skills
     }
 
     pub fn messages(&self) -> Vec<Message> {

@@ -13,6 +13,7 @@ mod background_jobs;
 mod chat;
 mod clarifying;
 mod collector;
+mod consenting;
 mod crashes;
 mod credentials;
 mod deciding;

@@ -57,6 +57,9 @@ impl Running {
         let mut last = Spoken { text: String::new(), calls: vec![], reason: FinishReason::Stop };
         self.trace.agent(&run.agent.config.id);
         self.trace.taint(tool_loop.is_tainted());
+        for skill in tool_loop.skills() {
+            run.toolbox.skill_is_active(skill);
+        }
         loop {
             next = match next {
                 Next::Ask => {
@@ -135,6 +138,7 @@ impl Running {
                 && let Some(Value::String(skill)) = planned.arguments.get("name")
             {
                 run.toolbox.skill_is_active(skill);
+                tool_loop.skill_is_active(skill);
             }
             let taints = run.toolbox.taints(&planned.tool, &outcome);
             self.trace.taint(taints);

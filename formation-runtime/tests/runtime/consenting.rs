@@ -1,0 +1,37 @@
+//! What counts as a yes, to what, and what holds after it.
+
+use muxi_testkit::fake_llm::FakeLlm;
+use serde_json::{Value, json};
+
+use crate::approving::asked_for;
+use crate::harness::Runtime;
+use crate::tools::{calling, heard, results, serving};
+use crate::turns::{ask, content};
+
+async fn say(runtime: &Runtime, message: &str, more: &Value) -> Value {
+    let mut body = json!({"message": message});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    ask(runtime, &body).await
+}
+
+#[tokio::test]
+async fn what_a_skill_allows_still_counts_after_a_yes() {
+    let more = "skills: [careful]";
+    let (llm, bundle) = (FakeLlm::start().await, serving("normal", "delete, echo", more));
+    let skill = bundle.path().join("skills/careful");
+    std::fs::create_dir_all(&skill).unwrap();
+    let text = "---\nname: careful\ndescription: Be careful\nallowed-tools: fake/delete\n---\nBe careful.\n";
+    std::fs::write(skill.join("SKILL.md"), text).unwrap();
+    llm.script(json!([
+        {"match": {"nth": 1}, "reply": calling("activate_skill", &json!({"name": "careful"}))},
+        {"match": {"nth": 2}, "reply": calling("fake__delete", &json!({"text": "a.txt"}))},
+        {"match": {"nth": 3}, "reply": calling("fake__echo", &json!({"text": "after"}))},
+        {"reply": {"text": "End"}},
+    ]));
+    let runtime = bundle.start(&llm);
+    asked_for(&say(&runtime, "Go", &json!({})).await);
+    assert_eq!(content(&say(&runtime, "yes", &json!({})).await), "End");
+    assert_eq!(heard(&bundle, "tools/call"), 1);
+    let read = results(&llm, 3);
+    assert!(read.contains("the skill `careful` does not list it"), "{read}");
+}
