@@ -10,7 +10,7 @@ use crate::tools::{calling, heard, results, serving};
 use crate::turns::{ask, content, metadata};
 
 /// A model that deletes when it is told to, and says so.
-fn deletes() -> Value {
+pub(crate) fn deletes() -> Value {
     json!([
         {"match": {"has_tool_result": true}, "reply": {"text": "So it is."}},
         {"match": {"contains": "Delete"}, "reply": calling("fake__delete", &json!({"text": "a.txt"}))},

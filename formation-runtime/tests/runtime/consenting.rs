@@ -3,8 +3,9 @@
 use muxi_testkit::fake_llm::FakeLlm;
 use serde_json::{Value, json};
 
-use crate::approving::asked_for;
+use crate::approving::{asked_for, decide, deletes};
 use crate::harness::Runtime;
+use crate::later::ended;
 use crate::tools::{calling, heard, results, serving};
 use crate::turns::{ask, content};
 
@@ -12,6 +13,22 @@ async fn say(runtime: &Runtime, message: &str, more: &Value) -> Value {
     let mut body = json!({"message": message});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     ask(runtime, &body).await
+}
+
+#[tokio::test]
+async fn a_yes_is_meant_for_the_question_that_was_asked_last() {
+    let (llm, bundle) = (FakeLlm::start().await, serving("normal", "delete", ""));
+    llm.script(deletes());
+    let runtime = bundle.start(&llm);
+    let asked = say(&runtime, "Delete it", &json!({"request_id": "r-1"})).await;
+    let id = asked_for(&asked);
+    // Somebody else asks something in between.
+    assert_eq!(content(&say(&runtime, "And you?", &json!({"agent_id": "helper"})).await), "What?");
+    assert_eq!(content(&say(&runtime, "yes", &json!({})).await), "What?");
+    assert_eq!(heard(&bundle, "tools/call"), 0);
+    assert_eq!(decide(&runtime, id, "alice", &json!({"decision": "approve"})).await.0, 202);
+    assert_eq!(ended(&runtime, "r-1").await["status"], "completed");
+    assert_eq!(heard(&bundle, "tools/call"), 1);
 }
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use muxi_memory::{
-    BegunTurn, NewResolution, Outcome, Pending, PendingKind, RequestKind, Resolution, Then,
+    BegunTurn, HistoryMessage, NewResolution, Outcome, Pending, PendingKind, RequestKind,
+    Resolution, Role, Then,
 };
 use muxi_orchestration::approval::{self, reply};
 use muxi_orchestration::clarification::{self, Kind, Reply, State};
@@ -31,7 +32,7 @@ impl Running {
             return Ok(Some(resumes.clone()));
         }
         let Some(pending) = begun.pending.as_ref() else { return Ok(None) };
-        if !self.may_answer(pending) {
+        if !self.may_answer(pending, &begun.history) {
             return Ok(None);
         }
         let suspended: Suspended = match serde_json::from_str(&pending.state_json) {
@@ -74,8 +75,10 @@ impl Running {
     }
 
     /// Whether this message can be an answer at all. What may be done is for people to say, so that no agent
-    /// elsewhere says it for them, nor a choice that was shown with another question.
-    fn may_answer(&self, pending: &Pending) -> bool {
+    /// elsewhere says it for them, nor a choice that was shown with another question. Words alone allow what
+    /// was asked last only: after something else was said, a yes may be to that, and the question's own widget
+    /// or the API is the way.
+    fn may_answer(&self, pending: &Pending, history: &[HistoryMessage]) -> bool {
         let is_of_somebody_who_may = match self.question.kind {
             RequestKind::Chat => true,
             RequestKind::A2a => pending.kind == PendingKind::Clarification,
@@ -84,8 +87,17 @@ impl Running {
             | RequestKind::Watch
             | RequestKind::Delegation => false,
         };
-        let is_stale = self.question.picked.is_some() && self.picked_text(pending).is_none();
-        is_of_somebody_who_may && !is_stale && self.question.agent.is_none()
+        let is_meant = match self.question.picked {
+            Some(_) => self.picked_text(pending).is_some(),
+            None => match pending.kind {
+                // Without a history there is nothing that it could be compared with.
+                PendingKind::Approval | PendingKind::Plan => history
+                    .last()
+                    .is_none_or(|it| it.role == Role::Assistant && it.text == pending.question),
+                PendingKind::Clarification | PendingKind::Credential => true,
+            },
+        };
+        is_of_somebody_who_may && is_meant && self.question.agent.is_none()
     }
 
     /// Goes on with what waited.
