@@ -137,7 +137,7 @@ pub struct Limits {
     pub files_per_result: usize,
     /// One message on the wire; a longer one ends its connection.
     pub message_bytes: usize,
-    /// Messages in a row that answer nothing; more of them end the connection.
+    /// Messages within ten seconds that answer nothing; more of them end the connection.
     pub unasked_messages: u32,
     /// The end of what a child said on standard error.
     pub stderr_bytes: usize,

@@ -21,6 +21,7 @@ use super::error::{McpError, Said};
 use super::handle::Handle;
 use super::http::Http;
 use super::process::Process;
+use super::quiet::Quiet;
 use super::report::Report;
 use super::settings::Settings;
 use super::stdio::Stdio;
@@ -42,8 +43,7 @@ pub(super) struct Connection {
     server: String,
     peer: Peer<RoleClient>,
     usage: watch::Sender<Usage>,
-    /// Of a child.
-    report: Option<Arc<Report>>,
+    report: Arc<Report>,
     doubted: Notify,
     close: CancellationToken,
     /// It is closed as soon as nobody uses it.
@@ -87,24 +87,26 @@ impl Maker {
                     Process::start(config, settings, &self.limits, &self.tasks)?;
                 let wire = Stdio::new(process, pipes, Arc::clone(&report), &self.limits);
                 let serving = serve_client_with_ct(handle, wire, token);
-                let service = self.in_time(config, Some(&report), serving).await?;
-                (service, Some(report))
+                (self.in_time(config, &report, serving).await?, report)
             }
             Transport::Http { url, .. } => {
                 let wire_config = super::http::wire_config(config, url, settings, &self.limits)?;
                 let client = self.http.client(config, url)?;
+                let report = Arc::new(Report::default());
                 let manager = self.http.authorized(config, url, settings).await?;
                 let service = if let Some(manager) = manager {
                     let client = AuthClient::new(client, manager);
                     let wire = StreamableHttpClientTransport::with_client(client, wire_config);
+                    let wire = Quiet::new(wire, Arc::clone(&report), &self.limits);
                     let serving = serve_client_with_ct(handle, wire, token);
-                    self.in_time(config, None, serving).await?
+                    self.in_time(config, &report, serving).await?
                 } else {
                     let wire = StreamableHttpClientTransport::with_client(client, wire_config);
+                    let wire = Quiet::new(wire, Arc::clone(&report), &self.limits);
                     let serving = serve_client_with_ct(handle, wire, token);
-                    self.in_time(config, None, serving).await?
+                    self.in_time(config, &report, serving).await?
                 };
-                (service, None)
+                (service, report)
             }
         };
         Ok(self.keep(config, service, report, permit))
@@ -113,7 +115,7 @@ impl Maker {
     async fn in_time(
         &self,
         config: &ServerConfig,
-        report: Option<&Report>,
+        report: &Report,
         serving: impl Future<
             Output = Result<
                 RunningService<RoleClient, Handle>,
@@ -130,8 +132,8 @@ impl Maker {
                 server: config.id.clone(),
                 act: "the handshake",
                 limit: self.limits.start,
-                noticed: report.map(Report::noticed_text).unwrap_or_default(),
-                said: report.map(Report::said).unwrap_or_default(),
+                noticed: report.noticed_text(),
+                said: report.said(),
             }),
         }
     }
@@ -140,7 +142,7 @@ impl Maker {
         &self,
         config: &ServerConfig,
         service: RunningService<RoleClient, Handle>,
-        report: Option<Arc<Report>>,
+        report: Arc<Report>,
         permit: OwnedSemaphorePermit,
     ) -> Lease {
         let usage = Usage { in_flight: 1, is_closing: false, last: Instant::now() };
@@ -168,8 +170,7 @@ impl Maker {
 impl Connection {
     /// `None` when it is closed or about to be.
     pub(super) fn lease(self: &Arc<Self>) -> Option<Lease> {
-        let is_gone = self.peer.is_transport_closed()
-            || self.report.as_ref().is_some_and(|it| it.ended.is_cancelled());
+        let is_gone = self.peer.is_transport_closed() || self.report.ended.is_cancelled();
         let taken = !is_gone
             && self.usage.send_if_modified(|usage| {
                 usage.in_flight += usize::from(!usage.is_closing);
@@ -273,26 +274,19 @@ impl Lease {
         asking: impl Future<Output = Result<T, ServiceError>>,
     ) -> Result<T, CallFault> {
         let connection = &*self.0;
-        let ended = async {
-            match &connection.report {
-                Some(report) => report.ended.cancelled().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             // An answer that came just before the end counts. Cancel-safe: dropping it cancels the call.
             answered = asking => answered.map_err(|error| self.fault(act, &error)),
-            () = ended => Err(self.fault(act, &ServiceError::TransportClosed)),
+            () = connection.report.ended.cancelled() => Err(self.fault(act, &ServiceError::TransportClosed)),
             () = tokio::time::sleep(limit) => {
                 connection.doubted.notify_one();
-                let report = connection.report.as_deref();
                 let error = McpError::Slow {
                     server: connection.server.clone(),
                     act,
                     limit,
-                    noticed: report.map(Report::noticed_text).unwrap_or_default(),
-                    said: report.map(Report::said).unwrap_or_default(),
+                    noticed: connection.report.noticed_text(),
+                    said: connection.report.said(),
                 };
                 Err(CallFault { error, may_have_run: true, is_lost: false })
             }
@@ -322,7 +316,7 @@ impl Lease {
     }
 
     fn fault(&self, act: &'static str, error: &ServiceError) -> CallFault {
-        super::error::of_service(&self.0.server, act, error, self.0.report.as_deref())
+        super::error::of_service(&self.0.server, act, error, &self.0.report)
     }
 }
 

@@ -9,6 +9,7 @@ use rmcp::service::ClientInitializeError;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
 
 use super::connection::CallFault;
+use super::repair::UNREADABLE;
 use super::report::Report;
 
 const MESSAGE_CHARS_MAX: usize = 600;
@@ -128,14 +129,13 @@ pub(super) fn quoted(text: &str, chars_max: usize) -> String {
 pub(super) fn of_handshake(
     server: &str,
     error: &ClientInitializeError,
-    report: Option<&Report>,
+    report: &Report,
 ) -> McpError {
     let server = server.to_owned();
     if error.is_authorization_required() || error.auth_challenge().is_some() {
         return McpError::NeedsAuthorization { server };
     }
-    let noticed = || report.map(Report::noticed_text).unwrap_or_default();
-    let said = report.map(Report::said).unwrap_or_default();
+    let (noticed, said) = (report.noticed_text(), report.said());
     match error {
         ClientInitializeError::JsonRpcError(refusal) => McpError::Refused {
             server,
@@ -148,15 +148,14 @@ pub(super) fn of_handshake(
         | ClientInitializeError::TransportError { .. } => lost(server, error, report),
         ClientInitializeError::ConflictInitResponseId(asked, answered) => McpError::Protocol {
             server,
-            fault: format!("answered request {answered} where {asked} was asked{}", noticed()),
+            fault: format!("answered request {answered} where {asked} was asked{noticed}"),
             said,
         },
         other => McpError::Protocol {
             server,
             fault: format!(
-                "shook hands wrongly: {}{}",
-                quoted(&other.to_string(), MESSAGE_CHARS_MAX),
-                noticed()
+                "shook hands wrongly: {}{noticed}",
+                quoted(&other.to_string(), MESSAGE_CHARS_MAX)
             ),
             said,
         },
@@ -169,7 +168,7 @@ pub(super) fn of_service(
     server: &str,
     act: &'static str,
     error: &ServiceError,
-    report: Option<&Report>,
+    report: &Report,
 ) -> CallFault {
     let owned = || server.to_owned();
     if error.is_authorization_required() || error.auth_challenge().is_some() {
@@ -177,6 +176,14 @@ pub(super) fn of_service(
         return CallFault { error, may_have_run: false, is_lost: false };
     }
     match error {
+        ServiceError::McpError(refusal)
+            if refusal.data.as_ref().is_some_and(|it| it == UNREADABLE) =>
+        {
+            let (why, noticed) = (&refusal.message, report.noticed_text());
+            let fault = format!("answered {act} with what cannot be read: {why}{noticed}");
+            let error = McpError::Protocol { server: owned(), fault, said: report.said() };
+            CallFault { error, may_have_run: true, is_lost: false }
+        }
         ServiceError::McpError(refusal) => {
             let error = McpError::Refused {
                 server: owned(),
@@ -209,12 +216,11 @@ pub(super) fn of_service(
     }
 }
 
-fn lost(server: String, error: &(dyn StdError + 'static), report: Option<&Report>) -> McpError {
-    match report {
-        Some(report) => McpError::Ended { server, fault: report.end(), said: report.said() },
-        None => {
-            McpError::Unreachable { server, fault: quoted(&root_cause(error), MESSAGE_CHARS_MAX) }
-        }
+fn lost(server: String, error: &(dyn StdError + 'static), report: &Report) -> McpError {
+    if report.knows_the_end() {
+        McpError::Ended { server, fault: report.end(), said: report.said() }
+    } else {
+        McpError::Unreachable { server, fault: quoted(&root_cause(error), MESSAGE_CHARS_MAX) }
     }
 }
 

@@ -65,7 +65,7 @@ impl Process {
         let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let report = Arc::new(Report::default());
+        let report = Arc::new(Report::of_child());
         let process = Self { group, report: Arc::clone(&report) };
         let (Some(stdin), Some(stdout), Some(stderr)) = (stdin, stdout, stderr) else {
             return Err(failed("its pipes are missing".to_owned()));

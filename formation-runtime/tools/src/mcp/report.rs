@@ -23,6 +23,8 @@ pub(super) struct Report {
     pub(super) is_drained: CancellationToken,
     stderr: Mutex<VecDeque<u8>>,
     noticed: Mutex<Noticed>,
+    /// What is at the other end is a child, whose end is its own.
+    is_of_child: bool,
     fault: OnceLock<String>,
     exit: OnceLock<std::process::ExitStatus>,
     hint: OnceLock<String>,
@@ -31,11 +33,20 @@ pub(super) struct Report {
 #[derive(Debug, Default)]
 struct Noticed {
     junk_lines: u64,
-    first_junk: String,
+    newest_junk: String,
     stray_answers: u64,
 }
 
 impl Report {
+    pub(super) fn of_child() -> Self {
+        Self { is_of_child: true, ..Self::default() }
+    }
+
+    /// Whether it can be told how the connection ended.
+    pub(super) fn knows_the_end(&self) -> bool {
+        self.is_of_child || self.fault().is_some()
+    }
+
     /// Keeps the end of what the child says, and reads the rest away so that it never has to wait.
     pub(super) async fn drain(&self, mut stderr: impl AsyncRead + Unpin, bytes_max: usize) {
         let mut chunk = [0; 4096];
@@ -50,10 +61,9 @@ impl Report {
 
     pub(super) fn note_junk(&self, line: &[u8]) {
         let mut noticed = self.noticed();
-        if noticed.junk_lines == 0 {
-            let start = &line[..line.len().min(4 * JUNK_CHARS_SHOWN)];
-            noticed.first_junk = quoted(&String::from_utf8_lossy(start), JUNK_CHARS_SHOWN);
-        }
+        // The newest is the likeliest to belong to what is waited for.
+        let start = &line[..line.len().min(4 * JUNK_CHARS_SHOWN)];
+        noticed.newest_junk = quoted(&String::from_utf8_lossy(start), JUNK_CHARS_SHOWN);
         noticed.junk_lines += 1;
     }
 
@@ -100,10 +110,10 @@ impl Report {
     fn append_context(&self, text: &mut String) {
         let noticed = self.noticed();
         if noticed.junk_lines > 0 {
-            let Noticed { junk_lines, first_junk, .. } = &*noticed;
+            let Noticed { junk_lines, newest_junk, .. } = &*noticed;
             append(
                 text,
-                format_args!("{junk_lines} of its lines are no JSON-RPC, first `{first_junk}`"),
+                format_args!("{junk_lines} of its lines are no JSON-RPC, the last `{newest_junk}`"),
             );
         }
         if noticed.stray_answers > 0 {
@@ -160,12 +170,12 @@ mod tests {
     fn what_was_noticed_continues_the_sentence() {
         let report = Report::default();
         assert_eq!(report.noticed_text(), "");
-        report.note_junk(b"Listening on \xff stdio");
         report.note_junk(b"other");
+        report.note_junk(b"Listening on \xff stdio");
         report.note_stray();
         assert_eq!(
             report.noticed_text(),
-            "; 2 of its lines are no JSON-RPC, first `Listening on \u{fffd} stdio`; \
+            "; 2 of its lines are no JSON-RPC, the last `Listening on \u{fffd} stdio`; \
              1 of its answers have an id that nobody asked"
         );
     }

@@ -6,19 +6,23 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rmcp::RoleClient;
-use rmcp::model::{ClientNotification, JsonRpcMessage, RequestId, ServerNotification};
+use rmcp::model::{ClientNotification, JsonRpcMessage, RequestId};
 use rmcp::service::{RxJsonRpcMessage, TxJsonRpcMessage};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{ChildStdin, ChildStdout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Limits;
 use super::lines::{Line, Lines};
+use super::pace::Pace;
 use super::process::{Pipes, Process};
+use super::quiet::wanted;
+use super::repair;
 use super::report::Report;
 
 /// Between the end of a child's output and its exit.
@@ -34,9 +38,8 @@ pub(super) struct Stdio {
     closing: CancellationToken,
     /// Requests without an answer yet.
     asked: Arc<Mutex<HashSet<RequestId>>>,
-    unasked_in_a_row: u32,
+    pace: Pace,
     report: Arc<Report>,
-    unasked_max: u32,
     bytes_max: usize,
     stop_grace: Duration,
 }
@@ -54,47 +57,48 @@ impl Stdio {
             stdin: Arc::new(tokio::sync::Mutex::new(Some(pipes.stdin))),
             closing: CancellationToken::new(),
             asked: Arc::default(),
-            unasked_in_a_row: 0,
+            pace: Pace::new(limits.unasked_messages, Instant::now()),
             report,
-            unasked_max: limits.unasked_messages,
             bytes_max: limits.message_bytes,
             stop_grace: limits.stop_grace,
         }
     }
 
-    /// A message for the SDK; `None` for a line that is of no use to it.
-    fn message(&mut self, line: &[u8]) -> Option<RxJsonRpcMessage<RoleClient>> {
+    /// What a line says; `None` if nothing.
+    fn message(&self, line: &[u8]) -> Option<RxJsonRpcMessage<RoleClient>> {
         if line.trim_ascii().is_empty() {
             return None;
         }
-        let Ok(message) = serde_json::from_slice::<RxJsonRpcMessage<RoleClient>>(line) else {
-            self.report.note_junk(line);
-            return None;
+        let fault = match serde_json::from_slice(line) {
+            Ok(message) => return Some(message),
+            Err(fault) => fault,
         };
-        match &message {
-            JsonRpcMessage::Response(response) => self.answered(Some(&response.id)),
-            JsonRpcMessage::Error(error) => self.answered(error.id.as_ref()),
-            JsonRpcMessage::Request(_) => {}
-            JsonRpcMessage::Notification(notification) => {
-                // The SDK writes each into the log; only one kind has a meaning here.
-                if !matches!(
-                    notification.notification,
-                    ServerNotification::ToolListChangedNotification(_)
-                ) {
-                    return None;
-                }
-            }
+        let repaired = repair::without_broken_text(line);
+        if let Some(message) = repaired.and_then(|it| serde_json::from_slice(&it).ok()) {
+            return Some(message);
         }
-        Some(message)
+        self.report.note_junk(line);
+        // Whoever asked need not wait for an answer that was there.
+        let id = repair::id_of(line).filter(|id| contains(&self.asked(), id))?;
+        Some(JsonRpcMessage::error(repair::unreadable(&fault), Some(id)))
     }
 
-    fn answered(&mut self, id: Option<&RequestId>) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if id.is_some_and(|id| take(&mut asked, id)) {
-            self.unasked_in_a_row = 0;
-        } else {
+    /// Whether somebody waits for the message.
+    fn is_answer(&self, message: &RxJsonRpcMessage<RoleClient>) -> bool {
+        let id = match message {
+            JsonRpcMessage::Response(response) => Some(&response.id),
+            JsonRpcMessage::Error(error) => error.id.as_ref(),
+            JsonRpcMessage::Request(_) | JsonRpcMessage::Notification(_) => return false,
+        };
+        let is_asked = id.is_some_and(|id| take(&mut self.asked(), id));
+        if !is_asked {
             self.report.note_stray();
         }
+        is_asked
+    }
+
+    fn asked(&self) -> MutexGuard<'_, HashSet<RequestId>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn end(&mut self) {
@@ -167,17 +171,16 @@ impl rmcp::transport::Transport<RoleClient> for Stdio {
                     break;
                 }
             };
-            self.unasked_in_a_row += 1;
-            if self.unasked_in_a_row > self.unasked_max {
-                self.report.blame(format!(
-                    "sent more than {} lines that answer nothing",
-                    self.unasked_max
-                ));
+            let message = self.message(&line);
+            if !message.as_ref().is_some_and(|it| self.is_answer(it))
+                && let Err(fault) = self.pace.unasked(Instant::now())
+            {
+                self.report.blame(fault);
                 self.process.kill();
                 self.end().await;
                 break;
             }
-            if let Some(message) = self.message(&line) {
+            if let Some(message) = message.and_then(wanted) {
                 return Some(message);
             }
         }
@@ -211,11 +214,18 @@ fn note_asked(asked: &Mutex<HashSet<RequestId>>, message: &TxJsonRpcMessage<Role
     }
 }
 
-/// Some servers write a number as text; the SDK takes that, too.
 fn take(asked: &mut HashSet<RequestId>, id: &RequestId) -> bool {
-    if asked.remove(id) {
-        return true;
+    asked.remove(id) || as_number(id).is_some_and(|number| asked.remove(&number))
+}
+
+fn contains(asked: &HashSet<RequestId>, id: &RequestId) -> bool {
+    asked.contains(id) || as_number(id).is_some_and(|number| asked.contains(&number))
+}
+
+/// Some servers write a number as text; the SDK takes that, too.
+fn as_number(id: &RequestId) -> Option<RequestId> {
+    match id {
+        RequestId::String(text) => text.parse().ok().map(RequestId::Number),
+        RequestId::Number(_) => None,
     }
-    let RequestId::String(text) = id else { return false };
-    text.parse().is_ok_and(|number| asked.remove(&RequestId::Number(number)))
 }

@@ -1,16 +1,32 @@
 //! Servers over HTTP: sessions, credentials, redirects, and grants of users.
 
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use muxi_tools::mcp::{Auth, Limits, McpError, OAuth, Secret, ServerConfig, Transport};
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use super::hub::Hub;
 use super::support::{Formation, PATIENCE, call, installed, user};
 
 const REDIRECT: &str = "http://127.0.0.1:9/callback";
+
+/// How much was written at `info` and above.
+#[derive(Clone, Default)]
+struct Logged(Arc<AtomicUsize>);
+
+impl<S: tracing::Subscriber> Layer<S> for Logged {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() <= tracing::Level::INFO {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
 
 fn http(url: String) -> ServerConfig {
     let transport = Transport::Http { url, headers: [].into() };
@@ -77,6 +93,27 @@ async fn answers_are_bounded_and_other_origins_are_not_followed() {
     let refused = formation.tools().await.unwrap_err().to_string();
     assert!(refused.contains("307"), "{refused}");
     assert_eq!(hub.facts().asked.len(), asked, "nothing arrived at the other origin");
+    formation.end().await;
+}
+
+/// What it logs of them is seen by the whole process, so it is counted there.
+#[tokio::test]
+async fn notifications_stay_out_of_the_log_and_a_flood_of_them_ends_the_connection() {
+    let logged = Logged::default();
+    let subscriber = tracing_subscriber::registry().with(logged.clone());
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let hub = Hub::start().await;
+    let limits = Limits { unasked_messages: 1_000, ..Limits::default() };
+    let formation = Formation::with(of(&hub), limits);
+    hub.facts().notices = 900;
+    assert_eq!(formation.call("echo", json!({})).await.text(), "done");
+    hub.facts().notices = 100_000;
+    let flood = formation.call("echo", json!({})).await.text();
+    assert!(flood.contains("it sent more than 1000 messages within 10 s"), "{flood}");
+    hub.facts().notices = 0;
+    assert_eq!(formation.call("echo", json!({})).await.text(), "done");
+    let events = logged.0.load(Ordering::Relaxed);
+    assert!(events < 500, "{events} events");
     formation.end().await;
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Facts {
     /// In seconds; the token endpoint tells it.
     pub(crate) token_lifetime: u64,
     pub(crate) big_bytes: usize,
+    /// Notifications before the answer to a call.
+    pub(crate) notices: usize,
     /// Methods of JSON-RPC, in order.
     pub(crate) asked: Vec<String>,
     pub(crate) headers: HeaderMap,
@@ -97,6 +99,13 @@ async fn answer(
     };
     let session = facts.session.to_string();
     let answer = json!({"jsonrpc": "2.0", "id": message["id"], "result": result});
+    if method == "tools/call" && facts.notices > 0 {
+        let notice = json!({"jsonrpc": "2.0", "method": "notifications/message",
+            "params": {"level": "info", "data": "again"}});
+        let stream = format!("data: {notice}\n\n").repeat(facts.notices);
+        let stream = format!("{stream}data: {answer}\n\n");
+        return ([("content-type", "text/event-stream")], stream).into_response();
+    }
     ([("mcp-session-id", session)], Json(answer)).into_response()
 }
 

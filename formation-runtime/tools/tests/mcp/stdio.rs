@@ -200,7 +200,7 @@ async fn floods_and_endless_lines_end_their_connection_only() {
     let endless = formation.call("endless", json!({})).await;
     assert!(endless.text().contains("a line of more than 100000 bytes"), "{endless:?}");
     let flood = formation.call("flood", json!({})).await;
-    assert!(flood.text().contains("more than 1000 lines that answer nothing"), "{flood:?}");
+    assert!(flood.text().contains("more than 1000 messages within 10 s"), "{flood:?}");
     let large = formation.call("big", json!({"bytes": 200_000})).await;
     assert!(large.text().contains("a line of more than 100000 bytes"), "{large:?}");
     assert_eq!(formation.call("big", json!({"bytes": 1_000})).await.text().len(), 1_000);
@@ -226,9 +226,26 @@ async fn a_silence_is_explained_by_what_was_noticed() {
     }
     let garbage = formation.call("garbage", json!({})).await.text();
     assert!(garbage.contains("did not answer the call within 500 ms"), "{garbage}");
-    assert!(garbage.contains("1 of its lines are no JSON-RPC, first `{\"jsonrpc\""), "{garbage}");
+    assert!(
+        garbage.contains("1 of its lines are no JSON-RPC, the last `{\"jsonrpc\""),
+        "{garbage}"
+    );
     let wrong = formation.call("wrong_id", json!({})).await.text();
     assert!(wrong.contains("have an id that nobody asked"), "{wrong}");
+    formation.end().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_is_repaired_or_fails_its_call_at_once() {
+    let formation = Formation::of(fake("normal"));
+    let half = formation.call("half_character", json!({})).await;
+    assert!(!half.is_error && half.text() == "half \u{fffd} a character", "{half:?}");
+    let cut = formation.call("cut_off", json!({})).await;
+    assert!(cut.is_error, "{cut:?}");
+    assert!(cut.text().contains("answered the call with what cannot be read: EOF"), "{cut:?}");
+    assert!(cut.text().contains("1 of its lines are no JSON-RPC, the last `{"), "{cut:?}");
+    let unknown = formation.call("hologram", json!({})).await;
+    assert!(!unknown.is_error && unknown.text().starts_with("known\n[a part of a kind"));
     formation.end().await;
 }
 

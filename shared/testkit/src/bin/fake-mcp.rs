@@ -115,8 +115,23 @@ impl Server {
 
     fn tools(&self) -> Vec<Value> {
         let plain = [
-            "echo", "env", "big", "slow", "crash", "fail", "wrong_id", "garbage", "endless",
-            "flood", "hang", "grow", "refuse", "forget",
+            "echo",
+            "env",
+            "big",
+            "slow",
+            "crash",
+            "fail",
+            "wrong_id",
+            "garbage",
+            "endless",
+            "flood",
+            "hang",
+            "grow",
+            "refuse",
+            "forget",
+            "half_character",
+            "cut_off",
+            "hologram",
         ];
         let schema = json!({
             "type": "object",
@@ -172,6 +187,16 @@ impl Server {
                     "params": {"level": "info", "data": "again"}})
                 .to_string());
             },
+            "half_character" => say(&format!(
+                r#"{{"jsonrpc": "2.0", "id": {id},
+                    "result": {{"content": [{{"type": "text", "text": "half \ud800 a character"}}]}}}}"#
+            )
+            .replace('\n', " ")),
+            "cut_off" => say(&format!(r#"{{"jsonrpc": "2.0", "id": {id}, "result": {{"content": "#)),
+            "hologram" => answer(
+                id,
+                &json!({"content": [{"type": "text", "text": "known"}, {"type": "hologram"}]}),
+            ),
             "grow" => {
                 self.has_grown = true;
                 say(&json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
