@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use muxi_formation::RemoteAgent;
 use muxi_formation::manifest::OutboundAuth;
+use muxi_service::TaskGroup;
 use muxi_tools::Tool;
 use muxi_tools::a2a::{self, Credentials, Remote, RemoteError};
 
@@ -22,16 +23,19 @@ pub enum RemoteAgentError {
 }
 
 /// A tool for each of them; none of them is called before a model asks for it.
-pub fn tools(remote: &[RemoteAgent]) -> Result<Vec<Arc<dyn Tool>>, RemoteAgentError> {
-    remote.iter().map(tool).collect()
+pub fn tools(
+    remote: &[RemoteAgent],
+    tasks: &TaskGroup,
+) -> Result<Vec<Arc<dyn Tool>>, RemoteAgentError> {
+    remote.iter().map(|it| tool(it, tasks)).collect()
 }
 
 // === private helpers ===
 
-fn tool(remote: &RemoteAgent) -> Result<Arc<dyn Tool>, RemoteAgentError> {
+fn tool(remote: &RemoteAgent, tasks: &TaskGroup) -> Result<Arc<dyn Tool>, RemoteAgentError> {
     let (id, url) = (remote.id.clone(), remote.url.clone());
     let parsed = url.parse();
-    let made = a2a::RemoteAgent::new(Remote {
+    let remote = Remote {
         id: id.clone(),
         name: remote.name.clone(),
         description: remote.description.clone(),
@@ -39,7 +43,8 @@ fn tool(remote: &RemoteAgent) -> Result<Arc<dyn Tool>, RemoteAgentError> {
         timeout: Duration::from_secs(u64::from(remote.timeout_seconds)),
         retries: remote.retry_attempts,
         credentials: credentials(&remote.auth),
-    });
+    };
+    let made = a2a::RemoteAgent::new(remote, tasks.clone());
     Ok(Arc::new(made.map_err(|source| RemoteAgentError::Client { id, source })?))
 }
 

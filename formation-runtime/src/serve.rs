@@ -285,7 +285,9 @@ fn app(
     let jobs = Jobs::new(&loaded, &folder, data_dir).map_err(anyhow::Error::msg)?;
     let mut builtin = tools::builtin(&store, &artifacts);
     builtin.extend(jobs.tools());
-    let place = tools::Place { folder: &folder, data_dir, store: &store, clock: &clock };
+    let helpers = &running.helpers;
+    let place =
+        tools::Place { folder: &folder, data_dir, store: &store, clock: &clock, tasks: helpers };
     let secret = |name: &str| secrets.value(name);
     let tools = Tools::new(&loaded, servers, builtin, &place, &secret, redactor.clone());
     let tools = tools.map_err(anyhow::Error::msg)?;

@@ -94,7 +94,8 @@ impl Tools {
         let colleagues = colleague::of_all(&loaded.agents);
         let block = &loaded.manifest.a2a;
         let remote = if block.enabled && block.outbound.enabled {
-            remote_agents::tools(&loaded.remote_agents).map_err(|error| error.to_string())?
+            let tools = remote_agents::tools(&loaded.remote_agents, place.tasks);
+            tools.map_err(|error| error.to_string())?
         } else {
             Vec::new()
         };

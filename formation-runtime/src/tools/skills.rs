@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use muxi_contract::{SessionId, UserId};
 use muxi_formation::{Loaded, Skill, interpolate};
 use muxi_memory::Store;
-use muxi_service::Clock;
+use muxi_service::{Clock, TaskGroup};
 use muxi_tools::Tool;
 use muxi_tools::sandbox::{Launcher, Limits, Sandbox};
 use muxi_tools::skills::{ActivationFault, Activations, SkillConfig, Skills};
@@ -70,13 +70,15 @@ pub(super) fn of_all(
     Ok(all)
 }
 
-/// Where skills lie and what they leave.
+/// Where skills lie and what tools leave.
 #[derive(Debug)]
 pub struct Place<'a> {
     pub folder: &'a Path,
     pub data_dir: &'a Path,
     pub store: &'a Store,
     pub clock: &'a Clock,
+    /// Of what outlasts the turn that began it.
+    pub tasks: &'a TaskGroup,
 }
 
 /// What sessions have read, on the disk.

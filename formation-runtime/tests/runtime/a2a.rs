@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use muxi_contract::{RequestId, SessionId, UserId};
+use muxi_service::TaskGroup;
 use muxi_testkit::fake_llm::{FakeLlm, Outcome};
 use muxi_tools::a2a::{Credentials, Remote, RemoteAgent};
 use muxi_tools::{Call, Tool as _};
@@ -34,7 +35,7 @@ fn said(text: &str) -> Value {
 }
 
 fn asker(runtime: &Runtime, credentials: Credentials) -> RemoteAgent {
-    RemoteAgent::new(Remote {
+    let remote = Remote {
         id: "other".to_owned(),
         name: "Other".to_owned(),
         description: "Another formation.".to_owned(),
@@ -42,8 +43,8 @@ fn asker(runtime: &Runtime, credentials: Credentials) -> RemoteAgent {
         timeout: Duration::from_secs(10),
         retries: 0,
         credentials,
-    })
-    .unwrap()
+    };
+    RemoteAgent::new(remote, TaskGroup::new(CancellationToken::new())).unwrap()
 }
 
 fn question(text: &str, context: Option<&str>) -> Call {

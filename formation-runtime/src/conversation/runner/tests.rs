@@ -128,6 +128,7 @@ impl Fixture {
                     data_dir: folder.path(),
                     store: &store,
                     clock: &Clock::system(),
+                    tasks: &tasks,
                 },
                 &|_| None,
                 Redactor::default(),

@@ -7,6 +7,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
 use muxi_contract::ids::nanoid;
 use muxi_llm::ToolSpec;
+use muxi_service::{TaskGroup, TaskKind};
 use reqwest::Url;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
@@ -40,6 +41,14 @@ pub struct Remote {
 pub struct RemoteAgent {
     spec: ToolSpec,
     origin: Origin,
+    elsewhere: Arc<Elsewhere>,
+    /// Those who say goodbye, which may outlast whoever asked.
+    tasks: TaskGroup,
+}
+
+/// How it is reached.
+#[derive(Debug)]
+struct Elsewhere {
     url: Url,
     retries: u32,
     client: Client,
@@ -61,7 +70,7 @@ const TEXT_BYTES_MAX: usize = 1024 * 1024;
 // === impl RemoteAgent ===
 
 impl RemoteAgent {
-    pub fn new(remote: Remote) -> Result<Self, RemoteError> {
+    pub fn new(remote: Remote, tasks: TaskGroup) -> Result<Self, RemoteError> {
         let Remote { id, name, description, url, timeout, retries, credentials } = remote;
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let short = id.chars().map(|c| if fits(c) { c } else { '_' });
@@ -93,14 +102,59 @@ impl RemoteAgent {
         };
         let client = Client::new(credentials, timeout)?;
         let card = Mutex::new(None);
-        Ok(Self { spec, origin: Origin::Remote(id), url, retries, client, card })
+        let elsewhere = Arc::new(Elsewhere { url, retries, client, card });
+        Ok(Self { spec, origin: Origin::Remote(id), elsewhere, tasks })
     }
 
     /// Fetches the card, to know early whether the agent is there.
     pub async fn look(&self) -> Result<(), RemoteError> {
-        self.card().await.map(drop)
+        self.elsewhere.card().await.map(drop)
     }
 
+    async fn outcome(&self, call: Call) -> Outcome {
+        let asked = match Asked::parse(&call.arguments) {
+            Ok(asked) => asked,
+            Err(fault) => return Outcome::refused(fault),
+        };
+        let depth = call.depth.saturating_add(1);
+        if depth > DEPTH_MAX {
+            let message = format!(
+                "Not asked: {DEPTH_MAX} agents have asked each other on the way here, and more of \
+                 them ask in a circle. Answer with what you have."
+            );
+            return Outcome::refused(message);
+        }
+        let mut waiting = Waiting {
+            elsewhere: Arc::clone(&self.elsewhere),
+            tasks: self.tasks.clone(),
+            told: Told::default(),
+            depth,
+        };
+        // Cancelled first, so that an answer that comes at the same moment is not waited for. Both are
+        // cancel-safe: what was told until then is kept.
+        let ended = tokio::select! {
+            biased;
+            () = call.cancelled.cancelled() => Err(RemoteError::Cancelled),
+            ended = timeout(
+                call.time_left,
+                self.elsewhere.ask(&asked, depth, &mut waiting.told),
+            ) => ended.unwrap_or(Err(RemoteError::Late)),
+        };
+        match ended {
+            Ok(()) => shown(std::mem::take(&mut waiting.told)),
+            Err(error) => {
+                // What an agent elsewhere says of its failure is no word of ours.
+                let is_trusted = !matches!(error, RemoteError::Refused { .. });
+                let message = format!("The agent did not answer: {error}.");
+                Outcome { is_trusted, ..Outcome::refused(message) }
+            }
+        }
+    }
+}
+
+// === impl Elsewhere ===
+
+impl Elsewhere {
     /// One caller fetches; the others wait for it.
     async fn card(&self) -> Result<Arc<Card>, RemoteError> {
         let mut kept = self.card.lock().await;
@@ -161,13 +215,14 @@ impl RemoteAgent {
     }
 
     /// Tells the agent that nobody waits any more; whether it hears that is its own affair.
-    async fn leave(&self, told: &Told, depth: u8) {
-        let is_open = !told.state.is_some_and(State::is_over);
-        let Some(task) = told.task.as_ref().filter(|_| is_open) else { return };
-        let Ok(card) = self.card().await else { return };
-        let params = json!({"id": task});
-        let sent = Sent { card: &card, method: Method::Cancel, params: &params, depth };
-        if let Ok(Err(error)) = timeout(FAREWELL, self.client.call(sent)).await {
+    async fn leave(&self, task: &str, depth: u8) {
+        let leaving = async {
+            let card = self.card().await?;
+            let params = json!({"id": task});
+            let sent = Sent { card: &card, method: Method::Cancel, params: &params, depth };
+            self.client.call(sent).await.map(drop)
+        };
+        if let Err(error) = timeout(FAREWELL, leaving).await.unwrap_or(Err(RemoteError::Late)) {
             tracing::debug!(%error, "the task of an agent elsewhere could not be cancelled");
         }
     }
@@ -188,40 +243,29 @@ impl RemoteAgent {
         }
         send().await
     }
+}
 
-    async fn outcome(&self, call: Call) -> Outcome {
-        let asked = match Asked::parse(&call.arguments) {
-            Ok(asked) => asked,
-            Err(fault) => return Outcome::refused(fault),
-        };
-        let depth = call.depth.saturating_add(1);
-        if depth > DEPTH_MAX {
-            let message = format!(
-                "Not asked: {DEPTH_MAX} agents have asked each other on the way here, and more of \
-                 them ask in a circle. Answer with what you have."
-            );
-            return Outcome::refused(message);
+/// A question that is open. Dropped before its answer, as when a turn is cancelled, it is taken back.
+#[derive(Debug)]
+struct Waiting {
+    elsewhere: Arc<Elsewhere>,
+    tasks: TaskGroup,
+    told: Told,
+    depth: u8,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let is_over = self.told.state.is_some_and(State::is_over);
+        let Some(task) = self.told.task.take().filter(|_| !is_over) else { return };
+        // At the very end of the process there is nobody left who could tell it.
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
         }
-        let mut told = Told::default();
-        // Cancelled first, so that an answer that comes at the same moment is not waited for. Both are
-        // cancel-safe: what was told until then is kept.
-        let ended = tokio::select! {
-            biased;
-            () = call.cancelled.cancelled() => Err(RemoteError::Cancelled),
-            ended = timeout(call.time_left, self.ask(&asked, depth, &mut told)) => {
-                ended.unwrap_or(Err(RemoteError::Late))
-            }
-        };
-        match ended {
-            Ok(()) => shown(told),
-            Err(error) => {
-                self.leave(&told, depth).await;
-                // What an agent elsewhere says of its failure is no word of ours.
-                let is_trusted = !matches!(error, RemoteError::Refused { .. });
-                let message = format!("The agent did not answer: {error}.");
-                Outcome { is_trusted, ..Outcome::refused(message) }
-            }
-        }
+        let (elsewhere, depth) = (Arc::clone(&self.elsewhere), self.depth);
+        self.tasks.spawn(TaskKind::Connection, "goodbye to an agent elsewhere", async move {
+            elsewhere.leave(&task, depth).await;
+        });
     }
 }
 

@@ -100,7 +100,7 @@ fn task(state: &str, text: &str) -> Value {
 }
 
 fn agent(peer: &Peer, credentials: Credentials) -> RemoteAgent {
-    RemoteAgent::new(Remote {
+    let remote = Remote {
         id: "news".to_owned(),
         name: "News".to_owned(),
         description: "Knows the news.".to_owned(),
@@ -108,8 +108,8 @@ fn agent(peer: &Peer, credentials: Credentials) -> RemoteAgent {
         timeout: Duration::from_secs(5),
         retries: 2,
         credentials,
-    })
-    .unwrap()
+    };
+    RemoteAgent::new(remote, TaskGroup::new(CancellationToken::new())).unwrap()
 }
 
 fn call(depth: u8) -> Call {
@@ -230,6 +230,31 @@ async fn one_that_hangs_is_left_when_the_call_is_cancelled_or_late() {
             }
         });
         assert!(outcome.is_error, "{}", outcome.text());
+        until_cancelled(&peer).await;
+    }
+    // A turn that is cancelled does not wait for its calls: it drops them.
+    let gone = result(&task("TASK_STATE_CANCELED", "")["task"]);
+    let working = result(&task("TASK_STATE_WORKING", "x"));
+    let peer = Peer::start(vec![card(false), working, hang(), gone]).await;
+    let agent = agent(&peer, Credentials::None);
+    let mut calling = agent.call(call(0));
+    // Whoever looks at a task knows it.
+    let begun = async {
+        while peer.heard().len() < 3 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::select! {
+        outcome = &mut calling => panic!("{outcome:?}"),
+        () = begun => {}
+    }
+    drop(calling);
+    until_cancelled(&peer).await;
+}
+
+async fn until_cancelled(peer: &Peer) {
+    while !peer.heard().iter().any(|it| it.contains("CancelTask")) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
