@@ -278,10 +278,10 @@ fn app(
         redactor.clone(),
         Entrusting::of(manifest),
     );
-    let servers =
-        tools::servers(&loaded, &folder, &entrusted, running.helpers.clone(), &shutdown.stopping);
-    // What is started below works elsewhere, where a relative path leads astray.
+    // What is started works elsewhere, where a relative path leads astray.
     let folder = std::path::absolute(&folder).unwrap_or(folder);
+    let (helpers, stop) = (running.helpers.clone(), &shutdown.stopping);
+    let servers = tools::servers(&loaded, (&folder, data_dir), &entrusted, helpers, stop);
     let jobs = Jobs::new(&loaded, &folder, data_dir).map_err(anyhow::Error::msg)?;
     let mut builtin = tools::builtin(&store, &artifacts);
     builtin.extend(jobs.tools());

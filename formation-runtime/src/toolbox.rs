@@ -57,10 +57,7 @@ impl Toolbox {
     ) -> Self {
         let tools: HashMap<String, Arc<dyn Tool>> =
             tools.into_iter().map(|tool| (tool.spec().name.clone(), tool)).collect();
-        let mut random = [0; 16];
-        // Without it nobody may write in the name of the program; the system always has some.
-        getrandom::fill(&mut random).expect("the system has random numbers");
-        let boundary = Boundary::from_random(u128::from_ne_bytes(random));
+        let boundary = new_boundary();
         let specs = shown.iter().filter_map(|name| Some(tools.get(name)?.spec().clone())).collect();
         let (allowed_by_skills, active_skills) = (HashMap::new(), Mutex::default());
         Self {
@@ -176,6 +173,14 @@ impl Toolbox {
     pub fn fence(&self, source: &str, text: &str) -> String {
         fence::fence(source, text, &self.boundary, self.caps.output_bytes)
     }
+}
+
+/// For the words of somebody else that a prompt is made of.
+pub fn new_boundary() -> Boundary {
+    let mut random = [0; 16];
+    // Without it nobody may write in the name of the program; the system always has some.
+    getrandom::fill(&mut random).expect("the system has random numbers");
+    Boundary::from_random(u128::from_ne_bytes(random))
 }
 
 // === private helpers ===

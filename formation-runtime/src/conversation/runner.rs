@@ -320,6 +320,7 @@ fn begin(context: &TurnContext, ticket: Ticket, question: Question) -> mpsc::Rec
         served: Mutex::default(),
         ledger: Ledger::default(),
         trace: Trace::default(),
+        earlier_files: OnceLock::new(),
         original: OnceLock::new(),
         _permits: permits,
     };

@@ -7,6 +7,7 @@ use muxi_orchestration::graph::Task;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::files::File;
 use super::tool_loop::ToolLoop;
 
 /// A turn that ended with a question.
@@ -26,6 +27,9 @@ pub struct Waits {
 pub struct Suspended {
     /// The message that began it.
     pub message: String,
+    /// That came with it, as far as there was room.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<File>,
     #[serde(default)]
     pub output_schema: Option<Value>,
     pub work: Work,

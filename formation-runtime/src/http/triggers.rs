@@ -1,7 +1,7 @@
 //! Triggers: other systems send data, and the text that it is filled into is answered.
 //!
-//! The data comes from outside and is filled in as plain text, so the model reads it as part of the
-//! request. What guards against instructions in it comes with the fencing of untrusted content.
+//! The data comes from outside, so each text of it is fenced where it is filled in, as results of tools
+//! are, and the turn is tainted from its beginning.
 
 use axum::Extension;
 use axum::body::Body;
@@ -13,8 +13,9 @@ use muxi_contract::formation::triggers::{
     Trigger as TriggerView, TriggerAccepted, TriggerCompleted, TriggerList,
 };
 use muxi_contract::{ErrorCode, RequestId, SessionId, UserId};
-use muxi_formation::{FillError, Trigger};
+use muxi_formation::{FillError, Trigger, plain_value as plain};
 use muxi_memory::{RequestKind, RequestMode};
+use muxi_orchestration::fence;
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 
@@ -29,6 +30,7 @@ use super::query::Parameters;
 use crate::app::{App, Parts};
 use crate::conversation::Question;
 use crate::events::{Event, EventKind};
+use crate::toolbox::new_boundary;
 
 const UTF8_BYTES_MAX: usize = 4;
 /// What the documented form of a body holds; a body with anything else is the data itself.
@@ -181,13 +183,15 @@ fn text(app: &Parts, trigger: &Trigger, data: &Value) -> Result<String, Problem>
             kind: "too_long".to_owned(),
         }])
     };
-    match trigger.template.fill(data, chars_max.saturating_mul(UTF8_BYTES_MAX)) {
+    let bytes_max = chars_max.saturating_mul(UTF8_BYTES_MAX);
+    // The fences are not the sender's, so that they are not measured.
+    match trigger.template.fill(data, bytes_max, &|_, value| plain(value)) {
         Ok(text) if text.chars().count() > chars_max => Err(too_long()),
         Ok(text) if text.trim().is_empty() => {
             let message = format!("with this data, trigger '{}' says nothing", trigger.name);
             Err(Problem::new(ErrorCode::InvalidRequest, message))
         }
-        Ok(text) => Ok(text),
+        Ok(_) => trigger.template.fill(data, usize::MAX, &fenced()).map_err(|_| too_long()),
         Err(FillError::TooLong(_)) => Err(too_long()),
         Err(error @ FillError::Missing(_)) => {
             let message = format!("{error}, which trigger '{}' needs", trigger.name);
@@ -196,6 +200,17 @@ fn text(app: &Parts, trigger: &Trigger, data: &Value) -> Result<String, Problem>
                 problem.data = Some(json!({"missing": paths}));
             }
             Err(problem)
+        }
+    }
+}
+
+/// Shows numbers as they are, since they tell nobody to do anything, and everything else between marks.
+fn fenced() -> impl Fn(&str, &Value) -> String {
+    let boundary = new_boundary();
+    move |path, value| match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => plain(value),
+        Value::String(_) | Value::Array(_) | Value::Object(_) => {
+            fence::fence(path, &plain(value), &boundary, usize::MAX)
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::Parts;
 use crate::conversation::{AcceptError, Question, StartError};
 use crate::events::{Event, EventKind};
+use crate::toolbox::new_boundary;
 
 /// What came of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,16 +77,13 @@ pub(super) fn about(event: Event, task: &Task) -> Event {
 // === private helpers ===
 
 async fn try_to_tell(app: &Parts, task: &Task, end: &End) -> Result<bool, AcceptError> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).expect("the system's random source answers");
-    let boundary = Boundary::from_random(u128::from_ne_bytes(random));
     let request = format!("{REQUEST_PREFIX}{}", task.id);
     let question = Question {
         user: task.user.clone(),
         session: task.session.clone(),
         request_id: request.parse().expect("the id of a task is short and plain"),
         agent: end.agent.as_deref().and_then(|id| app.agents.find(id)),
-        text: message(task, end, &boundary),
+        text: message(task, end, &new_boundary()),
         files: Vec::new(),
         kind: match task.kind {
             TaskKind::Watch => RequestKind::Watch,

@@ -1,7 +1,7 @@
 //! The servers of a bundle, as the client of their protocol takes them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,14 +19,15 @@ use super::entrusted::Entrusted;
 /// Connects nothing yet.
 pub fn servers(
     loaded: &Loaded,
-    folder: &Path,
+    (folder, data_dir): (&Path, &Path),
     entrusted: &Entrusted,
     tasks: TaskGroup,
     stop: &CancellationToken,
 ) -> Servers {
     let mcp = &loaded.manifest.mcp;
     let call_max = Duration::from_secs(u64::from(mcp.max_tool_timeout_seconds));
-    let configs = loaded.mcp_servers.iter().map(|server| config(server, folder, call_max));
+    let configs =
+        loaded.mcp_servers.iter().map(|server| config(server, (folder, data_dir), call_max));
     let limits = Limits {
         result_bytes: loaded.manifest.input_limits.max_tool_output_size,
         ..Limits::default()
@@ -37,12 +38,29 @@ pub fn servers(
 
 // === private helpers ===
 
-fn config(server: &McpServer, folder: &Path, call_max: Duration) -> ServerConfig {
+/// Below the data folder: a home for each server that is a command.
+const HOMES: &str = "servers";
+
+/// An id as the name of one folder.
+fn home(id: &str) -> String {
+    let is_plain = |it: char| it.is_ascii_alphanumeric() || matches!(it, '-' | '_');
+    id.chars().map(|it| if is_plain(it) { it } else { '_' }).collect()
+}
+
+fn config(
+    server: &McpServer,
+    (folder, data_dir): (&Path, &Path),
+    call_max: Duration,
+) -> ServerConfig {
     let filter = server.tools.clone();
     ServerConfig {
         id: server.id.clone(),
         description: server.description.clone(),
-        transport: transport(&server.transport, folder),
+        transport: transport(
+            &server.transport,
+            folder,
+            data_dir.join(HOMES).join(home(&server.id)),
+        ),
         auth: auth(&server.auth),
         timeout: Duration::from_secs(u64::from(server.timeout_seconds)).min(call_max),
         retry_attempts: u8::try_from(server.retry_attempts).unwrap_or(u8::MAX),
@@ -56,13 +74,14 @@ fn config(server: &McpServer, folder: &Path, call_max: Duration) -> ServerConfig
     }
 }
 
-fn transport(transport: &McpTransport, folder: &Path) -> Transport {
+fn transport(transport: &McpTransport, folder: &Path, home: PathBuf) -> Transport {
     match transport {
         McpTransport::Command { command, args, env, cwd } => Transport::Command {
             command: command.clone(),
             args: args.clone(),
             env: secrets(env),
             cwd: Some(cwd.as_ref().map_or_else(|| folder.to_owned(), |cwd| folder.join(cwd))),
+            home,
         },
         McpTransport::Http { url, headers } => {
             Transport::Http { url: url.expose_secret().to_owned(), headers: secrets(headers) }

@@ -318,4 +318,5 @@ const NAMES: &[(&str, &str)] = &[
     ),
     (r"(localhost|127\.0\.0\.1):\d+", "$1:[port]"),
     (r"\b[0-9a-f]{64}\b", "[sha256]"),
+    (r"\b[0-9a-f]{32}\b", "[boundary]"),
 ];

@@ -105,6 +105,22 @@ async fn a_call_is_made_with_the_models_arguments_and_what_it_says_is_fenced() {
 }
 
 #[tokio::test]
+async fn a_server_has_a_home_of_its_own_where_the_formation_has_none() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (llm, bundle) = (FakeLlm::start().await, serving("normal", "env", ""));
+    llm.script(json!([
+        {"match": {"has_tool_result": true}, "reply": {"text": "Seen."}},
+        {"reply": calling("fake__env", &json!({}))},
+    ]));
+    let runtime = bundle.start(&llm);
+    ask(&runtime, &json!({"message": "Try it"})).await;
+    let home = bundle.data_dir().join("servers/fake");
+    let told = format!("\"HOME\":\"{}\"", home.display());
+    assert!(results(&llm, 1).contains(&told), "{}", results(&llm, 1));
+    assert_eq!(home.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+}
+
+#[tokio::test]
 async fn a_model_that_calls_wrongly_is_told_how_to_do_it() {
     let (llm, bundle) = (FakeLlm::start().await, serving("normal", "echo", ""));
     llm.script(json!([

@@ -39,6 +39,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 
+use crate::program::Identity;
+
 pub use agent::Walls;
 pub(crate) use agent::find;
 pub use confine::{ConfineError, confine};
@@ -200,7 +202,9 @@ impl Default for Limits {
 // === impl Sandbox ===
 
 impl Sandbox {
+    /// Also tidies up what a process that was killed has left in `root`.
     pub fn new(launcher: Launcher, root: PathBuf, hidden: Vec<PathBuf>, limits: Limits) -> Self {
+        files::sweep(&root);
         Self { launcher, root, hidden, limits, permits: Semaphore::new(limits.at_once) }
     }
 
@@ -224,6 +228,7 @@ impl Sandbox {
             SandboxError::Launcher { path: self.launcher.program.clone(), source }
         })?;
         let group = Group::of(&child)?;
+        place.note(&Identity::of(group.id.as_raw())).map_err(no_folder)?;
         let (end, stdout, stderr) = self.follow(&mut child, &job, &group, &place, timeout).await?;
         let report = place.report().map_err(SandboxError::Follow)?;
         confine::read_report(&report)?;

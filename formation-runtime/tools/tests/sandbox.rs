@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -463,4 +464,39 @@ async fn a_skills_script_that_fails_or_is_none_is_told() {
     assert!(with("", run("data")).await.contains("nothing says what runs"));
     let slow = json!({"skill": "demo", "script": "a.sh", "timeout_seconds": 1});
     assert!(with("sleep 600", slow).await.contains("did not end within 1 s"));
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_is_swept_and_what_another_runs_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("jobs");
+    let mut child =
+        std::process::Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let process = |pid: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let start = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().nth(19).unwrap();
+        json!({"pid": pid, "start": start.parse::<u64>().unwrap(), "boot": boot.trim()})
+    };
+    let gone = json!({"pid": 1, "start": 1, "boot": "another"});
+    let job = process(child.id());
+    for (name, runs) in [
+        ("run-left", Some(json!([gone, job]))),
+        ("run-kept", Some(json!([process(std::process::id()), job]))),
+        ("run-new", None),
+        ("other", None),
+    ] {
+        std::fs::create_dir_all(root.join(name).join("work")).unwrap();
+        if let Some(runs) = runs {
+            std::fs::write(root.join(name).join("runs"), runs.to_string()).unwrap();
+        }
+    }
+    let _sandbox = Sandbox::new(launcher(), root.clone(), Vec::new(), Limits::default());
+    let mut left: Vec<String> = std::fs::read_dir(&root)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["other", "run-kept", "run-new"]);
+    assert!(!child.wait().unwrap().success(), "what ran in the folder that is gone was ended");
 }

@@ -36,6 +36,7 @@ pub use pack::{PackError, PackOptions, Packed, pack};
 pub use procedure::{Procedure, ProcedureMode, Step};
 pub use skill::{Skill, SkillScope};
 pub use tool_table::{AgentTools, tool_table};
+pub use trigger::plain as plain_value;
 pub use trigger::{FillError, Template, Trigger};
 pub use unpack::{UnpackError, UnpackLimits, Unpacked, unpack, unpack_tree};
 

@@ -2,7 +2,6 @@
 //! stays text: it is not looked through for placeholders again.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use secrecy::SecretString;
 use serde_json::Value;
@@ -98,8 +97,13 @@ impl Template {
         fields.into_iter().collect()
     }
 
-    /// Texts as they are, everything else as JSON.
-    pub fn fill(&self, data: &Value, bytes_max: usize) -> Result<String, FillError> {
+    /// With each value as `shown` has it, which gets its path, too.
+    pub fn fill(
+        &self,
+        data: &Value,
+        bytes_max: usize,
+        shown: &dyn Fn(&str, &Value) -> String,
+    ) -> Result<String, FillError> {
         let missing: BTreeSet<String> = self
             .paths()
             .filter(|path| found(data, path).is_none())
@@ -112,11 +116,11 @@ impl Template {
         for piece in &self.pieces {
             match piece {
                 Piece::Plain(plain) => text.push_str(plain),
-                Piece::Data(path) => match found(data, path) {
-                    Some(Value::String(value)) => text.push_str(value),
-                    Some(value) => write!(text, "{value}").expect("a text takes every text"),
-                    None => {}
-                },
+                Piece::Data(path) => {
+                    if let Some(value) = found(data, path) {
+                        text.push_str(&shown(&format!("{ROOT}{}", path.join(".")), value));
+                    }
+                }
             }
             // Piece by piece, since a small template can name much data many times.
             if text.len() > bytes_max {
@@ -132,6 +136,11 @@ impl Template {
             Piece::Data(path) => Some(path),
         })
     }
+}
+
+/// A text as it is, everything else as JSON.
+pub fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
 // === private helpers ===
@@ -177,7 +186,11 @@ mod tests {
             ("${{ data.issue.labels }}", r#"["bug",{"a":null}]"#),
         ] {
             let template = Template::parse(source).unwrap();
-            assert_eq!(template.fill(&data, 1000).as_deref(), Ok(expected), "{source}");
+            assert_eq!(
+                template.fill(&data, 1000, &|_, value| plain(value)).as_deref(),
+                Ok(expected),
+                "{source}"
+            );
         }
     }
 
@@ -186,7 +199,8 @@ mod tests {
         let template =
             Template::parse("${{ data.b }}${{ data.a.0.c }}${{ data.b }}${{ data.ok }}").unwrap();
         assert_eq!(template.fields(), ["a.0.c", "b", "ok"]);
-        let error = template.fill(&json!({"a": [1], "ok": 1}), 100).unwrap_err();
+        let error =
+            template.fill(&json!({"a": [1], "ok": 1}), 100, &|_, value| plain(value)).unwrap_err();
         assert_eq!(error, FillError::Missing(vec!["data.a.0.c".to_owned(), "data.b".to_owned()]));
         assert_eq!(error.to_string(), "the data has no `data.a.0.c`, `data.b`");
     }
@@ -195,7 +209,10 @@ mod tests {
     fn a_small_template_makes_no_huge_text() {
         let template = Template::parse(&"${{ data.x }}".repeat(1000)).unwrap();
         let data = json!({"x": "long ".repeat(1000)});
-        assert_eq!(template.fill(&data, 10_000), Err(FillError::TooLong(10_000)));
+        assert_eq!(
+            template.fill(&data, 10_000, &|_, value| plain(value)),
+            Err(FillError::TooLong(10_000))
+        );
     }
 
     #[test]

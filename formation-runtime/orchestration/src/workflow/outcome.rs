@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::fence::{self, Boundary};
 use crate::graph::Task;
 use crate::text::cut;
 
@@ -63,16 +64,25 @@ impl Outcome {
     }
 
     /// For the call that writes one answer of all: each result under its task, so much of each at most, and
-    /// what is missing with the order to say so.
-    pub fn to_synthesis(&self, request: &str, result_bytes: usize) -> String {
+    /// what is missing with the order to say so. With a boundary, since others had a word in it, each is fenced.
+    pub fn to_synthesis(
+        &self,
+        request: &str,
+        result_bytes: usize,
+        boundary: Option<&Boundary>,
+    ) -> String {
         let mut parts = vec![format!(
             "The request was split into tasks, and these are their results. Write one answer to the request \
              from them. Use nothing else, and do not describe the tasks.\n\nRequest: {request}"
         )];
         for TaskResult { task, text } in &self.results {
-            let (shown, is_cut) = cut(text, result_bytes);
-            let note = if is_cut { "\n[cut here]" } else { "" };
-            parts.push(format!("## {} ({})\n{shown}{note}", task.label(), task.agent));
+            let shown = if let Some(boundary) = boundary {
+                fence::fence(&task.id, text, boundary, result_bytes)
+            } else {
+                let (shown, is_cut) = cut(text, result_bytes);
+                format!("{shown}{}", if is_cut { "\n[cut here]" } else { "" })
+            };
+            parts.push(format!("## {} ({})\n{shown}", task.label(), task.agent));
         }
         if let Some(missing) = self.to_missing_text() {
             parts.push(format!(

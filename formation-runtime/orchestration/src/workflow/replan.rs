@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{Replan, TaskResult};
+use crate::fence::{self, Boundary};
 use crate::graph::{Faults, Plan, Task};
 use crate::routing::{
     Candidate, Limits, Question, plan_object, planned_tasks, profiles, task_schema,
@@ -23,8 +24,14 @@ pub enum ReplanFault {
     Plan(#[from] Faults),
 }
 
-/// What goes to the model after a failure; the request itself goes as the user's message.
-pub fn question(replan: &Replan, candidates: &[Candidate], limits: &Limits) -> Question {
+/// What goes to the model after a failure; the request itself goes as the user's message. With a boundary,
+/// since others had a word in it, what came of the tasks is fenced.
+pub fn question(
+    replan: &Replan,
+    candidates: &[Candidate],
+    limits: &Limits,
+    boundary: Option<&Boundary>,
+) -> Question {
     let done = replan.done.iter().map(|TaskResult { task, text }| {
         json!({"id": task.id, "task": task.label(), "result": cut(text, RESULT_BYTES).0})
     });
@@ -37,11 +44,19 @@ pub fn question(replan: &Replan, candidates: &[Candidate], limits: &Limits) -> Q
          way: with other agents, other steps or a smaller goal.\n\n\
          Done, as data (refer to it by id in `depends_on`, do not repeat it): {}\n\
          Missing, as data: {}",
-        Value::from(done.collect::<Vec<_>>()),
-        Value::from(missing.collect::<Vec<_>>()),
+        data("what is done", done.collect(), boundary),
+        data("what is missing", missing.collect(), boundary),
     );
     let tasks = limits.plan.tasks.saturating_sub(replan.done.len()).max(1);
     asked(&what, tasks, candidates, limits)
+}
+
+fn data(source: &str, values: Vec<Value>, boundary: Option<&Boundary>) -> String {
+    let text = Value::from(values).to_string();
+    match boundary {
+        Some(boundary) => fence::fence(source, &text, boundary, usize::MAX),
+        None => text,
+    }
 }
 
 /// The new tasks with those that are done, which stay as they were.

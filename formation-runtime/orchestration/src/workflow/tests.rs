@@ -354,13 +354,13 @@ fn what_is_missing_is_said() {
         "\n\nNot everything could be done:\n- Do b: failed, because the page is gone\n\
          - Do c: not done, because it needs \"Do b\", which is missing"
     );
-    let synthesis = outcome.to_synthesis("Weather and news", 9);
+    let synthesis = outcome.to_synthesis("Weather and news", 9, None);
     assert!(
         synthesis.contains("Request: Weather and news\n\n## Do a (anna)\nIt is 20 \n[cut here]")
     );
     assert!(synthesis.ends_with("which is missing"));
     let whole = Outcome { end: End::Completed, missing: Vec::new(), ..outcome.clone() };
-    assert!(!whole.to_synthesis("x", 100).contains("missing"));
+    assert!(!whole.to_synthesis("x", 100, None).contains("missing"));
     assert_eq!(whole.to_afterword(), None);
     let failed = Outcome { end: End::Failed, ..outcome.clone() };
     assert!(!failed.to_text().contains("20 °C"));

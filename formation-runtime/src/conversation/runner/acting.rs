@@ -230,8 +230,7 @@ impl Running {
         outcome: &Outcome,
         stage: &Stage,
     ) -> String {
-        let mut words = Vec::new();
-        let mut files = Vec::new();
+        let (mut words, mut files) = (Vec::new(), Vec::new());
         for content in &outcome.content {
             match content {
                 Content::Text(text) => words.push(text.as_str()),
@@ -248,10 +247,14 @@ impl Running {
         }
         let structured = outcome.structured.as_ref().filter(|_| words.is_empty());
         let text = structured.map_or_else(|| words.join("\n"), Value::to_string);
-        let text = if outcome.is_trusted { text } else { run.toolbox.fence(&planned.tool, &text) };
+        // The names of its files are its words, too.
         let parts = [text].into_iter().chain(files).filter(|it| !it.is_empty());
         let text = parts.collect::<Vec<_>>().join("\n");
-        if text.is_empty() { "(nothing)".to_owned() } else { text }
+        match text {
+            text if text.is_empty() => "(nothing)".to_owned(),
+            text if outcome.is_trusted => text,
+            text => run.toolbox.fence(&planned.tool, &text),
+        }
     }
 }
 

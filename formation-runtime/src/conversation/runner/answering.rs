@@ -1,16 +1,19 @@
 //! One agent answers the message: with its tools, in the shape that was asked for, or with a question.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use muxi_contract::ids::nanoid;
 use muxi_llm::{FinishReason, Message};
 use muxi_memory::{BegunTurn, PendingKind, RequestKind};
+use muxi_orchestration::fence;
 use serde_json::json;
 
 use super::acting::{Ran, Run};
 use super::running::Running;
 use super::speaking::Stage;
 use crate::agents::Agent;
+use crate::conversation::files::File;
 use crate::conversation::ledger::Purpose;
 use crate::conversation::structured::Expected;
 use crate::conversation::tool_loop::{Next, Planned, ToolLoop};
@@ -34,7 +37,7 @@ impl Running {
         let toolbox = self.toolbox(&agent, text).await;
         let messages = self.messages(&agent, &toolbox, begun, text);
         let mut tool_loop = ToolLoop::new(messages, toolbox.guard(self.now_ms()));
-        if begun.is_tainted {
+        if begun.is_tainted || self.brings_words_of_others() {
             tool_loop.taint();
         }
         self.answer_with(&agent, &toolbox, tool_loop, Next::Ask, text, stage).await
@@ -52,7 +55,7 @@ impl Running {
     ) -> Result<Finish, Failure> {
         let run = Run {
             agent,
-            model: agent.model_for(&self.question.files),
+            model: agent.model_for(&self.files()),
             toolbox,
             shape: self.question.expected.as_ref().map(|it| Arc::new(it.schema().clone())),
             purpose: Purpose::Answer,
@@ -133,6 +136,7 @@ impl Running {
         let id = format!("{prefix}_{}", nanoid());
         let suspended = Suspended {
             message: text.to_owned(),
+            files: self.kept_files(),
             output_schema: self.question.expected.as_ref().map(|it| it.schema().clone()),
             work,
         };
@@ -177,11 +181,11 @@ impl Running {
         begun: &BegunTurn,
         text: &str,
     ) -> Vec<Message> {
-        let (limits, model) = (&self.context.limits, agent.model_for(&self.question.files));
+        let (limits, model) = (&self.context.limits, agent.model_for(&self.files()));
         let history_bytes =
             if model.is_local { limits.history_bytes_local } else { limits.history_bytes };
         let task = self.task(agent, toolbox, begun.is_tainted);
-        let question = files::attached(text, &self.question.files, toolbox.boundary());
+        let question = files::attached(text, &self.files(), toolbox.boundary());
         prompt::compose(
             &self.context.soul,
             Some(&task),
@@ -199,7 +203,7 @@ impl Running {
         let has_foreign = toolbox.has_foreign() || is_tainted || self.brings_words_of_others();
         let today = has_foreign.then(|| {
             let today = self.context.clock.now().to_zoned(jiff::tz::TimeZone::UTC).date();
-            format!("Today is {today}.\n\n{}", muxi_orchestration::fence::TAINT_NOTICE)
+            format!("Today is {today}.\n\n{}", fence::TAINT_NOTICE)
         });
         let parts = [
             agent.config.system_message.as_deref(),
@@ -221,7 +225,34 @@ impl Running {
 
     /// Webhooks, documents and what background jobs left were written elsewhere.
     pub(super) fn brings_words_of_others(&self) -> bool {
-        self.question.kind.is_of_others() || !self.question.files.is_empty()
+        self.question.kind.is_of_others() || !self.files().is_empty()
+    }
+
+    /// Those of the message, and of the one that it goes on with.
+    pub(super) fn files(&self) -> Cow<'_, [File]> {
+        let own = self.question.files.as_slice();
+        match self.earlier_files.get() {
+            Some(earlier) if !earlier.is_empty() => {
+                earlier.iter().chain(own).cloned().collect::<Vec<_>>().into()
+            }
+            Some(_) | None => own.into(),
+        }
+    }
+
+    /// As much of them as can be kept beside what a turn waits for.
+    fn kept_files(&self) -> Vec<File> {
+        let mut room = KEPT_FILES_BYTES_MAX;
+        let (kept, left): (Vec<File>, Vec<File>) = self.files().iter().cloned().partition(|file| {
+            let fits = file.bytes.len() <= room;
+            room -= if fits { file.bytes.len() } else { 0 };
+            fits
+        });
+        for file in left {
+            let name = file.name;
+            self.trace
+                .warn(format!("`{name}` is too large to be kept until it goes on; send it again"));
+        }
+        kept
     }
 }
 
@@ -231,6 +262,8 @@ impl Running {
 const CORRECTIONS_MAX: u32 = 1;
 /// Of what a turn needs to go on.
 const STATE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Of these as they are; they are kept as text, which is a third longer.
+const KEPT_FILES_BYTES_MAX: usize = 3 * 1024 * 1024;
 const ARGUMENTS_CHARS_MAX: usize = 600;
 
 fn approval_question(planned: &[Planned], kind: RequestKind) -> String {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use muxi_llm::Message;
+use muxi_llm::{Attachment, Message};
+use muxi_orchestration::fence;
 use muxi_tools::{Call, Content, Outcome};
 use serde_json::Value;
 
@@ -38,9 +39,11 @@ impl Running {
             };
             let caller = Caller { depth: call.depth + 1, ..self.caller() };
             let toolbox = self.context.team.toolbox(&agent, &caller, task).await;
-            let mut tool_loop =
-                ToolLoop::new(self.isolated(&agent, &toolbox, task), toolbox.guard(self.now_ms()));
+            let question = (task.to_owned(), Vec::new());
+            let messages = self.isolated(&agent, &toolbox, question, is_tainted);
+            let mut tool_loop = ToolLoop::new(messages, toolbox.guard(self.now_ms()));
             if is_tainted {
+                // Who asks may only pass on what it was told by others.
                 tool_loop.taint();
             }
             let run = Run {
@@ -72,16 +75,18 @@ impl Running {
         .boxed()
     }
 
-    /// For an agent that sees nothing but its task.
+    /// For an agent that sees nothing but its task and the files that belong to it.
     pub(super) fn isolated(
         &self,
         agent: &Arc<Agent>,
         toolbox: &Toolbox,
-        task: &str,
+        (task, attachments): (String, Vec<Attachment>),
+        is_tainted: bool,
     ) -> Vec<Message> {
-        let system = self.task(agent, toolbox, false);
+        let system = self.task(agent, toolbox, is_tainted || fence::holds(&task));
         let system = (!system.is_empty()).then(|| Message::system(system));
-        system.into_iter().chain([Message::user(task)]).collect()
+        let question = Message { attachments, ..Message::user(task) };
+        system.into_iter().chain([question]).collect()
     }
 
     pub(super) fn caller(&self) -> Caller {

@@ -4,6 +4,7 @@ use muxi_formation::manifest::PlanApproval;
 use muxi_formation::{Procedure, ProcedureMode};
 use muxi_llm::Message;
 use muxi_memory::{BegunTurn, PendingKind, RequestKind};
+use muxi_orchestration::fence;
 use muxi_orchestration::graph::{Plan, Task};
 use muxi_orchestration::procedure;
 use muxi_orchestration::routing::Limits;
@@ -126,9 +127,10 @@ impl Running {
         let limits = Limits::default();
         let question = workflow::revision_question(&plan, words, &candidates, &limits);
         let voices = self.context.team.agents.voices();
+        let system = fence::noticed(question.system, &[message]);
         let asked = Asked {
             model: &voices.base,
-            messages: vec![Message::system(question.system), Message::user(message)],
+            messages: vec![Message::system(system), Message::user(message)],
             tools: Vec::new(),
             needs_tools: false,
             shape: Some(std::sync::Arc::new(question.schema)),

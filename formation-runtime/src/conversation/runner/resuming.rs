@@ -118,6 +118,8 @@ impl Running {
         let detail = json!({"id": id, "request_id": original});
         let why = format!("the message answers what request {original} asked");
         self.trace.decide(Decision::new("pending", choice, why).with(detail));
+        // Only one message is answered by a turn.
+        drop(self.earlier_files.set(suspended.files));
         let message = suspended.message;
         match suspended.work {
             Work::Agent { agent, tool_loop } => {

@@ -42,6 +42,8 @@ pub(super) struct Running {
     pub(super) served: std::sync::Mutex<String>,
     pub(super) ledger: Ledger,
     pub(super) trace: Trace,
+    /// Of the message that this one goes on with.
+    pub(super) earlier_files: OnceLock<Vec<files::File>>,
     /// Who is to be told of the end of the request that asked what this one answers.
     pub(super) original: OnceLock<(muxi_contract::RequestId, String, i64)>,
     pub(super) _permits: [OwnedSemaphorePermit; 2],

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use muxi_llm::Message;
 use muxi_memory::{BegunTurn, HistoryMessage, Role};
+use muxi_orchestration::fence;
 use muxi_orchestration::routing::{self, Asking, Candidate, Key, Limits};
 use serde_json::{Map, json};
 
@@ -90,6 +91,8 @@ impl Running {
 
     fn facts(&self, text: &str, candidates: &[Candidate], last_agent: Option<&str>) -> Facts {
         let team = &self.context.team;
+        // Who writes to a webhook does not choose who reads it.
+        let own_words = fence::outside(text);
         let explicit = self.question.agent.as_ref().map(|agent| agent.config.id.clone());
         let ranked = match candidates {
             [only] => vec![Ranked { agent: only.id.clone(), score: 0.0, because: String::new() }],
@@ -99,8 +102,8 @@ impl Running {
                 .collect(),
         };
         Facts {
-            mentioned_agent: routing::mention(text, candidates).map(str::to_owned),
-            named_procedure: team.procedures.named(text).map(str::to_owned),
+            mentioned_agent: routing::mention(&own_words, candidates).map(str::to_owned),
+            named_procedure: team.procedures.named(&own_words).map(str::to_owned),
             has_procedures: !team.procedures.is_empty(),
             is_small_talk: routing::small_talk(text),
             remembered: self.remembered(text, candidates, last_agent),
@@ -159,7 +162,10 @@ impl Running {
         let voices = team.agents.voices();
         let asked = Asked {
             model: &voices.base,
-            messages: vec![Message::system(question.system), Message::user(text)],
+            messages: vec![
+                Message::system(fence::noticed(question.system, &[text])),
+                Message::user(text),
+            ],
             tools: Vec::new(),
             needs_tools: false,
             shape: Some(Arc::new(question.schema)),
@@ -229,7 +235,7 @@ fn digest(history: &[HistoryMessage]) -> String {
             Role::User => "user",
             Role::Assistant => "assistant",
         };
-        let text: String = message.text.chars().take(LINE_CHARS_MAX).collect();
+        let text: String = fence::outside(&message.text).chars().take(LINE_CHARS_MAX).collect();
         format!("{who}: {}", text.split_whitespace().collect::<Vec<_>>().join(" "))
     });
     lines.collect::<Vec<_>>().join("\n")

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use muxi_formation::{Procedure, Step};
 use muxi_llm::Message;
+use muxi_orchestration::fence::{self, Boundary};
 use muxi_orchestration::graph::Task;
 use muxi_orchestration::procedure::step_position;
 use muxi_orchestration::workflow::{FailureKind, Upstream};
@@ -12,11 +13,12 @@ use super::acting::{Ran, Run};
 use super::running::Running;
 use super::speaking::{Asked, Stage};
 use crate::agents::Agent;
+use crate::conversation::files;
 use crate::conversation::ledger::{OVERLORD, Purpose};
 use crate::conversation::tool_loop::{Next, Planned, ToolLoop};
 use crate::conversation::turn::{Failure, Finish};
 use crate::conversation::waiting::HeldTask;
-use crate::toolbox::Toolbox;
+use crate::toolbox::{Toolbox, new_boundary};
 
 /// How the work on a task came to an end.
 pub(super) enum Worked {
@@ -66,12 +68,14 @@ impl Running {
         let Some(agent) = self.context.team.agents.find(&task.agent) else {
             return nobody(&task.agent);
         };
-        let instruction = instructed(task, of, upstream);
+        let boundary = of.is_tainted.then(new_boundary);
+        let instruction = instructed(task, of, upstream, boundary.as_ref());
         let toolbox = self.context.team.toolbox(&agent, &self.caller(), &instruction).await;
         for fault in &toolbox.faults {
             self.trace.warn(fault.clone());
         }
-        let messages = self.isolated(&agent, &toolbox, &instruction);
+        let question = files::attached(&instruction, &self.files(), toolbox.boundary());
+        let messages = self.isolated(&agent, &toolbox, question, of.is_tainted);
         let mut tool_loop = ToolLoop::new(messages, toolbox.guard(self.now_ms()));
         if of.is_tainted {
             tool_loop.taint();
@@ -112,7 +116,7 @@ impl Running {
         let named = named.and_then(|name| voices.named.get(name.as_str()));
         let run = Run {
             agent,
-            model: named.unwrap_or(&agent.text),
+            model: named.unwrap_or_else(|| agent.model_for(&self.files())),
             toolbox,
             shape: None,
             purpose: Purpose::Task,
@@ -152,6 +156,7 @@ impl Running {
         let soul: &str = &self.context.soul;
         let parts = [Some(soul.trim()), wanted.as_deref().or(self.context.team.form)];
         let system = parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n");
+        let system = fence::noticed(system, &[summary]);
         let asked = Asked {
             model: &voices.synthesis,
             messages: vec![Message::system(system), Message::user(summary)],
@@ -187,7 +192,13 @@ fn nobody(agent: &str) -> Worked {
     Worked::Failed { fault, kind: FailureKind::Permanent, kept: None }
 }
 
-fn instructed(task: &Task, of: &Of<'_>, upstream: &[Upstream]) -> String {
+/// With a boundary, since others had a word in it, what was found out before is fenced.
+fn instructed(
+    task: &Task,
+    of: &Of<'_>,
+    upstream: &[Upstream],
+    boundary: Option<&Boundary>,
+) -> String {
     let mut text = task.instruction.clone();
     if let Some(step) = of.step(&task.id) {
         for (what, names) in [("tool", &step.tools), ("skill", &step.skills)] {
@@ -207,11 +218,12 @@ fn instructed(task: &Task, of: &Of<'_>, upstream: &[Upstream]) -> String {
     }
     if !upstream.is_empty() {
         text.push_str("\n\nWhat was found out before:");
-        for Upstream { label, text: found, .. } in upstream {
-            text.push_str("\n\n## ");
-            text.push_str(label);
-            text.push_str("\n\n");
-            text.push_str(found);
+        for Upstream { id, label, text: found, .. } in upstream {
+            let fenced = |boundary| fence::fence(id, found, boundary, usize::MAX);
+            let found = boundary.map_or_else(|| found.clone(), fenced);
+            for part in ["\n\n## ", label, "\n\n", &found] {
+                text.push_str(part);
+            }
         }
     }
     text

@@ -111,7 +111,13 @@ impl Fixture {
             Entrusting::default(),
         );
         let stop = CancellationToken::new();
-        let servers = tools::servers(&loaded, folder.path(), &entrusted, tasks.clone(), &stop);
+        let servers = tools::servers(
+            &loaded,
+            (folder.path(), folder.path()),
+            &entrusted,
+            tasks.clone(),
+            &stop,
+        );
         let team = Team::new(team::Parts {
             agents: agents.clone(),
             procedures: Procedures::new(Vec::new()),

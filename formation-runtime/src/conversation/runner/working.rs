@@ -7,6 +7,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use muxi_llm::Message;
 use muxi_memory::RequestSeq;
+use muxi_orchestration::fence;
 use muxi_orchestration::graph::Plan;
 use muxi_orchestration::routing::{Candidate, Limits};
 use muxi_orchestration::workflow::{
@@ -24,6 +25,7 @@ use crate::conversation::trace::Decision;
 use crate::conversation::turn::{Event, Failure, Finish, Update};
 use crate::conversation::waiting::{HeldTask, RunningPlan, TaskResult, Work};
 use crate::events::EventKind;
+use crate::toolbox::new_boundary;
 
 /// Tasks that do not begin anew, since somebody has decided about their calls or only the last call of
 /// their model failed, and how each goes on.
@@ -239,14 +241,17 @@ impl Running {
 
     fn replan<'a>(&'a self, replan: Replan, site: &Site<'_>) -> BoxFuture<'a, Came> {
         let (candidates, message) = (site.candidates.clone(), site.message.to_owned());
+        let boundary = site.running.is_tainted.then(new_boundary);
         let stage = site.stage.silent();
         async move {
             let limits = Limits::default();
-            let question = workflow::replan_question(&replan, &candidates, &limits);
+            let question =
+                workflow::replan_question(&replan, &candidates, &limits, boundary.as_ref());
+            let system = fence::noticed(question.system, &[&message]);
             let voices = self.context.team.agents.voices();
             let asked = Asked {
                 model: &voices.base,
-                messages: vec![Message::system(question.system), Message::user(message)],
+                messages: vec![Message::system(system), Message::user(message)],
                 tools: Vec::new(),
                 needs_tools: false,
                 shape: Some(std::sync::Arc::new(question.schema)),
@@ -365,7 +370,8 @@ impl Running {
         stage
             .note(Update::Planning { stage: "workflow_synthesis", message, more: Map::new() })
             .await;
-        let summary = outcome.to_synthesis(site.message, RESULT_BYTES);
+        let boundary = site.running.is_tainted.then(new_boundary);
+        let summary = outcome.to_synthesis(site.message, RESULT_BYTES, boundary.as_ref());
         match tokio::time::timeout(SYNTHESIS_MAX, self.synthesise(&summary, stage)).await {
             Ok(Ok(finish)) => {
                 // A model that forgets to say it must not turn a part into the whole.

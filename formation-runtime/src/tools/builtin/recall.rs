@@ -9,6 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use muxi_llm::ToolSpec;
 use muxi_memory::{Past, Store};
+use muxi_orchestration::fence;
 use muxi_tools::{Call, Content, Outcome};
 use serde_json::json;
 
@@ -102,6 +103,7 @@ fn begin_ms(day: Date) -> Option<i64> {
 fn line(past: &Past) -> Option<String> {
     let at = |ms: i64| Timestamp::from_millisecond(ms).unwrap_or_default().to_string();
     let short = |text: &str| {
+        let text = fence::outside(text);
         let mut shown: String = text.chars().take(TEXT_CHARS_MAX).collect();
         if shown.len() < text.len() {
             shown.push('…');

@@ -41,6 +41,9 @@ pub enum Transport {
         args: Vec<String>,
         env: BTreeMap<String, Secret>,
         cwd: Option<PathBuf>,
+        /// Made for it where this process has none, such as under a manager: programs that fetch others
+        /// keep them there.
+        home: PathBuf,
     },
     /// Streamable HTTP.
     Http { url: String, headers: BTreeMap<String, Secret> },

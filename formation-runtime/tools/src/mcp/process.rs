@@ -1,5 +1,7 @@
 //! A server as a child process with an environment and a process group of its own.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -40,14 +42,22 @@ impl Process {
         limits: &Limits,
         tasks: &TaskGroup,
     ) -> Result<(Self, Pipes, Arc<Report>), McpError> {
-        let Transport::Command { command: program, args, cwd, .. } = &config.transport else {
+        let Transport::Command { command: program, args, cwd, home, .. } = &config.transport else {
             unreachable!("only commands are started");
         };
+        let own_home = std::env::var_os("HOME").is_none_or(|it| it.is_empty()).then_some(home);
+        if let Some(home) = own_home {
+            make_private(home).map_err(|error| McpError::Start {
+                server: config.id.clone(),
+                fault: format!("its home `{}` cannot be made: {error}", home.display()),
+            })?;
+        }
         let mut command = Command::new(program);
         command
             .args(args)
             .env_clear()
             .envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            .envs(own_home.map(|home| ("HOME", home)))
             .envs(settings.env.iter().map(|(name, value)| (name, value.expose_secret())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -124,6 +134,10 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+fn make_private(folder: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
 /// A likely cause of failure that can be seen from here.

@@ -17,6 +17,7 @@ pub struct Identity {
 
 /// What the kernel says of a process.
 struct Stat {
+    group: i32,
     session: i32,
     start: u64,
 }
@@ -28,7 +29,7 @@ const LOOKS_MAX: usize = 64;
 // === impl Identity ===
 
 impl Identity {
-    pub(super) fn of(pid: i32) -> Self {
+    pub(crate) fn of(pid: i32) -> Self {
         // A process that has ended by now is found by nobody, as it should be.
         let start = stat(pid).map(|it| it.start).unwrap_or_default();
         Self { pid, start, boot: boot() }
@@ -43,12 +44,12 @@ impl Identity {
         self.boot == boot() && stat(self.pid).is_some_and(|it| it.start == self.start)
     }
 
-    /// Ends what is left of its session; whether anything was.
+    /// Ends what is left of its session, or of its group if it leads only that; whether anything was.
     pub fn kill(&self) -> bool {
         self.boot == boot() && self.signal(Signal::SIGKILL)
     }
 
-    /// To every process of its session, until there is none that has not got it; whether there was one.
+    /// To every process of its session or group, until there is none that has not got it; whether there was one.
     pub(super) fn signal(&self, signal: Signal) -> bool {
         let mut told = HashSet::new();
         for _ in 0..LOOKS_MAX {
@@ -64,7 +65,7 @@ impl Identity {
         !told.is_empty()
     }
 
-    /// The process, which leads no session in its first moments, and all of its session.
+    /// The process, which leads nothing in its first moments, and all that it leads.
     fn members(&self) -> Vec<i32> {
         // The number is nobody else's while a process of the session is left.
         if stat(self.pid).is_some_and(|it| it.start != self.start) {
@@ -73,7 +74,9 @@ impl Identity {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
         let is_member = |pid: &i32| {
-            let of = |it: Stat| it.start >= self.start && it.session == self.pid;
+            let of = |it: Stat| {
+                it.start >= self.start && (it.session == self.pid || it.group == self.pid)
+            };
             stat(*pid).is_some_and(|it| *pid == self.pid || of(it))
         };
         pids.filter(is_member).collect()
@@ -87,7 +90,7 @@ fn boot() -> String {
     boot.trim().to_owned()
 }
 
-/// The fields 6 and 22 of the kernel's line; the name before them may hold blanks and brackets.
+/// The fields 5, 6 and 22 of the kernel's line; the name before them may hold blanks and brackets.
 fn stat(pid: i32) -> Option<Stat> {
     let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after_name) = line.rsplit_once(')')?;
@@ -96,5 +99,6 @@ fn stat(pid: i32) -> Option<Stat> {
     if matches!(*fields.first()?, "Z" | "X") {
         return None;
     }
-    Some(Stat { session: fields.get(3)?.parse().ok()?, start: fields.get(19)?.parse().ok()? })
+    let number = |at: usize| fields.get(at)?.parse().ok();
+    Some(Stat { group: number(2)?, session: number(3)?, start: fields.get(19)?.parse().ok()? })
 }

@@ -135,7 +135,9 @@ async fn what_is_left_behind_ends_with_the_program() {
 #[tokio::test]
 async fn another_process_can_end_it_later() {
     let folder = tempfile::tempdir().unwrap();
-    let mut program = Program::start(order(folder.path(), "sleep 600")).unwrap();
+    let script = "echo $$ > child; exec sleep 600";
+    let mut program = Program::start(order(folder.path(), script)).unwrap();
+    written_pid(&folder.path().join("work/child")).await;
     let told = serde_json::to_string(program.identity()).unwrap();
     let found: Identity = serde_json::from_str(&told).unwrap();
     assert!(found.kill());

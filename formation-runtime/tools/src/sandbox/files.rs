@@ -6,9 +6,15 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::{Limits, OutputFile};
+use crate::program::Identity;
 
 /// Folders within folders.
 const DEPTH_MAX: usize = 8;
+const PREFIX: &str = "run-";
+/// Who runs in the folder, beside what that one can write to.
+const RUNS: &str = "runs";
+/// Between the making of a folder and the start of its job.
+const NEW_MAX: std::time::Duration = std::time::Duration::from_mins(1);
 const NAME_CHARS_MAX: usize = 120;
 /// Where systems keep programs; the first that has one wins.
 pub(super) const PROGRAMS: &str =
@@ -23,12 +29,18 @@ pub(super) struct Place(tempfile::TempDir);
 impl Place {
     pub(super) fn new(root: &Path) -> io::Result<Self> {
         fs::create_dir_all(root)?;
-        let place = Self(tempfile::Builder::new().prefix("run-").tempdir_in(root)?);
+        let place = Self(tempfile::Builder::new().prefix(PREFIX).tempdir_in(root)?);
         for folder in [place.output(), place.work().join("tmp")] {
             fs::create_dir_all(folder)?;
         }
         fs::File::create_new(place.report_path())?;
         Ok(place)
+    }
+
+    /// Tells a later process who may still write here.
+    pub(super) fn note(&self, runs: &Identity) -> io::Result<()> {
+        let runs = (Identity::own(), runs.clone());
+        fs::write(self.0.path().join(RUNS), serde_json::to_vec(&runs)?)
     }
 
     /// The one folder that can be written to.
@@ -59,6 +71,31 @@ impl Place {
             ("LANG", "C.UTF-8".into()),
             ("PYTHONDONTWRITEBYTECODE", "1".into()),
         ]
+    }
+}
+
+/// Removes the folders of jobs whose process was killed, and ends what it left running in them.
+pub(super) fn sweep(root: &Path) {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    let ours = entries.filter(|it| it.file_name().to_string_lossy().starts_with(PREFIX));
+    for path in ours.map(|entry| entry.path()) {
+        let runs = fs::read(path.join(RUNS)).ok();
+        let runs = runs.and_then(|it| serde_json::from_slice::<(Identity, Identity)>(&it).ok());
+        let is_left = match runs {
+            Some((of, _)) if of.is_alive() => false,
+            Some((_, job)) => {
+                job.kill();
+                true
+            }
+            // A folder that is only being made says nothing yet.
+            None => path
+                .metadata()
+                .and_then(|it| it.modified())
+                .is_ok_and(|it| it.elapsed().is_ok_and(|age| age > NEW_MAX)),
+        };
+        if is_left && let Err(error) = fs::remove_dir_all(&path) {
+            tracing::warn!(%error, path = %path.display(), "a folder of a script is left");
+        }
     }
 }
 

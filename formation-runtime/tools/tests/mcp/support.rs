@@ -106,6 +106,7 @@ pub(crate) fn command(program: &str, args: &[&str]) -> ServerConfig {
         args: args.iter().map(|&it| it.to_owned()).collect(),
         env: [].into(),
         cwd: None,
+        home: std::env::temp_dir().join("muxi-test-servers"),
     };
     // One try: what a test breaks stays broken. The time is for machines that do other things.
     ServerConfig { retry_attempts: 0, timeout: PATIENCE, ..ServerConfig::new("fake", transport) }

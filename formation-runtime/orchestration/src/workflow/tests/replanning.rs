@@ -116,7 +116,7 @@ fn the_model_is_asked_for_what_is_missing_and_its_plan_is_read() {
         0,
     );
     let Effect::AskReplan(replan) = &effects[1] else { panic!("{effects:?}") };
-    let question = replan_question(replan, &candidates, &limits);
+    let question = replan_question(replan, &candidates, &limits, None);
     assert!(question.system.contains("Missing, as data: [{"), "{}", question.system);
     assert!(question.system.contains("no such page \\\"x\\\""), "{}", question.system);
     assert!(jsonschema::meta::is_valid(&question.schema));
