@@ -474,8 +474,8 @@ async fn what_a_killed_process_left_is_swept_and_what_another_runs_is_kept() {
         std::process::Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
     let process = |pid: u32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let start = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().nth(19).unwrap();
+        let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let start = line.rsplit_once(')').unwrap().1.split_ascii_whitespace().nth(19).unwrap();
         json!({"pid": pid, "start": start.parse::<u64>().unwrap(), "boot": boot.trim()})
     };
     let gone = json!({"pid": 1, "start": 1, "boot": "another"});
