@@ -4,12 +4,14 @@
 //! neighbours that are marked parallel side by side, and nobody may change it. As a guide it is one text
 //! that an agent reads and follows as fits.
 
+mod changed;
 mod matching;
 
 use crate::graph::{Faults, Limits, Plan, Task};
 use crate::routing::{Candidate, score};
 use crate::text::line;
 
+pub use self::changed::changed;
 pub use self::matching::{
     Entry, LEXICAL_THRESHOLD, Match, Method, Slash, VECTOR_THRESHOLD, match_lexical, match_vectors,
     slash,

@@ -101,14 +101,18 @@ impl Running {
         match verdict {
             Answered::Yes => self.start_plan(running, begun, message, stage).await,
             Answered::Edited(tasks) => {
-                running.tasks = self.checked_plan(&tasks)?.tasks().to_vec();
+                running.tasks = self.changed_plan(&running, tasks)?;
                 self.start_plan(running, begun, message, stage).await
             }
             Answered::No(_) => {
                 Ok(self.say("All right, I leave it at that. Nothing was done.", stage).await)
             }
             Answered::Words(words) => {
-                running.tasks = self.revised(&running.tasks, &words, message, stage).await?;
+                let tasks = self.revised(&running.tasks, &words, message, stage).await?;
+                match self.changed_plan(&running, tasks) {
+                    Ok(tasks) => running.tasks = tasks,
+                    Err(fault) => self.trace.warn(format!("the plan is as it was: {fault}")),
+                }
                 self.propose(running, message, stage).await
             }
         }
@@ -150,6 +154,18 @@ impl Running {
                 Ok(tasks.to_vec())
             }
         }
+    }
+
+    /// A procedure keeps its order and its critical steps, whoever changes its plan.
+    fn changed_plan(
+        &self,
+        running: &RunningPlan,
+        mut tasks: Vec<Task>,
+    ) -> Result<Vec<Task>, Failure> {
+        if running.procedure.is_some() {
+            tasks = procedure::changed(&running.tasks, tasks);
+        }
+        Ok(self.checked_plan(&tasks)?.tasks().to_vec())
     }
 
     fn checked_plan(&self, tasks: &[Task]) -> Result<Plan, Failure> {
