@@ -2,11 +2,11 @@
 
 use muxi_contract::RequestId;
 
-use crate::TurnId;
 use crate::requests::RequestSeq;
 use crate::sql::{DatabaseError, Transaction, values};
 use crate::store::StoreError;
 use crate::transcript::UserStore;
+use crate::{ModelCall, TurnId, usage};
 
 /// One decision on the way of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,11 +29,12 @@ const DETAIL_BYTES_MAX: usize = 8 * 1024;
 // === impl UserStore ===
 
 impl UserStore {
-    /// Writes down what was decided in a turn that goes on for long.
-    pub async fn note_decisions(
+    /// Writes down what was decided and which models were asked in a turn that goes on.
+    pub async fn note_progress(
         &self,
         turn: TurnId,
         decisions: Vec<Decision>,
+        calls: Vec<ModelCall>,
     ) -> Result<(), StoreError> {
         let user = self.user().clone();
         self.store()
@@ -43,7 +44,11 @@ impl UserStore {
                     values![turn.seq(), user.as_str()],
                     |row| RequestSeq::read(row, 0),
                 )?;
-                request.map_or(Ok(()), |request| note(transaction, request, &decisions))
+                let Some(request) = request else { return Ok(()) };
+                for call in &calls {
+                    usage::note(transaction, turn.seq(), call)?;
+                }
+                note(transaction, request, &decisions)
             })
             .await
     }

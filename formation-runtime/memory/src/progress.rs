@@ -55,7 +55,7 @@ impl UserStore {
     }
 
     /// Keeps a plan with what is to be done if this process dies. It takes the place of one before it,
-    /// and of the results that were kept only these stay.
+    /// and of the results that were kept only these stay, besides what failed.
     pub async fn keep_plan(
         &self,
         request: RequestSeq,
@@ -77,8 +77,8 @@ impl UserStore {
                 }
                 requests::put_work(transaction, request, &work)?;
                 let kept: Vec<String> = transaction.all(
-                    "SELECT task FROM task_results WHERE request = ?1",
-                    values![request.number()],
+                    "SELECT task FROM task_results WHERE request = ?1 AND status = ?2",
+                    values![request.number(), TaskResultStatus::Completed.as_str()],
                     |row| row.get(0),
                 )?;
                 for task in kept.iter().filter(|task| done.iter().all(|it| it.task != **task)) {
@@ -92,7 +92,8 @@ impl UserStore {
                     transaction.execute(
                         "INSERT INTO task_results (request, task, status, text, at_ms)
                          VALUES (?1, ?2, ?3, ?4, ?5)
-                         ON CONFLICT (request, task) DO UPDATE SET text = excluded.text",
+                         ON CONFLICT (request, task) DO UPDATE SET status = excluded.status,
+                             text = excluded.text",
                         values![
                             request.number(),
                             &result.task,

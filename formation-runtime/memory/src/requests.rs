@@ -52,7 +52,7 @@ pub struct Request {
     /// Who answers, from the start of the work for as long as the session is kept; nobody where the answer
     /// needed no agent.
     pub agent: Option<String>,
-    /// What its turn took, once that has ended by itself.
+    /// What it took up to the end of its last turn, once that has ended by itself.
     pub tokens: Option<Tokens>,
 }
 

@@ -46,8 +46,10 @@ impl UserStore {
         self.store
             .write(move |transaction| {
                 let (user, session) = (user.as_str(), turn.session.as_str());
+                let mut tokens = (0, 0);
                 if let Some(accepted) = turn.accepted {
                     requests::forget_silent_turn(transaction, user, accepted)?;
+                    tokens = usage::told_of(transaction, user, accepted)?;
                 }
                 let (history, goes_on_tainted) = history(transaction, user, session, history_max)?;
                 let is_tainted = turn.is_tainted || goes_on_tainted;
@@ -64,8 +66,8 @@ impl UserStore {
                 let id = transaction.one(
                     "INSERT INTO turns
                          (user_id, session, request_id, agent, status, owner, started_ms,
-                          is_tainted)
-                     VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6, ?7) RETURNING seq",
+                          is_tainted, prompt_tokens, completion_tokens)
+                     VALUES (?1, ?2, ?3, ?4, 'running', ?5, ?6, ?7, ?8, ?9) RETURNING seq",
                     values![
                         user,
                         session,
@@ -74,6 +76,8 @@ impl UserStore {
                         &context.owner,
                         turn.at_ms,
                         i64::from(is_tainted),
+                        tokens.0,
+                        tokens.1,
                     ],
                     |row| row.get(0).map(TurnId::new),
                 )?;
@@ -275,7 +279,8 @@ fn finish(
 ) -> Result<(), DatabaseError> {
     let ended: Option<String> = transaction.first(
         "UPDATE turns
-         SET status = ?3, error = ?4, prompt_tokens = ?5, completion_tokens = ?6,
+         SET status = ?3, error = ?4, prompt_tokens = prompt_tokens + ?5,
+             completion_tokens = completion_tokens + ?6,
              ended_ms = ?7, owner = NULL, agent = coalesce(CAST(?8 AS TEXT), agent),
              is_tainted = CASE WHEN ?9 = 1 THEN 1 ELSE is_tainted END
          WHERE seq = ?1 AND user_id = ?2 AND status = 'running'

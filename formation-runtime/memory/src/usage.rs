@@ -3,6 +3,7 @@
 use muxi_contract::formation::usage::GroupBy;
 use muxi_contract::{RequestId, UserId};
 
+use crate::requests::RequestSeq;
 use crate::sql::{DatabaseError, Row, Transaction, values};
 use crate::store::{Store, StoreError};
 use crate::transcript::UserStore;
@@ -146,6 +147,23 @@ pub(crate) fn note(
         ],
     )?;
     Ok(())
+}
+
+/// The tokens of a request that goes on in another turn, as far as providers told them.
+pub(crate) fn told_of(
+    transaction: &mut Transaction<'_>,
+    user: &str,
+    request: RequestSeq,
+) -> Result<(u64, u64), DatabaseError> {
+    transaction.one(
+        "SELECT coalesce(CAST(sum(u.prompt_tokens) AS BIGINT), 0),
+             coalesce(CAST(sum(u.completion_tokens) AS BIGINT), 0)
+         FROM requests r JOIN usage u ON u.user_id = r.user_id AND u.at_ms >= r.created_ms
+             AND u.request_id = r.id AND u.estimated = 0
+         WHERE r.seq = ?1 AND r.user_id = ?2",
+        values![request.number(), user],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
 }
 
 /// Forgets what nobody will be asked about any more.

@@ -55,6 +55,9 @@ struct Entry {
     at_ms: i64,
     estimated: Usage,
     state: State,
+    /// Nothing more comes of it.
+    is_over: bool,
+    is_written: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +88,8 @@ impl Ledger {
     /// A call that is over, such as one that wrote down a recording.
     pub fn note(&self, model: &str, asked_for: AskedFor<'_>, told: Option<Usage>) {
         let state = told.map_or(State::Open(0), State::Told);
-        self.lock().push(Entry::new(model, asked_for, Usage::default(), state));
+        let entry = Entry::new(model, asked_for, Usage::default(), state);
+        self.lock().push(Entry { is_over: true, ..entry });
     }
 
     /// As far as providers told it.
@@ -103,9 +107,13 @@ impl Ledger {
         entries.iter().map(|it| it.purpose).filter(|it| *it != Purpose::Hearing).collect()
     }
 
-    /// One row for each call that somebody may take money for.
-    pub fn rows(&self, prices: &Prices) -> Vec<ModelCall> {
-        let row = |entry: &Entry| {
+    /// One row for each call that somebody may take money for and that is not on the disk yet, with its
+    /// number; of those that are under way only when the turn is over.
+    pub fn unwritten(&self, prices: &Prices, is_over: bool) -> Vec<(usize, ModelCall)> {
+        let row = |(number, entry): (usize, &Entry)| {
+            if entry.is_written || !(entry.is_over || is_over) {
+                return None;
+            }
             let (used, is_estimated) = match entry.state {
                 State::Told(used) => (used, false),
                 State::Open(said_bytes) => {
@@ -116,7 +124,7 @@ impl Ledger {
             };
             let (prompt, completion) = (used.prompt_tokens, used.completion_tokens);
             let is_counted = is_estimated || matches!(entry.state, State::Told(_));
-            Some(ModelCall {
+            let call = ModelCall {
                 // A provider that counts seconds says nothing that a price of tokens fits.
                 cost_nano: is_counted
                     .then(|| usage::cost_nano(prices, &entry.model, prompt, completion))
@@ -127,9 +135,20 @@ impl Ledger {
                 prompt_tokens: prompt,
                 completion_tokens: completion,
                 is_estimated,
-            })
+            };
+            Some((number, call))
         };
-        self.lock().iter().filter_map(row).collect()
+        self.lock().iter().enumerate().filter_map(row).collect()
+    }
+
+    /// The calls of these numbers are on the disk.
+    pub fn written(&self, numbers: impl IntoIterator<Item = usize>) {
+        let mut entries = self.lock();
+        for number in numbers {
+            if let Some(entry) = entries.get_mut(number) {
+                entry.is_written = true;
+            }
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Entry>> {
@@ -144,7 +163,8 @@ impl Entry {
     fn new(model: &str, asked_for: AskedFor<'_>, estimated: Usage, state: State) -> Self {
         let AskedFor { purpose, agent, at_ms } = asked_for;
         let (model, agent) = (model.to_owned(), agent.to_owned());
-        Self { model, agent, purpose, at_ms, estimated, state }
+        let (is_over, is_written) = (false, false);
+        Self { model, agent, purpose, at_ms, estimated, state, is_over, is_written }
     }
 }
 
@@ -184,6 +204,12 @@ impl OpenCall<'_> {
     }
 }
 
+impl Drop for OpenCall<'_> {
+    fn drop(&mut self) {
+        self.change(|entry| entry.is_over = true);
+    }
+}
+
 // === impl Purpose ===
 
 impl Purpose {
@@ -220,7 +246,16 @@ mod tests {
         let cut = ledger.begin("a/one", by(Purpose::Answer, "helper", 2), &asked);
         cut.said(8);
         ledger.begin("a/one", by(Purpose::Answer, "helper", 3), &asked).refused();
-        let rows = ledger.rows(&Prices::default());
+        let open = ledger.begin("a/one", by(Purpose::Answer, "helper", 4), &asked);
+        let rows = |is_over| -> Vec<ModelCall> {
+            let rows = ledger.unwritten(&Prices::default(), is_over);
+            rows.into_iter().map(|(_, call)| call).collect()
+        };
+        assert_eq!(rows(false).len(), 1);
+        cut_short(cut);
+        assert_eq!((rows(false).len(), rows(true).len()), (2, 3));
+        open.refused();
+        let rows = rows(true);
         let shown: Vec<_> = rows
             .iter()
             .map(|it| (it.model.as_str(), it.prompt_tokens, it.completion_tokens, it.is_estimated))
@@ -228,6 +263,13 @@ mod tests {
         assert_eq!(shown, [("a/two", 7, 3, false), ("a/one", 10, 2, true)]);
         let whose: Vec<_> = rows.iter().map(|it| (it.agent.as_str(), it.at_ms)).collect();
         assert_eq!(whose, [(OVERLORD, 1), ("helper", 2)]);
-        assert_eq!((ledger.told(), ledger.calls().len()), (usage, 3));
+        assert_eq!((ledger.told(), ledger.calls().len()), (usage, 4));
+        ledger.written([0]);
+        let left = ledger.unwritten(&Prices::default(), true);
+        assert_eq!(left.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1]);
+    }
+
+    fn cut_short(call: OpenCall<'_>) {
+        drop(call);
     }
 }

@@ -6,6 +6,7 @@ mod colleagues;
 mod deciding;
 mod hearing;
 mod keeping;
+mod noting;
 mod planning;
 mod resuming;
 mod running;
@@ -16,7 +17,7 @@ mod taking_over;
 mod tasks;
 mod working;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use muxi_contract::{FormationId, RequestId, SessionId, UserId};
@@ -31,7 +32,6 @@ pub use self::deciding::DecideError;
 use self::running::Running;
 use super::active::{ActiveRequest, ActiveRequests, Entry};
 use super::files::File;
-use super::ledger::Ledger;
 use super::queue::{Place, QueueFull, SessionQueues};
 use super::structured::Expected;
 use super::trace::Trace;
@@ -318,8 +318,11 @@ fn begin(context: &TurnContext, ticket: Ticket, question: Question) -> mpsc::Rec
         entry,
         lead: OnceLock::new(),
         served: Mutex::default(),
-        ledger: Ledger::default(),
-        trace: Trace::default(),
+        turn: OnceLock::new(),
+        ledger: Arc::default(),
+        trace: Arc::new(Trace::new(context.clock.clone())),
+        noting: Arc::default(),
+        outlives_caller: AtomicBool::new(false),
         earlier_files: OnceLock::new(),
         original: OnceLock::new(),
         _permits: permits,

@@ -14,11 +14,9 @@ use super::path::Id;
 use super::requests::{self, Found};
 use super::users::time;
 use crate::app::App;
+use crate::conversation::trace::{TOOL, TOOL_BEGUN};
 use crate::conversation::waiting::PLAN_PART;
 use crate::usage::money;
-
-/// The step under which calls of tools are written down.
-const TOOL: &str = "tool";
 
 pub(crate) async fn get(
     caller: Caller,
@@ -53,7 +51,7 @@ pub(crate) async fn get(
                 status: request.status.as_str().to_owned(),
                 agent_id: request.agent,
                 decisions: decisions.into_iter().map(decided).collect(),
-                tools_called: tools.into_iter().map(called).collect(),
+                tools_called: ended_once(tools),
                 usage: sum(&calls),
                 model_calls: calls.into_iter().map(call).collect(),
                 tasks: tasks.collect(),
@@ -75,6 +73,19 @@ fn decided(decision: Decision) -> DecisionView {
         reason: decision.reason,
         at: time(decision.at_ms),
     }
+}
+
+/// Of a call that was written down before it was made only its end, if that is there.
+fn ended_once(tools: Vec<Decision>) -> Vec<ToolCalled> {
+    let is_begun = tools.iter().map(|it| it.reason == TOOL_BEGUN).collect::<Vec<_>>();
+    let called: Vec<ToolCalled> = tools.into_iter().map(called).collect();
+    let call = |called: &ToolCalled| called.detail.as_ref()?.get("call").cloned();
+    let ended = called.iter().zip(&is_begun).filter(|(_, begun)| !**begun);
+    let ended: Vec<_> = ended.filter_map(|(it, _)| call(it)).collect();
+    let shown = called.into_iter().zip(is_begun);
+    let shown =
+        shown.filter(|(it, begun)| !begun || call(it).is_none_or(|it| !ended.contains(&it)));
+    shown.map(|(it, _)| it).collect()
 }
 
 fn called(decision: Decision) -> ToolCalled {

@@ -21,6 +21,7 @@ mod document;
 mod documented;
 mod estimates;
 mod events;
+mod explained;
 mod explaining;
 mod files;
 mod harness;

@@ -30,8 +30,8 @@ async fn decisions_are_told_in_their_order_and_bounded(database: &Database) {
         detail_json: Some("x".repeat(9_000)),
         ..decision("tool", 2)
     };
-    alice.note_decisions(turn.id, vec![decision("routing", 1), long]).await.unwrap();
-    bob.note_decisions(turn.id, vec![decision("forged", 1)]).await.unwrap();
+    alice.note_progress(turn.id, vec![decision("routing", 1), long], Vec::new()).await.unwrap();
+    bob.note_progress(turn.id, vec![decision("forged", 1)], Vec::new()).await.unwrap();
     let end =
         TurnEnd { decisions: vec![decision("synthesis", 3)], ..answer(Outcome::Completed, "x", 4) };
     alice.end_turn(turn.id, end).await.unwrap();
@@ -42,7 +42,7 @@ async fn decisions_are_told_in_their_order_and_bounded(database: &Database) {
     assert!(bob.decisions(turn.request).await.unwrap().is_empty());
 
     let many = (0..500).map(|at_ms| decision("tool", at_ms)).collect();
-    alice.note_decisions(turn.id, many).await.unwrap();
+    alice.note_progress(turn.id, many, Vec::new()).await.unwrap();
     assert_eq!(alice.decisions(turn.request).await.unwrap().len(), 200);
     store.forget_requests(i64::MAX).await.unwrap();
     assert!(alice.decisions(turn.request).await.unwrap().is_empty());

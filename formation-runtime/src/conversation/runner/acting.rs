@@ -16,7 +16,7 @@ use super::speaking::{Asked, Spoken, Stage};
 use crate::agents::{Agent, Model};
 use crate::conversation::ledger::Purpose;
 use crate::conversation::tool_loop::{Next, Planned, ToolLoop};
-use crate::conversation::trace::ToolUse;
+use crate::conversation::trace::{ToolBegun, ToolUse};
 use crate::conversation::turn::{Event, Failure, MadeFile, Update};
 use crate::events::EventKind;
 use crate::toolbox::Toolbox;
@@ -171,6 +171,7 @@ impl Running {
             time_left: deadline.saturating_duration_since(began),
             cancelled,
         };
+        let mut written = None;
         let outcome = match run.toolbox.find(&planned.tool) {
             Some(tool) if call.time_left > Duration::ZERO => match tool.origin() {
                 Origin::Agent(colleague) => {
@@ -179,6 +180,11 @@ impl Running {
                 Origin::Builtin | Origin::Mcp { .. } | Origin::Remote(_) => {
                     if tool.danger().may_change() {
                         stage.may_change(&planned.tool);
+                        let (tool, task) = (planned.tool.as_str(), stage.task());
+                        let call = written.insert(nanoid());
+                        self.trace.tool_begun(ToolBegun { call, tool, agent, task });
+                        // Whoever asks what was done after this process died finds it.
+                        self.written_down().await;
                     }
                     tool.call(call).await
                 }
@@ -187,9 +193,10 @@ impl Running {
             None => Outcome::refused("There is no such tool."),
         };
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let tool = planned.tool.clone();
+        let (tool, task) = (planned.tool.clone(), stage.task().map(str::to_owned));
         let is_error = outcome.is_error;
-        self.trace.tool(ToolUse { tool, agent: agent.clone(), is_error, took_ms });
+        let agent = agent.clone();
+        self.trace.tool(ToolUse { tool, agent, task, call: written, is_error, took_ms });
         let stage_word = if is_error { "tool_failed" } else { "tool_end" };
         self.tell_of_call(run, planned, stage_word, Some(took_ms), stage).await;
         outcome

@@ -1,12 +1,13 @@
 //! One turn from its place in the queue to its end on the disk.
 
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use muxi_memory::{
-    BegunTurn, Decision, NewPending, NewTurn, Outcome, StoreError, TurnEnd, UserStore,
+    BegunTurn, NewPending, NewTurn, Outcome, StoreError, TurnEnd, TurnId, UserStore,
 };
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
@@ -40,10 +41,16 @@ pub(super) struct Running {
     pub(super) lead: OnceLock<Arc<Agent>>,
     /// The model that said something last, which may be a fallback.
     pub(super) served: std::sync::Mutex<String>,
-    pub(super) ledger: Ledger,
-    pub(super) trace: Trace,
     /// Of the message that this one goes on with.
     pub(super) earlier_files: OnceLock<Vec<files::File>>,
+    /// Where it is written down, from its beginning.
+    pub(super) turn: OnceLock<TurnId>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) trace: Arc<Trace>,
+    /// Held while what they have is being written down.
+    pub(super) noting: Arc<tokio::sync::Mutex<()>>,
+    /// The work goes on without whoever asked for this turn.
+    pub(super) outlives_caller: AtomicBool,
     /// Who is to be told of the end of the request that asked what this one answers.
     pub(super) original: OnceLock<(muxi_contract::RequestId, String, i64)>,
     pub(super) _permits: [OwnedSemaphorePermit; 2],
@@ -144,6 +151,8 @@ impl Running {
         };
         let begun = self.store.begin_turn(turn, self.context.history_messages).await?;
         self.entry.is_stored_as(begun.request);
+        // A turn begins once.
+        let _first = self.turn.set(begun.id);
         Ok(begun)
     }
 
@@ -182,7 +191,7 @@ impl Running {
                     // The stop first, so that a fast model cannot delay it. All arms are cancel-safe.
                     () = self.context.shutdown.closing.cancelled() => Event::Stopping,
                     // The caller next: tokens that nobody reads cost money.
-                    () = self.updates.closed() => Event::CallerLeft,
+                    () = self.updates.closed(), if !self.outlives_caller() => Event::CallerLeft,
                     () = self.entry.cancelled() => Event::Cancelled,
                     // Before the work, which may say a little for ever.
                     () = deadline.as_mut() => out_of_time(),
@@ -287,28 +296,16 @@ impl Running {
             self.reported().map(|it| report::of_end(it, &outcome, &text, &artifacts, now_ms));
         let warnings = (!warnings.is_empty()).then(|| serde_json::json!(warnings).to_string());
         let used = self.ledger.told();
-        let mut decisions: Vec<Decision> = told
-            .decisions
-            .into_iter()
-            .map(|it| Decision {
-                step: it.step.to_owned(),
-                choice: it.choice,
-                reason: it.reason,
-                detail_json: (!it.detail.is_null()).then(|| it.detail.to_string()),
-                at_ms: now_ms,
-            })
-            .collect();
-        decisions.extend(told.tools.into_iter().map(|used| Decision {
-            step: "tool".to_owned(),
-            choice: used.tool.clone(),
-            reason: if used.is_error { "it failed" } else { "it answered" }.to_owned(),
-            detail_json: Some(serde_json::json!(used).to_string()),
-            at_ms: now_ms,
-        }));
+        // What is being written down now is not written down again.
+        let _noting = self.noting.lock().await;
+        let calls = self.ledger.unwritten(&self.context.usage, true);
+        let (numbers, calls): (Vec<_>, Vec<_>) = calls.into_iter().unzip();
+        let decisions = self.trace.unwritten();
+        let rows = decisions.len();
         let end = TurnEnd {
             prompt_tokens: used.prompt_tokens,
             completion_tokens: used.completion_tokens,
-            usage: self.ledger.rows(&self.context.usage),
+            usage: calls,
             original_delivery: self
                 .original()
                 .map(|it| report::of_end(it, &outcome, &text, &artifacts, now_ms)),
@@ -321,7 +318,7 @@ impl Running {
             outcome,
             text,
         };
-        match waits {
+        let saved = match waits {
             Some(waits) => {
                 let pending = NewPending {
                     id: waits.id,
@@ -334,7 +331,12 @@ impl Running {
                 self.store.end_turn_waiting(begun.id, end, pending).await
             }
             None => self.store.end_turn(begun.id, end).await,
+        };
+        if saved.is_ok() {
+            self.trace.written(rows);
+            self.ledger.written(numbers);
         }
+        saved
     }
 
     /// For those who follow the request or the formation.
@@ -397,8 +399,14 @@ impl Running {
             () = self.entry.cancelled() => Some(Event::Cancelled),
             () = deadline => Some(out_of_time()),
             // Cancel-safe enough: a piece that is lost here belongs to a turn that ends now.
-            sent = self.updates.send(update) => sent.is_err().then_some(Event::CallerLeft),
+            sent = self.updates.send(update) => {
+                (sent.is_err() && !self.outlives_caller()).then_some(Event::CallerLeft)
+            }
         }
+    }
+
+    fn outlives_caller(&self) -> bool {
+        self.outlives_caller.load(Ordering::Relaxed)
     }
 }
 

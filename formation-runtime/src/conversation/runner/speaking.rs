@@ -22,8 +22,9 @@ pub(super) struct Stage {
 }
 
 /// A task of a plan, over all its attempts.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Part {
+    task: Arc<str>,
     /// The tools that were called for it, by whichever agent, and may have changed something.
     changed_by: Arc<Mutex<Vec<String>>>,
 }
@@ -65,6 +66,11 @@ impl Stage {
         Self { part: Some(part), ..self.clone() }
     }
 
+    /// The task of a plan that the work is for.
+    pub(super) fn task(&self) -> Option<&str> {
+        self.part.as_ref().map(|part| &*part.task)
+    }
+
     /// A call that may change something is about to be made.
     pub(super) fn may_change(&self, tool: &str) {
         if let Some(part) = &self.part {
@@ -92,6 +98,10 @@ impl Stage {
 // === impl Part ===
 
 impl Part {
+    pub(super) fn new(task: &str) -> Self {
+        Self { task: task.into(), changed_by: Arc::default() }
+    }
+
     pub(super) fn changed_by(&self) -> Vec<String> {
         self.lock().clone()
     }
@@ -114,6 +124,10 @@ impl Running {
         let mut request = CompletionRequest { messages, temperature, max_tokens, tools, shape };
         let asked_for = AskedFor { purpose, agent, at_ms: self.context.clock.now_ms() };
         let call = self.ledger.begin(&model.name, asked_for, &request);
+        // Of a choice that is under way there is nothing to tell yet.
+        if purpose != Purpose::Routing {
+            drop(self.write_down());
+        }
         let mut opened = model.llm.stream(&request).await;
         // Nobody asked for what this program offers by itself.
         if !needs_tools

@@ -46,12 +46,15 @@ impl Running {
         }
     }
 
-    /// Only a request that was accepted for later can be taken over.
-    pub(super) async fn keep_part(&self, request: RequestSeq, name: &str, text: &str) {
-        if self.question.accepted.is_none() {
-            return;
-        }
-        let part = self.part(name, text.to_owned());
+    /// How a task ended: for those who ask why, and what is done for whoever takes the request over.
+    pub(super) async fn keep_end(
+        &self,
+        request: RequestSeq,
+        task: &str,
+        status: TaskResultStatus,
+        text: &str,
+    ) {
+        let part = Kept { status, ..self.part(task, text.to_owned()) };
         if let Err(error) = self.store.keep_task_result(request, part).await {
             tracing::warn!(error = %chain(&error), "a part of a plan could not be written down");
         }
@@ -77,7 +80,8 @@ impl Running {
             }
         };
         let kept: KeptPlan = serde_json::from_str(&plans.first()?.text).ok()?;
-        let done = done.into_iter().map(|it| TaskResult { task: it.task, text: it.text });
+        let done = done.into_iter().filter(|it| it.status == TaskResultStatus::Completed);
+        let done = done.map(|it| TaskResult { task: it.task, text: it.text });
         let running = RunningPlan { results: done.collect(), ..kept.running };
         let why = format!("{} tasks were done before its process ended", running.results.len());
         self.trace.decide(Decision::new("plan", "taken over", why));

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 use muxi_llm::Message;
-use muxi_memory::RequestSeq;
+use muxi_memory::{RequestSeq, TaskResultStatus};
 use muxi_orchestration::fence;
 use muxi_orchestration::graph::Plan;
 use muxi_orchestration::routing::{Candidate, Limits};
@@ -176,12 +176,14 @@ impl Running {
                 Some(("task_retry", format!("{id} is tried again ({attempt}): {because}"), id))
             }
             Effect::GaveUp { id, because } => {
+                self.keep_end(site.request, &id, TaskResultStatus::Failed, &because).await;
                 let message = format!("{id} could not be done: {because}");
                 let more = task_data(&id, "", 0);
                 self.tell_task(EventKind::TaskFailed, "task_failed", message, more, site).await;
                 None
             }
             Effect::Skipped { id, because } => {
+                self.keep_end(site.request, &id, TaskResultStatus::Skipped, &because).await;
                 Some(("task_skipped", format!("{id} was left out: {because}"), id))
             }
             Effect::AskReplan(replan) => {
@@ -211,7 +213,8 @@ impl Running {
         let held = site.held.remove(&id);
         // Another agent cannot go on from the words of the one before.
         let held = held.filter(|(held, _)| attempt == 1 || held.agent == assignment.agent);
-        let (part, fault) = site.parts.entry(id.clone()).or_default();
+        let new = || (Part::new(&id), String::new());
+        let (part, fault) = site.parts.entry(id.clone()).or_insert_with(new);
         if let Some(fault) = unrepeatable(&part.changed_by(), held.is_some(), fault) {
             let (kind, kept) = (FailureKind::Permanent, None);
             let worked = Worked::Failed { fault, kind, kept };
@@ -410,7 +413,7 @@ impl Running {
         let more = task_data(id, "", 0);
         let message = format!("{id} is done");
         self.tell_task(EventKind::TaskCompleted, "task_complete", message, more, site).await;
-        self.keep_part(site.request, id, text).await;
+        self.keep_end(site.request, id, TaskResultStatus::Completed, text).await;
     }
 
     async fn tell_task(
