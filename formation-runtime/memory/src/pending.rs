@@ -14,7 +14,7 @@ use crate::requests::{self, End, RequestSeq};
 use crate::sql::{DatabaseError, Row, Transaction, values};
 use crate::store::{Store, StoreError};
 use crate::transcript::UserStore;
-use crate::{NewDelivery, Outcome, TurnEnd, TurnId};
+use crate::{NewDelivery, Outcome, RequestMode, TurnEnd, TurnId};
 
 /// What a turn asks for at its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Pending {
     /// Who is to be told of that request's end.
     pub webhook_url: Option<String>,
     pub request_created_ms: i64,
+    /// Nobody waits for the end of one that was accepted for later.
+    pub request_mode: RequestMode,
     pub kind: PendingKind,
     pub question: String,
     pub detail_json: String,
@@ -88,7 +90,7 @@ pub struct PendingFilter {
 
 const COLUMNS: &str = "SELECT p.id, p.user_id, p.session, p.request, p.request_id, q.webhook_url, \
      coalesce(q.created_ms, p.created_ms), p.kind, p.question, p.detail, p.state, p.created_ms, \
-     p.expires_ms, p.resolution, p.note, p.resolved_ms \
+     p.expires_ms, p.resolution, p.note, p.resolved_ms, coalesce(q.mode, 'sync') \
      FROM pendings p LEFT JOIN requests q ON q.seq = p.request";
 
 // === impl UserStore ===
@@ -431,6 +433,7 @@ fn pending(row: &Row) -> Result<Pending, DatabaseError> {
         request_id: row.parsed(4)?,
         webhook_url: row.get(5)?,
         request_created_ms: row.get(6)?,
+        request_mode: row.parsed(16)?,
         kind: row.parsed(7)?,
         question: row.get(8)?,
         detail_json: row.get(9)?,

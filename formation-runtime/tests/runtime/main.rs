@@ -29,6 +29,7 @@ mod harness;
 mod hub;
 mod isolation;
 mod later;
+mod leaving;
 mod lifecycle;
 mod load;
 mod logging;

@@ -204,8 +204,12 @@ async fn an_approval_has_the_same_request_done_again(database: &Database) {
     // It asks once more, and is still the same request.
     let (end, next) = (answer(Outcome::Waiting, "", 4), asks("apv_2", PendingKind::Approval));
     alice.end_turn_waiting(turn.id, end, next).await.unwrap();
+    // What it took is the sum of its turns.
+    let request = alice.request(&"r1".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(request.tokens, Some(Tokens { prompt: 6, completion: 4 }));
     let open = alice.open_pending(&session("s"), 5).await.unwrap().unwrap();
     assert_eq!((open.request, open.request_id.as_str()), (found.request, "r1"));
+    assert_eq!(open.request_mode, RequestMode::Sync);
     let no = Then::Ends { outcome: failed("refused"), delivery: Some(told("d1")) };
     alice.resolve_pending("apv_2", resolution(Resolution::Denied, no, 6)).await.unwrap().unwrap();
     assert_eq!(status(&alice, "r1").await, RequestStatus::Failed);

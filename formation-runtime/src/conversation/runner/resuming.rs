@@ -1,10 +1,11 @@
 //! A session waits for an answer, and this message may be it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use muxi_memory::{
     BegunTurn, HistoryMessage, NewResolution, Outcome, Pending, PendingKind, RequestKind,
-    Resolution, Role, Then,
+    RequestMode, Resolution, Role, Then,
 };
 use muxi_orchestration::approval::{self, reply};
 use muxi_orchestration::clarification::{self, Kind, Reply, State};
@@ -60,6 +61,10 @@ impl Running {
         };
         if !self.resolve(pending, resolution, Then::InTurn(begun.id), text).await? {
             return Ok(None);
+        }
+        if pending.request_mode == RequestMode::Async {
+            // Whoever said yes is not who waits for it.
+            self.outlives_caller.store(true, Ordering::Relaxed);
         }
         if let Some(url) = &pending.webhook_url {
             let original = (pending.request_id.clone(), url.clone(), pending.request_created_ms);
