@@ -41,7 +41,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_formation(arguments: Serve, redactor: &Redactor) -> anyhow::Result<bool> {
+fn run_formation(mut arguments: Serve, redactor: &Redactor) -> anyhow::Result<bool> {
+    // Children work in folders of their own, where a path from here would lead elsewhere.
+    arguments.path = std::path::absolute(&arguments.path).context("failed to find the bundle")?;
+    arguments.data_dir = arguments.data_dir.map(std::path::absolute).transpose()?;
     let log = start_log(redactor)?;
     let shared_host = variable(MODEL_HOST_SOCKET_VAR).map(PathBuf::from);
     let own_host = PrivateSocket::choose();
@@ -61,9 +64,14 @@ fn run_formation(arguments: Serve, redactor: &Redactor) -> anyhow::Result<bool> 
     let formation: Formation = match loaded {
         Ok(formation) => formation,
         Err(refusal) => {
-            let count = refusal.faults.len();
-            let lines = [refusal.warnings, refusal.faults].concat();
-            report::fail(&lines, &format!("the formation has {count} fault(s)"));
+            // Remarks may explain a fault.
+            let remarks = refusal.warnings.iter().map(|it| format!("warning: {it}"));
+            let lines: Vec<String> = remarks.chain(refusal.faults.iter().cloned()).collect();
+            let summary = match refusal.faults.len() {
+                1 => "the formation has a fault".to_owned(),
+                count => format!("the formation has {count} faults"),
+            };
+            report::fail(&lines, &summary);
             return Ok(false);
         }
     };

@@ -61,6 +61,13 @@ struct Running {
     limits: Limits,
 }
 
+/// Where callers come in.
+enum Door {
+    /// A manager bound it, and says when to accept.
+    Inherited(Inherited),
+    Own(std::net::TcpListener),
+}
+
 /// What carries logs away; it outlives everything that has something to say.
 struct Logs {
     tasks: TaskGroup,
@@ -78,7 +85,11 @@ pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
         shutdown,
         limits: Limits::default(),
     };
-    let own_address = own_address(&formation, &arguments);
+    // Before anything is begun that would have to end again.
+    let door = match inherited {
+        Some(sockets) => Door::Inherited(sockets),
+        None => Door::Own(bound(own_address(&formation, &arguments)?)?),
+    };
     let requests = OpenRequests::default();
     let (app, log_workers) = app(formation, &data_dir, &running, &requests)?;
     // Not earlier: this waits for a database, and until somebody is served a signal may simply kill.
@@ -90,14 +101,14 @@ pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
     let _socket = model_host
         .map(|(socket, models_dir)| running.host_models(socket, models_dir))
         .transpose()?;
-    let is_managed = inherited.is_some();
+    let is_managed = matches!(door, Door::Inherited(_));
     let public = http::public(Arc::clone(&app), &requests, arguments.cors_origins.clone());
-    let address = match inherited {
-        Some(sockets) => {
+    let address = match door {
+        Door::Inherited(sockets) => {
             let private = |port| http::private(Arc::clone(&app), &requests, port);
             running.serve_inherited(public, private, sockets)?
         }
-        None => running.serve_own(public, own_address?)?,
+        Door::Own(listener) => running.serve_own(public, listener)?,
     };
     announce(&app, &data_dir, address, is_managed);
     let (events, clock) = (app.events.clone(), app.clock.clone());
@@ -127,9 +138,11 @@ pub async fn run(formation: Formation, place: Place) -> anyhow::Result<bool> {
 // === impl Running ===
 
 impl Running {
-    fn serve_own(&self, public: Router, address: SocketAddr) -> anyhow::Result<SocketAddr> {
-        let listener =
-            listen::bind(address).with_context(|| format!("failed to listen on {address}"))?;
+    fn serve_own(
+        &self,
+        public: Router,
+        listener: std::net::TcpListener,
+    ) -> anyhow::Result<SocketAddr> {
         let address = listener.local_addr()?;
         let listener = tokio::net::TcpListener::from_std(listener)?.tap_io(send_at_once);
         let serving = accept::serve(
@@ -422,6 +435,21 @@ fn own_address(formation: &Formation, arguments: &Serve) -> anyhow::Result<Socke
         .with_context(|| format!("failed to resolve the host `{host}`"))?
         .next()
         .with_context(|| format!("the host `{host}` has no address"))
+}
+
+fn bound(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+    let listener = listen::bind(address);
+    let mend = match listener.as_ref().err().map(io::Error::kind) {
+        Some(io::ErrorKind::AddrInUse) => {
+            "; another program has it: end that one, or choose with --port (0 takes a free one)"
+        }
+        Some(io::ErrorKind::AddrNotAvailable) => {
+            "; this machine does not have it: choose with --host"
+        }
+        Some(io::ErrorKind::PermissionDenied) => "; choose one from 1024 up with --port",
+        _ => "",
+    };
+    listener.with_context(|| format!("failed to listen on {address}{mend}"))
 }
 
 fn announce(app: &App, data_dir: &Path, address: SocketAddr, is_managed: bool) {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use muxi_formation::Loaded;
 use muxi_formation::manifest::{
-    ApprovalAction, Approvals, Clarification, ComplexityMethod, ErrorRecovery, Mcp, TaintedAction,
-    Workflow,
+    ApprovalAction, Approvals, Clarification, ClarificationStyle, ComplexityMethod, ErrorRecovery,
+    Mcp, TaintedAction, Workflow,
 };
 use muxi_orchestration::approval::{Action, Pattern, Policy, Rule};
 use muxi_orchestration::clarification;
@@ -28,6 +28,8 @@ pub struct Team {
     pub workflow: Workflow,
     /// How often the user may be asked back.
     pub clarification: clarification::Limits,
+    /// How the model that asks back puts its questions.
+    pub question_style: &'static str,
     /// What a model is told of the form of its words.
     pub form: Option<&'static str>,
     /// Who was chosen for the same message before.
@@ -87,6 +89,7 @@ impl Team {
             form: overlord.response.instruction(),
             workflow: overlord.workflow,
             clarification: rounds(&overlord.clarification),
+            question_style: question_style(overlord.clarification.style),
             routing: Mutex::new(Cache::new(remembered, ttl_ms)),
             pending_ms: i64::from(approvals.expires_minutes) * 60_000,
             policy: Arc::new(policy(&approvals)?),
@@ -246,6 +249,14 @@ fn policy(approvals: &Approvals) -> Result<Policy, String> {
         destructive: action(approvals.destructive),
         trusted_servers: approvals.trusted_servers.clone(),
     })
+}
+
+const fn question_style(style: ClarificationStyle) -> &'static str {
+    match style {
+        ClarificationStyle::Conversational => " as a friendly person would",
+        ClarificationStyle::Formal => " in formal, polite words",
+        ClarificationStyle::Brief => " in as few words as possible",
+    }
 }
 
 fn rounds(configured: &Clarification) -> clarification::Limits {

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the MCP servers that the tests of formation-runtime/tools talk to; nobody here wrote them.
+# Installs the MCP servers that the tests of formation-runtime/tools talk to, and the A2A peer of tests/a2a; nobody
+# here wrote them.
 # Their folder is target/mcp-servers, or the one that MUXI_MCP_SERVERS names. Does nothing when they are there.
 set -euo pipefail
 
@@ -66,3 +67,4 @@ flock 9
 install_node_servers
 install_python_servers python requirements.txt
 install_python_servers python-first-sdk requirements-first-sdk.txt
+install_python_servers a2a ../a2a/requirements.txt

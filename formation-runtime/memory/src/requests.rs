@@ -75,6 +75,8 @@ pub struct Abandoned {
     pub webhook_url: Option<String>,
     /// How many processes died while they worked on it.
     pub deaths: u32,
+    /// Somebody wanted it to stop while nobody could.
+    pub is_cancelled: bool,
 }
 
 /// A webhook that is to be sent.
@@ -240,13 +242,14 @@ impl Store {
                         values![request.seq.0, &own, died],
                         |row| row.get(0),
                     )?;
-                    let (work, webhook_url) = transaction.one(
-                        "SELECT w.work, r.webhook_url FROM requests r
+                    let (work, webhook_url, cancel_ms) = transaction.one(
+                        "SELECT w.work, r.webhook_url, r.cancel_ms FROM requests r
                          LEFT JOIN request_work w ON w.request = r.seq WHERE r.seq = ?1",
                         values![request.seq.0],
-                        |row| Ok((row.get(0)?, row.get(1)?)),
+                        |row| Ok((row.get(0)?, row.get(1)?, row.get::<Option<i64>>(2)?)),
                     )?;
-                    found.push(Abandoned { request, work, webhook_url, deaths });
+                    let is_cancelled = cancel_ms.is_some();
+                    found.push(Abandoned { request, work, webhook_url, deaths, is_cancelled });
                 }
             }
             Ok(found)

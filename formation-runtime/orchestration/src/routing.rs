@@ -23,6 +23,7 @@ pub use self::read::{Fault, fallback, read};
 pub(crate) use self::read::{plan_object, planned_tasks};
 pub use self::score::{Scored, is_follow_up, score};
 pub use self::small_talk::small_talk;
+use crate::clarification::Kind;
 use crate::graph::Plan;
 
 /// An agent that may answer this caller. The first of a list is the one that answers when nothing speaks
@@ -77,6 +78,8 @@ pub enum Route {
     },
     /// The request cannot be handled before this is answered.
     Clarify {
+        /// What it is asked for, which says how often may be asked.
+        about: Kind,
         question: String,
         options: Vec<String>,
     },
@@ -90,6 +93,8 @@ pub struct Limits {
     pub procedures: usize,
     pub tools_of_candidate: usize,
     pub description_bytes: usize,
+    /// Of the persona, for the words that users read.
+    pub voice_bytes: usize,
     pub history_bytes: usize,
     /// More of a model's answer is not read.
     pub reply_bytes: usize,
@@ -110,6 +115,7 @@ impl Default for Limits {
             procedures: 40,
             tools_of_candidate: 12,
             description_bytes: 400,
+            voice_bytes: 4_000,
             history_bytes: 6_000,
             reply_bytes: 64 * 1024,
             direct_bytes: 1_000,

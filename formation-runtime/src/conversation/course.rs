@@ -3,6 +3,7 @@
 //! The order is a contract: what the session waits for, an agent that the caller names, a procedure, the
 //! only agent, and then one call that routes. Each choice is a [`Decision`] with its reason.
 
+use muxi_orchestration::clarification::Kind;
 use muxi_orchestration::graph::Plan;
 use muxi_orchestration::routing::Route;
 use serde_json::{Value, json};
@@ -87,6 +88,7 @@ pub enum Way {
         complexity: f64,
     },
     Clarify {
+        about: Kind,
         question: String,
         options: Vec<String>,
     },
@@ -201,9 +203,9 @@ impl Course {
                 ));
                 Step::Go(Way::Direct { answer })
             }
-            Route::Clarify { question, options } if self.facts.may_ask => {
+            Route::Clarify { about, question, options } if self.facts.may_ask => {
                 self.decide(Decision::new("clarification", "asked", because));
-                Step::Go(Way::Clarify { question, options })
+                Step::Go(Way::Clarify { about, question, options })
             }
             Route::Workflow { plan } if complexity >= threshold => {
                 let tasks = plan.tasks().len();

@@ -74,14 +74,15 @@ async fn take_over(app: &App) -> Result<bool, StoreError> {
     app.store.free_deliveries(app.clock.now_ms()).await?;
     let abandoned = app.store.take_abandoned().await?;
     let is_any = !abandoned.is_empty();
-    for Abandoned { request, work, webhook_url, deaths } in abandoned {
+    for Abandoned { request, work, webhook_url, deaths, is_cancelled } in abandoned {
         let work: Option<Work> = work.and_then(|work| serde_json::from_str(&work).ok());
         tracing::warn!(request = %request.id, status = request.status.as_str(), "its process is gone");
         let agent = work.as_ref().map(|work| match &work.agent {
             Some(id) => app.agents.find(id).map(Some),
             None => Some(None),
         });
-        if deaths <= DEATHS_MAX
+        if !is_cancelled
+            && deaths <= DEATHS_MAX
             && let (Some(work), Some(Some(agent))) = (&work, agent)
         {
             let question = Question {
@@ -117,7 +118,9 @@ async fn take_over(app: &App) -> Result<bool, StoreError> {
             resume(&app.conversations, question).await;
             continue;
         }
-        let outcome = if request.status == RequestStatus::Pending {
+        let outcome = if is_cancelled {
+            Outcome::Cancelled
+        } else if request.status == RequestStatus::Pending {
             let error = "the agent that it was for is no longer there".to_owned();
             Outcome::Failed { error, code: ErrorCode::AgentNotFound }
         } else {

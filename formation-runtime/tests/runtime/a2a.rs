@@ -1,5 +1,7 @@
 //! The formation as an agent of the A2A protocol, called with bare HTTP and by our own tool.
 
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use muxi_contract::{RequestId, SessionId, UserId};
@@ -9,13 +11,15 @@ use muxi_tools::a2a::{Credentials, Remote, RemoteAgent};
 use muxi_tools::{Call, Tool as _};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use crate::approving::{asked_for, decide, deletes};
 use crate::document::{Walk, call};
 use crate::harness::{Bundle, CLIENT_KEY, Frames, Runtime, manifest};
 use crate::later::{ask as api, ended};
-use crate::tools::{heard, serving};
+use crate::tools::{heard, published, serving};
 use crate::turns::{ask, decision, routes, team};
 
 const OPEN: &str = "a2a: {inbound: {auth: {type: none}}}\n";
@@ -255,6 +259,53 @@ async fn an_agent_of_one_formation_asks_another_formation() {
     // What came back is read as the words of somebody elsewhere.
     let read = llm.journal()[1].body["messages"].to_string();
     assert!(read.contains("It is forty-two."), "{read}");
+}
+
+/// The published SDK, as tests/a2a/peer.py uses it.
+fn peer(arguments: &[&str]) -> Command {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/a2a/peer.py");
+    let mut command = Command::new(published("a2a/bin/python"));
+    command.arg(script).args(arguments).stdout(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+#[tokio::test]
+async fn the_published_client_asks_a_formation() {
+    let llm = FakeLlm::start().await;
+    let runtime = Bundle::new(&manifest(OPEN)).start(&llm);
+    llm.script(json!([{"reply": {"chunks": ["Forty-", "two."]}}]));
+    let asked = peer(&["ask", &runtime.url, "What is the answer?"]).output().await.unwrap();
+    assert!(asked.status.success());
+    let told = String::from_utf8(asked.stdout).unwrap();
+    let told: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    for told in &told {
+        assert_eq!(
+            (&told["text"], &told["state"]),
+            (&json!("Forty-two."), &json!("TASK_STATE_COMPLETED"))
+        );
+    }
+    assert!(told[1]["events"].to_string().contains("artifact_update"), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_formation_asks_the_published_server() {
+    let mut parrot = peer(&["serve"]).spawn().unwrap();
+    let mut lines = BufReader::new(parrot.stdout.take().unwrap()).lines();
+    let url = lines.next_line().await.unwrap().unwrap();
+    let llm = FakeLlm::start().await;
+    let service = format!(
+        "a2a: {{outbound: {{services: [{{id: parrot, name: Parrot, description: Says it back, url: '{url}'}}]}}}}\n"
+    );
+    let runtime = Bundle::new(&manifest(&service)).start(&llm);
+    let asks = json!({"name": "ask_parrot", "arguments": {"message": "Good morning"}});
+    llm.script(json!([
+        {"match": {"nth": 1}, "reply": {"tool_calls": [asks]}},
+        {"reply": {"text": "It said so."}},
+    ]));
+    runtime.say("Ask the parrot").await;
+    let read = llm.journal()[1].body["messages"].to_string();
+    assert!(read.contains("You said: Good morning"), "{read}");
 }
 
 #[tokio::test]

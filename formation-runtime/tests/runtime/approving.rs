@@ -1,8 +1,12 @@
 //! What agents may only do when somebody agrees: asked, answered, and done exactly once.
 
+use std::time::Duration;
+
 use muxi_testkit::fake_llm::FakeLlm;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::harness::{Bundle, CLIENT_KEY, Runtime};
 use crate::later::{ask as api, ended};
@@ -69,6 +73,38 @@ async fn what_may_destroy_waits_for_a_yes_over_a_restart_and_is_done_once() {
     assert_eq!(heard(&bundle, "tools/call"), 1);
     let (_, request) = api(&runtime, Method::GET, "/v1/requests/r-1", "alice").await;
     assert_eq!(request["data"]["status"], "completed", "{request}");
+}
+
+/// Somewhere between its last byte and the answer.
+#[tokio::test]
+async fn a_decision_is_heard_whole_or_not_at_all_though_its_caller_leaves() {
+    let (llm, bundle) = (FakeLlm::start().await, serving("normal", "delete", ""));
+    llm.script(deletes());
+    let runtime = bundle.start(&llm);
+    let address = runtime.url.strip_prefix("http://").unwrap();
+    for attempt in 0..20 {
+        let body = json!({"message": "Delete it", "session_id": format!("s-{attempt}")});
+        let asked = ask(&runtime, &body).await;
+        let (id, request) = (asked_for(&asked), &asked["data"]["request_id"]);
+        let body = json!({"decision": "approve"}).to_string();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "POST /v1/approvals/{id} HTTP/1.1\r\nHost: x\r\nX-Muxi-Client-Key: {CLIENT_KEY}\r\n\
+             X-Muxi-User-ID: alice\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // No fact tells where it is by now; each attempt leaves at another moment.
+        tokio::time::sleep(Duration::from_micros(200 * attempt)).await;
+        stream.set_zero_linger().unwrap();
+        drop(stream);
+        let path = format!("/v1/approvals/{id}");
+        let (_, approval) = api(&runtime, Method::GET, &path, "alice").await;
+        if approval["data"]["status"] == "approved" {
+            let request = ended(&runtime, request.as_str().unwrap()).await;
+            assert_eq!(request["status"], "completed", "{request}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ fn all_missing_secrets_are_named_at_once() {
     assert!(lines[0].starts_with("formation.afs:7:") && lines[0].contains("`FIRST`"), "{faults}");
     assert!(lines[1].contains("`second-one`"), "{faults}");
     let failed: Vec<_> = summary.lines().filter(|line| line.starts_with("[ FAIL ]")).collect();
-    assert_eq!(failed, ["[ FAIL ] the formation has 2 fault(s)"]);
+    assert_eq!(failed, ["[ FAIL ] the formation has 2 faults"]);
 }
 
 #[test]
@@ -44,6 +44,22 @@ fn sections_that_are_not_built_and_models_that_cannot_be_reached_are_refused_by_
 
     let output = program().arg("/no/such/bundle").output().unwrap();
     assert!(text(&output.stderr).contains("does not exist"));
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_with_what_to_do_and_nothing_else() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let bundle = Bundle::new(&manifest(""));
+    let mut command = program();
+    command
+        .arg(bundle.path())
+        .args(["--port", &port])
+        .env("FAKE_BASE_URL", "http://127.0.0.1:1/v1");
+    let output = command.output().unwrap();
+    let (log, summary) = (text(&output.stderr), text(&output.stdout));
+    assert!(summary.contains("choose with --port"), "{summary}");
+    assert!(!log.contains("ERROR"), "{log}");
 }
 
 #[tokio::test]

@@ -289,12 +289,18 @@ async fn whoever_cancels_a_request_ends_its_call() {
     assert!(heard(&bundle, "notifications/cancelled") >= 1);
 }
 
-#[tokio::test]
-async fn files_are_read_and_written_through_a_real_server_after_a_yes() {
+/// A program that nobody here wrote.
+pub(crate) fn published(path: &str) -> PathBuf {
     let default = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/mcp-servers");
     let folder = std::env::var_os("MUXI_MCP_SERVERS").map_or_else(default, PathBuf::from);
-    let program = folder.join("node/node_modules/.bin/mcp-server-filesystem");
+    let program = folder.join(path);
     assert!(program.is_file(), "{} is missing; run: tests/mcp/install.sh", program.display());
+    program
+}
+
+#[tokio::test]
+async fn files_are_read_and_written_through_a_real_server_after_a_yes() {
+    let program = published("node/node_modules/.bin/mcp-server-filesystem");
     let (llm, bundle) = (FakeLlm::start().await, Bundle::new(""));
     let work = bundle.path().canonicalize().unwrap().join("work");
     std::fs::create_dir(&work).unwrap();

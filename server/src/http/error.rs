@@ -222,11 +222,15 @@ impl From<PrepareError> for Failure {
                 Self::new(ProblemKind::BundleRejected, format!("Failed to extract bundle: {error}"))
             }
             PrepareError::Faults(faults) => {
-                let details: Vec<String> = faults.iter().map(ToString::to_string).collect();
-                let message = match details.as_slice() {
+                let (errors, remarks): (Vec<_>, Vec<_>) =
+                    faults.iter().partition(|it| it.is_error());
+                let message = match errors.as_slice() {
                     [only] => format!("The bundle has a fault: {only}"),
                     many => format!("The bundle has {} faults; see details", many.len()),
                 };
+                // Faults first; what stands in nobody's way is told as such.
+                let remarks = remarks.into_iter().map(|it| format!("warning: {it}"));
+                let details = errors.iter().map(ToString::to_string).chain(remarks).collect();
                 Self { kind: ProblemKind::BundleInvalid, message, details }
             }
             PrepareError::Store(ref source) => Self::storage(source, &error),

@@ -54,8 +54,9 @@ async fn what_is_left_of_a_dead_process_is_taken_over_with_what_is_needed(databa
     let store = database.open();
     let alice = store.for_user(&user("a"));
     let cut = alice.accept_request(accepted("cut", 1)).await.unwrap();
-    alice.accept_request(accepted("waits", 1)).await.unwrap();
+    let waits = alice.accept_request(accepted("waits", 1)).await.unwrap();
     begin(&alice, "cut", cut, 2).await;
+    assert!(store.ask_to_cancel(waits, 2).await.unwrap());
     assert!(store.take_abandoned().await.unwrap().is_empty());
     let dies = |transaction: &mut crate::sql::Transaction<'_>| {
         transaction.execute("UPDATE requests SET owner = '1:1:another boot'", &[])?;
@@ -65,6 +66,7 @@ async fn what_is_left_of_a_dead_process_is_taken_over_with_what_is_needed(databa
 
     let mut left = database.open().take_abandoned().await.unwrap();
     left.sort_by_key(|it| it.request.seq);
+    assert_eq!(left.iter().map(|it| it.is_cancelled).collect::<Vec<_>>(), [false, true]);
     let left: Vec<_> = left
         .iter()
         .map(|it| (it.request.id.as_str(), it.work.as_deref(), it.webhook_url.as_deref()))

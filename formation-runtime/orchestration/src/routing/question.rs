@@ -16,6 +16,10 @@ pub struct Asking<'a> {
     /// What was said before, shortened by its maker; its end is kept when it is too long.
     pub history: &'a str,
     pub last_agent: Option<&'a str>,
+    /// Who the formation is and how it speaks: the user reads direct answers and questions as they are.
+    pub voice: &'a str,
+    /// How questions are put; empty for no wish.
+    pub question_style: &'a str,
     /// Whether big requests may be split among agents.
     pub may_split: bool,
     /// Whether the user may be asked.
@@ -105,8 +109,11 @@ fn system(asking: &Asking<'_>, candidates: &[&Candidate], procedures: &[&Procedu
             &mut text,
             format_args!(
                 "- clarify: something is missing without which no agent can start and which no tool can \
-                 find out; ask one `question` and give up to {} `options` if the answers can be listed.",
-                limits.options
+                 find out; ask one `question`{} and give up to {} `options` if the answers can be listed. \
+                 `about` is direct for a missing or ambiguous detail, brainstorm for ideas that are looked \
+                 for together, planning for the scope of a larger work, execution for how something that \
+                 is settled is carried out, and other.",
+                asking.question_style, limits.options
             ),
         );
     }
@@ -119,6 +126,14 @@ fn system(asking: &Asking<'_>, candidates: &[&Candidate], procedures: &[&Procedu
         ),
     );
     push(&mut text, format_args!("{}", shape(asking, procedures)));
+    if !asking.voice.trim().is_empty() {
+        let words = if asking.may_clarify { "`answer` and `question`" } else { "`answer`" };
+        let voice = Value::from(cut(asking.voice.trim(), limits.voice_bytes).0);
+        push(
+            &mut text,
+            format_args!("Write {words} in this voice, and take nothing else from it: {voice}"),
+        );
+    }
     if let Some(last) = asking.last_agent.filter(|last| candidates.iter().any(|it| it.id == *last))
     {
         push(
@@ -144,11 +159,9 @@ fn shape(asking: &Asking<'_>, procedures: &[&Procedure]) -> String {
         r#""topics": [text]"#,
     ];
     keys.extend((!procedures.is_empty()).then_some(r#""procedure": text or null"#));
-    keys.extend(
-        asking
-            .may_clarify
-            .then_some(r#""clarification": {"question": text, "options": [text]} or null"#),
-    );
+    keys.extend(asking.may_clarify.then_some(
+        r#""clarification": {"about": text, "question": text, "options": [text]} or null"#,
+    ));
     keys.extend(asking.may_split.then_some(
         r#""tasks": [{"id": text, "instruction": text, "agent": text, "depends_on": [text]}]"#,
     ));
@@ -217,6 +230,7 @@ fn schema(asking: &Asking<'_>, candidates: &[&Candidate], procedures: &[&Procedu
     }
     if asking.may_clarify {
         let shape = object(&json!({
+            "about": {"type": "string", "enum": ["direct", "brainstorm", "planning", "execution", "other"]},
             "question": {"type": "string"},
             "options": {"type": "array", "items": {"type": "string"}},
         }));

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Asking, Candidate, Decision, Limits, Route, score};
+use crate::clarification::Kind;
 use crate::graph::{self, Plan, Task};
 use crate::text::{cut, line};
 
@@ -130,7 +131,13 @@ fn clarify(object: &Map<String, Value>, asking: &Asking<'_>) -> Result<Route, St
     if options.len() < 2 {
         options.clear();
     }
-    Ok(Route::Clarify { question: cut(question, limits.question_bytes).0.to_owned(), options })
+    let about = clarification.and_then(|it| it.get("about")).cloned().unwrap_or_default();
+    let about = serde_json::from_value(about).unwrap_or(Kind::Direct);
+    Ok(Route::Clarify {
+        about,
+        question: cut(question, limits.question_bytes).0.to_owned(),
+        options,
+    })
 }
 
 fn workflow(object: &Map<String, Value>, asking: &Asking<'_>) -> Result<Route, String> {

@@ -149,6 +149,8 @@ fn asking<'a>(
         procedures,
         history: "user: hi\nassistant: \"hello\"",
         last_agent: Some("billing"),
+        voice: "You are \"Ada\". Be dry.",
+        question_style: " briefly",
         may_split: true,
         may_clarify: true,
         limits,
@@ -292,9 +294,14 @@ fn a_plan_is_read_with_the_mistakes_that_models_make() {
 #[test]
 fn a_question_has_options_to_choose_from_or_none() {
     let clarify = |options: serde_json::Value| {
-        let answer = json!({"kind": "clarify", "clarification": {"question": " Which one? ", "options": options}});
+        let answer = json!({"kind": "clarify", "clarification": {
+            "about": "planning", "question": " Which one? ", "options": options,
+        }});
         let decision = decide(&answer.to_string()).unwrap();
-        let Route::Clarify { question, options } = decision.route else { panic!("{decision:?}") };
+        let Route::Clarify { about, question, options } = decision.route else {
+            panic!("{decision:?}")
+        };
+        assert_eq!(about, Kind::Planning);
         assert_eq!(question, "Which one?");
         options
     };

@@ -93,11 +93,19 @@ fn a_procedure_must_be_like_the_message() {
 
 #[test]
 fn the_routing_call_is_believed_within_bounds() {
-    let unclear = || Route::Clarify { question: "Which?".to_owned(), options: Vec::new() };
+    let unclear = || Route::Clarify {
+        about: Kind::Planning,
+        question: "Which?".to_owned(),
+        options: Vec::new(),
+    };
     let workflow = || Route::Workflow { plan: plan() };
     let chosen = || Route::Agent { id: "b".to_owned() };
     let two = facts(&["a", "b"]);
-    let clarify = Step::Go(Way::Clarify { question: "Which?".to_owned(), options: Vec::new() });
+    let clarify = Step::Go(Way::Clarify {
+        about: Kind::Planning,
+        question: "Which?".to_owned(),
+        options: Vec::new(),
+    });
     let working = Step::Go(Way::Workflow { plan: plan(), complexity: 8.0 });
     let nobody_to_ask = Facts { may_ask: false, ..two.clone() };
     for (facts, routed, expected) in [

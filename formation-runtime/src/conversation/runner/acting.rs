@@ -85,6 +85,11 @@ impl Running {
                 Next::Done | Next::Nothing => {
                     if let Some(stopped) = tool_loop.stopped() {
                         self.trace.warn(format!("no more tools were used: {stopped}"));
+                        // A model that wants nothing but tools has nothing to say without them.
+                        if last.text.trim().is_empty() && run.shape.is_none() {
+                            last.text = format!("I could not finish this: {stopped}.");
+                            stage.send(Event::Text(last.text.clone())).await;
+                        }
                     }
                     return Ok(Ran::Said { text: last.text, reason: last.reason });
                 }

@@ -3,6 +3,7 @@
 use muxi_contract::{RequestId, UserId};
 use muxi_memory::{NewResolution, Pending, RequestKind, RequestMode, Resolution, StoreError, Then};
 use muxi_service::TaskKind;
+use tokio::sync::oneshot;
 
 use super::{Conversations, Question, StartError, begin, exhaust, work};
 use crate::conversation::structured::Expected;
@@ -84,15 +85,28 @@ impl Conversations {
             then: Then::Again { work: work(&question) },
             at_ms: self.context.clock.now_ms(),
         };
-        let resolved = self.context.store.for_user(user).resolve_pending(&pending.id, new).await?;
-        resolved.ok_or(DecideError::Resolved)?;
-        let open = self.context.open_requests.enter();
         let request = question.request_id.clone();
-        let updates = begin(&self.context, ticket, question);
+        let (reply, resolved) = oneshot::channel();
+        let context = self.context.clone();
+        let open = context.open_requests.enter();
+        // A task of its own: once it is written down it is worked on, also if the caller has left.
         self.context.tasks.spawn(TaskKind::Connection, "answered request", async move {
-            exhaust(updates).await;
+            let store = context.store.for_user(&question.user);
+            let updates = match store.resolve_pending(&pending.id, new).await {
+                Ok(Some(_)) => Ok(begin(&context, ticket, question)),
+                Ok(None) => Err(DecideError::Resolved),
+                Err(error) => Err(DecideError::Store(error)),
+            };
+            let (result, updates) =
+                updates.map_or_else(|it| (Err(it), None), |it| (Ok(()), Some(it)));
+            // A caller that left finds the request among its own.
+            let _left = reply.send(result);
+            if let Some(updates) = updates {
+                exhaust(updates).await;
+            }
             drop(open);
         });
+        resolved.await.unwrap_or(Err(DecideError::Store(StoreError::Gone)))?;
         Ok(request)
     }
 }

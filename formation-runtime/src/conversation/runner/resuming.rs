@@ -8,7 +8,7 @@ use muxi_memory::{
     RequestMode, Resolution, Role, Then,
 };
 use muxi_orchestration::approval::{self, reply};
-use muxi_orchestration::clarification::{self, Kind, Reply, State};
+use muxi_orchestration::clarification::{self, Reply, State};
 use serde_json::{Value, json};
 
 use super::running::{Running, chain, memory_failed};
@@ -159,6 +159,7 @@ impl Running {
 
     pub(super) async fn clarify(
         &self,
+        about: clarification::Kind,
         question: String,
         options: Vec<String>,
         begun: &BegunTurn,
@@ -166,7 +167,7 @@ impl Running {
         stage: &Stage,
     ) -> Result<Finish, Failure> {
         let limits = &self.context.team.clarification;
-        match State::first(Kind::Direct, text, question, options, limits) {
+        match State::first(about, text, question, options, limits) {
             Some(asked) => self.ask_back(asked, stage).await,
             None => self.go_ahead(begun, text, stage).await,
         }
@@ -200,7 +201,8 @@ impl Running {
             }
         };
         match Box::pin(self.steer(begun, &message, stage)).await? {
-            Way::Clarify { question, options } => match answered.ask(question, options, limits) {
+            Way::Clarify { question, options, .. } => match answered.ask(question, options, limits)
+            {
                 clarification::Next::Ask(asked) => self.ask_back(asked, stage).await,
                 clarification::Next::TooManyRounds { message } => {
                     self.go_ahead(begun, &message, stage).await

@@ -74,8 +74,8 @@ impl Running {
             Way::Workflow { plan, complexity } => {
                 self.begin_plan(plan, complexity, begun, text, stage).await
             }
-            Way::Clarify { question, options } => {
-                self.clarify(question, options, begun, text, stage).await
+            Way::Clarify { about, question, options } => {
+                self.clarify(about, question, options, begun, text, stage).await
             }
         }
     }
@@ -133,6 +133,12 @@ impl Running {
         begun.last_agent.as_deref().filter(|_| stays)
     }
 
+    /// The soul, and the form of all answers.
+    fn voice(&self) -> String {
+        let form = self.context.team.form.unwrap_or_default();
+        [&*self.context.soul, form].join("\n\n")
+    }
+
     /// The one call that settles who does what.
     async fn route(
         &self,
@@ -152,6 +158,8 @@ impl Running {
             procedures,
             history: &history,
             last_agent,
+            voice: &self.voice(),
+            question_style: team.question_style,
             may_split: true,
             may_clarify,
             limits: &limits,

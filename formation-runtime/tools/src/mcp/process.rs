@@ -1,6 +1,7 @@
 //! A server as a child process with an environment and a process group of its own.
 
 use std::fs::DirBuilder;
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::process::Stdio;
@@ -71,7 +72,16 @@ impl Process {
             let hint = hint.as_ref().map(|it| format!("; {it}")).unwrap_or_default();
             McpError::Start { server: config.id.clone(), fault: format!("{fault}{hint}") }
         };
-        let mut child = command.spawn().map_err(|error| failed(format!("`{program}`: {error}")))?;
+        let mut child = command.spawn().map_err(|error| {
+            // Whoever starts this process may have fenced it in.
+            let mend = if error.kind() == io::ErrorKind::PermissionDenied {
+                "; a manager opens folders beside those of the system only when \
+                 `formations.sandbox_read` of its configuration lists them; else see the file's mode"
+            } else {
+                ""
+            };
+            failed(format!("`{program}`: {error}{mend}"))
+        })?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         let (stdin, stdout, stderr) =
             (child.stdin.take(), child.stdout.take(), child.stderr.take());
