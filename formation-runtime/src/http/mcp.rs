@@ -103,8 +103,14 @@ impl Door {
         {
             return Err(Problem::busy("there are too many sessions of the protocol; end some"));
         }
+        let is_end = parts.method == Method::DELETE;
         let request = request::Request::from_parts(parts, Body::from(bytes.freeze()));
-        Ok(typed(self.service.handle(request).await.map(Body::new)).await)
+        let mut response = typed(self.service.handle(request).await.map(Body::new)).await;
+        // Clients take what is merely accepted for a failed end.
+        if is_end && response.status() == StatusCode::ACCEPTED {
+            *response.status_mut() = StatusCode::NO_CONTENT;
+        }
+        Ok(response)
     }
 
     /// Clients of the protocol can often send nothing but a bearer token.

@@ -41,7 +41,7 @@ pub(super) fn mcp_messages() {}
 #[utoipa::path(delete, path = "/mcp", tag = "agents", operation_id = "end_mcp_session",
     security(("client" = [])),
     responses(
-        (status = 202, description = "The session has ended"),
+        (status = 204, description = "The session has ended"),
         (status = 404, description = "There is no such session", body = Failure),
     ))]
 pub(super) fn end_mcp_session() {}
