@@ -17,6 +17,8 @@ pub struct Message {
     pub tool_calls: Vec<ToolCall>,
     /// Of a tool's result: the call that it answers.
     pub tool_call_id: Option<String>,
+    /// Of a tool's result: the call failed, or was not made.
+    pub is_error: bool,
 }
 
 /// A file that a model looks at as it is.
@@ -56,6 +58,11 @@ impl Message {
         Self { tool_call_id: Some(call_id.into()), ..Self::new(Role::Tool, content) }
     }
 
+    /// Why a call failed, or was not made.
+    pub fn failed_tool(call_id: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { is_error: true, ..Self::tool(call_id, content) }
+    }
+
     fn new(role: Role, content: impl Into<String>) -> Self {
         Self {
             role,
@@ -63,6 +70,7 @@ impl Message {
             attachments: Vec::new(),
             tool_calls: Vec::new(),
             tool_call_id: None,
+            is_error: false,
         }
     }
 }

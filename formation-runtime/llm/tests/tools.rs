@@ -243,7 +243,7 @@ async fn each_wire_writes_tools_calls_and_results_as_its_provider_documents_it()
             Message { attachments: vec![picture], ..Message::tool("b", "") },
             Message::assistant(" "),
             Message { content: "Once more.".to_owned(), ..asking(vec![call("c", "look", "")]) },
-            Message::tool("c", "nothing"),
+            Message::failed_tool("c", "nothing"),
         ],
         tools: vec![tool("look")],
         shape: Some(Arc::new(json!({"type": "object"}))),
@@ -309,7 +309,7 @@ async fn each_wire_writes_tools_calls_and_results_as_its_provider_documents_it()
                 {"type": "text", "text": "Once more."}, used("c", "look", json!({})),
             ]},
             {"role": "user", "content": [
-                {"type": "tool_result", "tool_use_id": "c", "content": "nothing"},
+                {"type": "tool_result", "tool_use_id": "c", "content": "nothing", "is_error": true},
             ]},
         ])
     );

@@ -37,6 +37,8 @@ struct Said {
     tool_calls: Vec<ToolCall>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tool_call_id: Option<String>,
+    #[serde(default)]
+    is_error: bool,
     #[serde(skip)]
     attachments: Vec<muxi_llm::Attachment>,
 }
@@ -57,6 +59,8 @@ enum State {
     Held(String),
     /// What the model reads of it.
     Over(String),
+    /// The same of one that failed or was not made.
+    Failed(String),
 }
 
 /// A call that is to be made, or approved.
@@ -164,7 +168,7 @@ impl ToolLoop {
     /// What became of a call; `read` is what the model reads of it.
     pub fn called(&mut self, number: usize, outcome: &Outcome, taints: bool, read: String) -> Next {
         let Some(wanted) = self.round.get_mut(number) else { return self.next() };
-        wanted.state = State::Over(read);
+        wanted.state = if outcome.is_error { State::Failed(read) } else { State::Over(read) };
         let tool = wanted.call.name.clone();
         self.is_tainted |= taints;
         let fault = outcome.is_error.then(|| outcome.text());
@@ -184,7 +188,7 @@ impl ToolLoop {
                 State::Free
             } else {
                 let words = words.map(|it| format!(" Their words: {it}")).unwrap_or_default();
-                State::Over(format!(
+                State::Failed(format!(
                     "The user did not allow this call, and it was not made.{words} Do not try it \
                      again; go on without it, or tell the user what is missing."
                 ))
@@ -195,7 +199,7 @@ impl ToolLoop {
 
     fn judged(&mut self, call: ToolCall, judge: &Judge<'_>, now_ms: u64) -> Wanted {
         let over =
-            |call, text: String| Wanted { call, arguments: Map::new(), state: State::Over(text) };
+            |call, text: String| Wanted { call, arguments: Map::new(), state: State::Failed(text) };
         let arguments = match arguments(&call.arguments) {
             Ok(arguments) => arguments,
             Err(fault) => {
@@ -224,7 +228,7 @@ impl ToolLoop {
         let state = match verdict.action {
             Action::Allow => State::Free,
             Action::Ask => State::Held(verdict.because),
-            Action::Deny => State::Over(format!(
+            Action::Deny => State::Failed(format!(
                 "The call was not made: this formation does not allow it ({}).",
                 verdict.because
             )),
@@ -248,9 +252,12 @@ impl ToolLoop {
             return Next::Hold(held);
         }
         for Wanted { call, state, .. } in self.round.drain(..) {
-            if let State::Over(text) = state {
-                self.messages.push(Said::from(Message::tool(call.id, text)));
-            }
+            let result = match state {
+                State::Over(text) => Message::tool(call.id, text),
+                State::Failed(text) => Message::failed_tool(call.id, text),
+                State::Free | State::Running | State::Held(_) => continue,
+            };
+            self.messages.push(Said::from(result));
         }
         if let (Some(stopped), Some(last)) = (&self.stopped, self.messages.last_mut()) {
             let told = format!(
@@ -270,7 +277,7 @@ impl ToolLoop {
             arguments: wanted.arguments.clone(),
             because: match &wanted.state {
                 State::Held(because) => Some(because.clone()),
-                State::Free | State::Running | State::Over(_) => None,
+                State::Free | State::Running | State::Over(_) | State::Failed(_) => None,
             },
         });
         planned.collect()
@@ -286,7 +293,7 @@ impl ToolLoop {
     pub fn interrupted(&mut self) -> Next {
         for wanted in &mut self.round {
             if wanted.state == State::Running {
-                wanted.state = State::Over(
+                wanted.state = State::Failed(
                     "The program was stopped while this call was being made; whether it was done is \
                      not known. Look before you try it again."
                         .to_owned(),
@@ -307,15 +314,15 @@ impl Said {
 
 impl From<Message> for Said {
     fn from(message: Message) -> Self {
-        let Message { role, content, attachments, tool_calls, tool_call_id } = message;
-        Self { role, content, tool_calls, tool_call_id, attachments }
+        let Message { role, content, attachments, tool_calls, tool_call_id, is_error } = message;
+        Self { role, content, tool_calls, tool_call_id, is_error, attachments }
     }
 }
 
 impl From<Said> for Message {
     fn from(said: Said) -> Self {
-        let Said { role, content, tool_calls, tool_call_id, attachments } = said;
-        Self { role, content, attachments, tool_calls, tool_call_id }
+        let Said { role, content, tool_calls, tool_call_id, is_error, attachments } = said;
+        Self { role, content, attachments, tool_calls, tool_call_id, is_error }
     }
 }
 

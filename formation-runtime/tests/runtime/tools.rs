@@ -153,6 +153,8 @@ async fn the_same_error_again_ends_the_calls_and_the_user_is_told_why() {
     assert_eq!(heard(&bundle, "tools/call"), 2);
     let warnings = answer["data"]["warnings"].to_string();
     assert!(warnings.contains("no more tools were used") && warnings.contains("it failed"));
+    let read = results(&llm, 1);
+    assert!(read.starts_with("The tool says that this call failed:\n<untrusted-data"), "{read}");
 }
 
 #[tokio::test]

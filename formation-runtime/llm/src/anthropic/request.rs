@@ -111,6 +111,9 @@ fn result(message: &Message) -> Value {
         [_] if message.attachments.is_empty() => result["content"] = message.content.clone().into(),
         _ => result["content"] = blocks.into(),
     }
+    if message.is_error {
+        result["is_error"] = true.into();
+    }
     result
 }
 

@@ -68,7 +68,8 @@ fn messages(messages: &[Message]) -> Vec<Value> {
 /// Text alone stays a string: some servers know nothing else. Files come first, as providers advise for
 /// documents.
 fn message(message: &Message) -> Value {
-    let Message { role, content, attachments, tool_calls, tool_call_id } = message;
+    // This wire has no place for whether a call failed; the words tell it.
+    let Message { role, content, attachments, tool_calls, tool_call_id, is_error: _ } = message;
     if let Some(id) = tool_call_id {
         return json!({ "role": role, "tool_call_id": plain(id), "content": content });
     }

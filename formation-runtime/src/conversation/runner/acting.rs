@@ -262,11 +262,14 @@ impl Running {
         // The names of its files are its words, too.
         let parts = [text].into_iter().chain(files).filter(|it| !it.is_empty());
         let text = parts.collect::<Vec<_>>().join("\n");
-        match text {
+        let text = match text {
             text if text.is_empty() => "(nothing)".to_owned(),
             text if outcome.is_trusted => text,
             text => run.toolbox.fence(&planned.tool, &text),
-        }
+        };
+        // Outside of the fence, where the tool cannot write it; our own words say what failed.
+        let is_told = outcome.is_error && !outcome.is_trusted;
+        if is_told { format!("{FAILED}\n{text}") } else { text }
     }
 }
 
@@ -289,5 +292,6 @@ fn out_of_time(agent: &muxi_formation::Agent) -> Failure {
     Failure::Model { message, retryable: true }
 }
 
+const FAILED: &str = "The tool says that this call failed:";
 /// Of one answer, at the same time.
 const CALLS_AT_ONCE: usize = 8;

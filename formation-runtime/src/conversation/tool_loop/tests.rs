@@ -60,6 +60,8 @@ fn every_call_has_one_result_in_the_order_in_which_it_was_asked_for() {
     let messages = tool_loop.messages();
     let ids: Vec<_> = messages.iter().filter_map(|it| it.tool_call_id.as_deref()).collect();
     assert_eq!(ids, ["1", "2", "3", "4", "5", "6"]);
+    let failed: Vec<bool> = messages.iter().skip(2).map(|it| it.is_error).collect();
+    assert_eq!(failed, [false, true, true, true, true, false]);
     let told = read(&tool_loop);
     assert_eq!((told[1].as_str(), told[6].as_str()), ("Tool: one", "Tool: six"));
     assert!(told[2].contains("there is no tool `nothing`"), "{told:?}");
