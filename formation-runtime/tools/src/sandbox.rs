@@ -5,6 +5,7 @@
 //! - It reads the system and what the job names, writes in a folder of its own, and nothing else. Modes,
 //!   owners and times of files stay as they are wherever they lie.
 //! - Other processes keep their limits and priorities.
+//! - It ends with the process that wanted it, even one that is killed outright.
 //! - It has no network: no socket can be made.
 //! - It has a short environment of its own, and no descriptor but the three standard ones.
 //! - Its processes, memory, time, files and output are bounded, and none of it outlives the job.
@@ -21,6 +22,7 @@ mod files;
 mod filter;
 mod paths;
 mod watch;
+mod watcher;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -257,6 +259,7 @@ impl Sandbox {
             // Sleeping takes none, so this is only reached by what computes all the time.
             processor_s: timeout.as_secs() + 1,
             kind: confine::Kind::Script,
+            owner: Some(Identity::own()),
         };
         let spec = serde_json::to_string(&spec)
             .map_err(|error| SandboxError::NotConfined(error.to_string()))?;

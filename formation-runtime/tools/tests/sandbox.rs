@@ -466,23 +466,69 @@ async fn a_skills_script_that_fails_or_is_none_is_told() {
     assert!(with("sleep 600", slow).await.contains("did not end within 1 s"));
 }
 
+fn identity(pid: u32) -> Value {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let start = line.rsplit_once(')').unwrap().1.split_ascii_whitespace().nth(19).unwrap();
+    json!({"pid": pid, "start": start.parse::<u64>().unwrap(), "boot": boot.trim()})
+}
+
+#[tokio::test]
+async fn a_script_ends_with_its_owner_however_that_ends_and_nothing_watches_a_script_that_is_over()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let report = folder.path().join("report");
+    std::fs::write(&report, "").unwrap();
+    let mut owner = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let spec = json!({
+        "report": report, "memory_bytes": 1_u64 << 30, "open_files": 100, "file_bytes": 1000,
+        "processor_s": 10, "kind": "Script", "owner": identity(owner.id()),
+        "fence": {"read": [], "write": [], "write_and_execute": [], "devices": [],
+            "read_and_execute": ["/bin", "/lib", "/lib64", "/usr"]},
+    });
+    let start = |seconds: &str| {
+        let mut command = std::process::Command::new(launcher().program);
+        command.arg(spec.to_string()).args(["sleep", seconds]).process_group(0).spawn().unwrap()
+    };
+    let started = |count: usize| {
+        let report = std::fs::read_to_string(&report).unwrap();
+        assert_eq!(report.replace("confined\n", ""), "");
+        report.lines().count() == count
+    };
+    let mut short = start("0");
+    assert!(short.wait().unwrap().success(), "{}", std::fs::read_to_string(&report).unwrap());
+    assert!(started(1));
+    let watched = format!("{{\"pid\":{},", owner.id());
+    until(|| processes_watching(&watched) == 0).await;
+
+    let mut long = start(&unique_seconds());
+    until(|| started(2)).await;
+    until(|| processes_watching(&watched) == 1).await;
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    assert!(!long.wait().unwrap().success());
+    until(|| processes_watching(&watched) == 0).await;
+}
+
+/// Only they are told of an owner and of a script.
+fn processes_watching(owner: &str) -> usize {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines =
+        entries.filter_map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).ok());
+    lines.filter(|it| it.contains(owner) && it.contains("\"is_detached\":true")).count()
+}
+
 #[tokio::test]
 async fn what_a_killed_process_left_is_swept_and_what_another_runs_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("jobs");
     let mut child =
         std::process::Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    let process = |pid: u32| {
-        let line = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let start = line.rsplit_once(')').unwrap().1.split_ascii_whitespace().nth(19).unwrap();
-        json!({"pid": pid, "start": start.parse::<u64>().unwrap(), "boot": boot.trim()})
-    };
     let gone = json!({"pid": 1, "start": 1, "boot": "another"});
-    let job = process(child.id());
+    let job = identity(child.id());
     for (name, runs) in [
         ("run-left", Some(json!([gone, job]))),
-        ("run-kept", Some(json!([process(std::process::id()), job]))),
+        ("run-kept", Some(json!([identity(std::process::id()), job]))),
         ("run-new", None),
         ("other", None),
     ] {

@@ -35,6 +35,10 @@ impl Identity {
         Self { pid, start, boot: boot() }
     }
 
+    pub(crate) const fn pid(&self) -> i32 {
+        self.pid
+    }
+
     /// This process.
     pub fn own() -> Self {
         Self::of(Pid::this().as_raw())

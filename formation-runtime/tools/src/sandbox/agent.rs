@@ -71,6 +71,7 @@ impl Walls {
             file_bytes: FILE_BYTES_MAX,
             processor_s: (self.timeout.as_secs() + 1).saturating_mul(processors),
             kind: confine::Kind::Agent,
+            owner: None,
         };
         let spec = serde_json::to_string(&spec)
             .map_err(|error| SandboxError::NotConfined(error.to_string()))?;

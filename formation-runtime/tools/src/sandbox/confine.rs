@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use super::SandboxError;
 use super::filter;
 use super::paths::Fence;
+use super::watcher::Watch;
+use crate::program::Identity;
 
 /// Kernels before 6.2 cannot keep a program from cutting off files that it may not write to.
 const NEEDED: ABI = ABI::V3;
@@ -42,6 +44,8 @@ pub(super) struct Spec {
     pub(super) file_bytes: u64,
     pub(super) processor_s: u64,
     pub(super) kind: Kind,
+    /// With whom it ends; without one, whoever comes later ends it.
+    pub(super) owner: Option<Identity>,
 }
 
 /// What it is that runs, which says how far it reaches.
@@ -72,13 +76,22 @@ pub enum ConfineError {
     NoFence,
     #[error("failed to filter system calls: {0}")]
     Filter(String),
+    #[error("failed to start what ends the program with its owner: {0}")]
+    Watch(std::io::Error),
     #[error("failed to start {}: {source}", program.display())]
     Start { program: OsString, source: std::io::Error },
 }
 
 /// Becomes the program that stands after the spec; returns only on failure.
-pub fn confine(spec: &str, command: &[OsString]) -> ConfineError {
-    let spec: Spec = match serde_json::from_str(spec) {
+pub fn confine(argument: &str, command: &[OsString]) -> ConfineError {
+    if let Ok(watch) = serde_json::from_str::<Watch>(argument) {
+        return match watch.run(argument) {
+            #[expect(clippy::exit, reason = "there is nothing to return to")]
+            Ok(()) => std::process::exit(0),
+            Err(error) => ConfineError::Watch(error),
+        };
+    }
+    let spec: Spec = match serde_json::from_str(argument) {
         Ok(spec) => spec,
         Err(error) => return ConfineError::Spec(error),
     };
@@ -87,7 +100,7 @@ pub fn confine(spec: &str, command: &[OsString]) -> ConfineError {
         Ok(report) => report,
         Err(error) => return ConfineError::Report(error),
     };
-    let error = narrow_and_start(&spec, command, &mut report);
+    let error = narrow_and_start(argument, &spec, command, &mut report);
     // Whoever reads the report finds no word of success in it.
     if let Err(error) = writeln!(report, "{error}") {
         return ConfineError::Report(error);
@@ -107,10 +120,22 @@ pub(super) fn read_report(report: &str) -> Result<(), SandboxError> {
     }
 }
 
-fn narrow_and_start(spec: &Spec, command: &[OsString], report: &mut File) -> ConfineError {
+fn narrow_and_start(
+    argument: &str,
+    spec: &Spec,
+    command: &[OsString],
+    report: &mut File,
+) -> ConfineError {
     let Some((program, arguments)) = command.split_first() else {
         return ConfineError::NoProgram;
     };
+    // Descriptors that this program was given, such as a manager's sockets, end here.
+    close_fds::set_fds_cloexec(3, &[]);
+    if let Some(owner) = &spec.owner
+        && let Err(error) = Watch::begin(owner.clone(), argument)
+    {
+        return ConfineError::Watch(error);
+    }
     if let Err(error) = narrow(spec) {
         return error;
     }
@@ -123,8 +148,6 @@ fn narrow_and_start(spec: &Spec, command: &[OsString], report: &mut File) -> Con
 
 /// In the one order that works: each step still needs what a later one takes away.
 fn narrow(spec: &Spec) -> Result<(), ConfineError> {
-    // Descriptors that this program was given, such as a manager's sockets, end here.
-    close_fds::set_fds_cloexec(3, &[]);
     limit(spec).map_err(ConfineError::Limit)?;
     drop_capabilities().map_err(|error| ConfineError::Rights(error.into()))?;
     set_no_new_privs(true).map_err(|error| ConfineError::Rights(error.into()))?;
