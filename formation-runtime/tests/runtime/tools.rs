@@ -160,7 +160,8 @@ async fn the_same_error_again_ends_the_calls_and_the_user_is_told_why() {
 #[tokio::test]
 async fn a_server_that_misbehaves_costs_one_call_and_not_the_formation() {
     let tools = "echo, crash, hang, flood, endless, garbage";
-    let (llm, bundle) = (FakeLlm::start().await, serving("normal", tools, ""));
+    let (llm, bundle) =
+        (FakeLlm::start().await, serving("normal", tools, "approvals: {tainted: allow}"));
     let wrong = ["crash", "hang", "flood", "endless", "garbage"];
     let mut rules = vec![json!({"match": {"has_tool_result": true}, "reply": {"text": "I see"}})];
     rules.extend(wrong.iter().chain(&["echo"]).map(|name| {
