@@ -50,13 +50,18 @@ struct Wanted {
     state: State,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Another agent's loop, which the call goes on with.
+type Deeper = Option<Box<ToolLoop>>;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 enum State {
     /// To be called at once.
-    Free,
-    Running,
+    Free(Deeper),
+    Running(Deeper),
     /// Somebody must say yes first; why.
     Held(String),
+    /// The agent that was asked waits for a yes to calls of its own.
+    Waits(Box<ToolLoop>),
     /// What the model reads of it.
     Over(String),
     /// The same of one that failed or was not made.
@@ -178,23 +183,56 @@ impl ToolLoop {
         self.next()
     }
 
-    /// Somebody said what becomes of the calls that were held; `words` are theirs, if there were any.
-    pub fn decided(&mut self, is_approved: bool, words: Option<&str>) -> Next {
-        for wanted in &mut self.round {
-            if !matches!(wanted.state, State::Held(_)) {
-                continue;
-            }
-            wanted.state = if is_approved {
-                State::Free
-            } else {
-                let words = words.map(|it| format!(" Their words: {it}")).unwrap_or_default();
-                State::Failed(format!(
-                    "The user did not allow this call, and it was not made.{words} Do not try it \
-                     again; go on without it, or tell the user what is missing."
-                ))
-            };
+    /// The agent that was asked cannot go on before somebody says yes to calls of its own.
+    pub fn waits(&mut self, number: usize, deeper: Box<Self>) -> Next {
+        if let Some(wanted) = self.round.get_mut(number) {
+            wanted.state = State::Waits(deeper);
         }
         self.next()
+    }
+
+    /// What the call that is being made goes on with.
+    pub fn take_deeper(&mut self, number: usize) -> Option<Box<Self>> {
+        match &mut self.round.get_mut(number)?.state {
+            State::Running(deeper) => deeper.take(),
+            State::Free(_)
+            | State::Held(_)
+            | State::Waits(_)
+            | State::Over(_)
+            | State::Failed(_) => None,
+        }
+    }
+
+    /// Somebody said what becomes of the calls that were held; `words` are theirs, if there were any.
+    pub fn decided(&mut self, is_approved: bool, words: Option<&str>) -> Next {
+        self.settle(is_approved, words);
+        self.next()
+    }
+
+    /// Goes on after [`Self::decided`] of the loop around this one.
+    pub fn resumed(&mut self, guard: Guard) -> Next {
+        self.guard(guard);
+        self.next()
+    }
+
+    fn settle(&mut self, is_approved: bool, words: Option<&str>) {
+        for wanted in &mut self.round {
+            match &mut wanted.state {
+                State::Waits(deeper) => {
+                    deeper.settle(is_approved, words);
+                    wanted.state = State::Free(Some(deeper.clone()));
+                }
+                State::Held(_) if is_approved => wanted.state = State::Free(None),
+                State::Held(_) => {
+                    let words = words.map(|it| format!(" Their words: {it}")).unwrap_or_default();
+                    wanted.state = State::Failed(format!(
+                        "The user did not allow this call, and it was not made.{words} Do not try \
+                         it again; go on without it, or tell the user what is missing."
+                    ));
+                }
+                State::Free(_) | State::Running(_) | State::Over(_) | State::Failed(_) => {}
+            }
+        }
     }
 
     fn judged(&mut self, call: ToolCall, judge: &Judge<'_>, now_ms: u64) -> Wanted {
@@ -226,7 +264,7 @@ impl ToolLoop {
             return over(call, text);
         }
         let state = match verdict.action {
-            Action::Allow => State::Free,
+            Action::Allow => State::Free(None),
             Action::Ask => State::Held(verdict.because),
             Action::Deny => State::Failed(format!(
                 "The call was not made: this formation does not allow it ({}).",
@@ -237,17 +275,20 @@ impl ToolLoop {
     }
 
     fn next(&mut self) -> Next {
-        let free = self.planned(|state| matches!(state, State::Free));
-        if !free.is_empty() {
-            for planned in &free {
-                self.round[planned.number].state = State::Running;
+        let mut free = Vec::new();
+        for (number, wanted) in self.round.iter_mut().enumerate() {
+            if let State::Free(deeper) = &mut wanted.state {
+                wanted.state = State::Running(deeper.take());
+                free.push(wanted.planned(number, None));
             }
+        }
+        if !free.is_empty() {
             return Next::Call(free);
         }
-        if self.round.iter().any(|it| it.state == State::Running) {
+        if self.round.iter().any(|it| matches!(it.state, State::Running(_))) {
             return Next::Nothing;
         }
-        let held = self.planned(|state| matches!(state, State::Held(_)));
+        let held = self.held();
         if !held.is_empty() {
             return Next::Hold(held);
         }
@@ -255,7 +296,7 @@ impl ToolLoop {
             let result = match state {
                 State::Over(text) => Message::tool(call.id, text),
                 State::Failed(text) => Message::failed_tool(call.id, text),
-                State::Free | State::Running | State::Held(_) => continue,
+                State::Free(_) | State::Running(_) | State::Held(_) | State::Waits(_) => continue,
             };
             self.messages.push(Said::from(result));
         }
@@ -269,18 +310,21 @@ impl ToolLoop {
         Next::Ask
     }
 
-    fn planned(&self, is_meant: impl Fn(&State) -> bool) -> Vec<Planned> {
-        let meant = self.round.iter().enumerate().filter(|(_, it)| is_meant(&it.state));
-        let planned = meant.map(|(number, wanted)| Planned {
-            number,
-            tool: wanted.call.name.clone(),
-            arguments: wanted.arguments.clone(),
-            because: match &wanted.state {
-                State::Held(because) => Some(because.clone()),
-                State::Free | State::Running | State::Over(_) | State::Failed(_) => None,
-            },
-        });
-        planned.collect()
+    /// What somebody must say yes to, here and in the agents that were asked.
+    fn held(&self) -> Vec<Planned> {
+        let mut held = Vec::new();
+        for (number, wanted) in self.round.iter().enumerate() {
+            match &wanted.state {
+                State::Held(because) => held.push(wanted.planned(number, Some(because.clone()))),
+                State::Waits(deeper) => held.extend(deeper.held().into_iter().map(|planned| {
+                    let because = planned.because.unwrap_or_default();
+                    let because = format!("{because}, within `{}`", wanted.call.name);
+                    Planned { number, because: Some(because), ..planned }
+                })),
+                State::Free(_) | State::Running(_) | State::Over(_) | State::Failed(_) => {}
+            }
+        }
+        held
     }
 
     fn note(&mut self, step: Option<Step>) {
@@ -292,7 +336,7 @@ impl ToolLoop {
     /// After a restart nobody knows what became of calls that were being made; they count as failed.
     pub fn interrupted(&mut self) -> Next {
         for wanted in &mut self.round {
-            if wanted.state == State::Running {
+            if matches!(wanted.state, State::Running(_)) {
                 wanted.state = State::Failed(
                     "The program was stopped while this call was being made; whether it was done is \
                      not known. Look before you try it again."
@@ -301,6 +345,15 @@ impl ToolLoop {
             }
         }
         self.next()
+    }
+}
+
+// === impl Wanted ===
+
+impl Wanted {
+    fn planned(&self, number: usize, because: Option<String>) -> Planned {
+        let (tool, arguments) = (self.call.name.clone(), self.arguments.clone());
+        Planned { number, tool, arguments, because }
     }
 }
 

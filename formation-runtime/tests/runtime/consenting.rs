@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::approving::{asked_for, decide, deletes};
 use crate::harness::Runtime;
 use crate::later::ended;
+use crate::tainting::team_serving;
 use crate::tools::{calling, heard, results, serving};
 use crate::turns::{ask, content};
 
@@ -51,4 +52,32 @@ async fn what_a_skill_allows_still_counts_after_a_yes() {
     assert_eq!(heard(&bundle, "tools/call"), 1);
     let read = results(&llm, 3);
     assert!(read.contains("the skill `careful` does not list it"), "{read}");
+}
+
+#[tokio::test]
+async fn what_a_colleague_wants_to_do_is_asked_for_and_done_after_a_yes_over_a_restart() {
+    let (llm, bundle) = (FakeLlm::start().await, team_serving("delete", ""));
+    llm.script(json!([
+        {"match": {"system_contains": "I am writer.", "has_tool_result": false},
+         "reply": calling("fake__delete", &json!({"text": "a.txt"}))},
+        {"match": {"system_contains": "I am writer."}, "reply": {"text": "It is gone"}},
+        {"match": {"has_tool_result": false}, "reply": calling("ask_writer", &json!({"task": "Delete it"}))},
+        {"reply": {"text": "The writer says so."}},
+    ]));
+    for (verdict, calls) in [("yes", 1), ("no", 1)] {
+        let runtime = bundle.start(&llm);
+        let more = json!({"agent_id": "researcher", "session_id": verdict});
+        let asked = say(&runtime, "Have it deleted", &more).await;
+        asked_for(&asked);
+        let question = content(&asked);
+        assert!(question.contains("`fake__delete`") && question.contains("a.txt"), "{question}");
+        assert!(question.contains("writer"), "{question}");
+        runtime.kill9();
+        let runtime = bundle.start(&llm);
+        let done = say(&runtime, verdict, &json!({"session_id": verdict})).await;
+        assert_eq!(content(&done), "The writer says so.", "{done}");
+        assert_eq!(heard(&bundle, "tools/call"), calls);
+        let read = results(&llm, llm.journal().len() - 2);
+        assert_eq!(read.contains("did not allow this call"), verdict == "no", "{read}");
+    }
 }

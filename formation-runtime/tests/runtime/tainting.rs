@@ -10,7 +10,7 @@ use crate::tools::{calling, heard, serving};
 use crate::turns::{ask, content, metadata};
 
 /// Three agents with the same server, whose results nobody trusts.
-fn team_serving(tools: &str, more: &str) -> Bundle {
+pub(crate) fn team_serving(tools: &str, more: &str) -> Bundle {
     let bundle = serving("normal", tools, "");
     let path = bundle.path().join("formation.afs");
     let manifest = std::fs::read_to_string(&path).unwrap();

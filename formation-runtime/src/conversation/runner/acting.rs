@@ -40,6 +40,20 @@ pub(super) enum Ran {
     Held(Vec<Planned>),
 }
 
+/// What goes on to another agent with the call that asks it.
+pub(super) struct Handed {
+    pub(super) is_tainted: bool,
+    /// Where the other agent was when it waited for a yes.
+    pub(super) deeper: Option<Box<ToolLoop>>,
+}
+
+/// What came of a call.
+pub(super) enum Made {
+    Over(Outcome),
+    /// The other agent waits for a yes to calls of its own.
+    Waits(Box<ToolLoop>),
+}
+
 // === impl Running ===
 
 impl Running {
@@ -129,15 +143,24 @@ impl Running {
             while calling.len() < CALLS_AT_ONCE
                 && let Some(planned) = waiting.next()
             {
+                let deeper = tool_loop.take_deeper(planned.number);
+                let handed = Handed { is_tainted, deeper };
                 calling.push(
                     async {
-                        let outcome = self.call(run, &planned, is_tainted, deadline, stage).await;
-                        (planned, outcome)
+                        let made = self.call(run, &planned, handed, deadline, stage).await;
+                        (planned, made)
                     }
                     .boxed(),
                 );
             }
-            let Some((planned, outcome)) = calling.next().await else { return next };
+            let Some((planned, made)) = calling.next().await else { return next };
+            let outcome = match made {
+                Made::Over(outcome) => outcome,
+                Made::Waits(deeper) => {
+                    next = tool_loop.waits(planned.number, deeper);
+                    continue;
+                }
+            };
             if planned.tool == "activate_skill"
                 && !outcome.is_error
                 && let Some(Value::String(skill)) = planned.arguments.get("name")
@@ -156,10 +179,10 @@ impl Running {
         &self,
         run: &Run<'_>,
         planned: &Planned,
-        is_tainted: bool,
+        handed: Handed,
         deadline: Instant,
         stage: &Stage,
-    ) -> Outcome {
+    ) -> Made {
         let agent = &run.agent.config.id;
         self.tell_of_call(run, planned, "tool_start", None, stage).await;
         let began = Instant::now();
@@ -180,7 +203,10 @@ impl Running {
         let outcome = match run.toolbox.find(&planned.tool) {
             Some(tool) if call.time_left > Duration::ZERO => match tool.origin() {
                 Origin::Agent(colleague) => {
-                    self.ask_colleague(colleague, &call, is_tainted, stage).await
+                    match self.ask_colleague(colleague, &call, handed, stage).await {
+                        Made::Over(outcome) => outcome,
+                        waits @ Made::Waits(_) => return waits,
+                    }
                 }
                 Origin::Builtin | Origin::Mcp { .. } | Origin::Remote(_) => {
                     if tool.danger().may_change() {
@@ -204,7 +230,7 @@ impl Running {
         self.trace.tool(ToolUse { tool, agent, task, call: written, is_error, took_ms });
         let stage_word = if is_error { "tool_failed" } else { "tool_end" };
         self.tell_of_call(run, planned, stage_word, Some(took_ms), stage).await;
-        outcome
+        Made::Over(outcome)
     }
 
     async fn tell_of_call(

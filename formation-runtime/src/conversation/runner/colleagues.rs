@@ -9,7 +9,7 @@ use muxi_orchestration::fence;
 use muxi_tools::{Call, Content, Outcome};
 use serde_json::Value;
 
-use super::acting::{Ran, Run};
+use super::acting::{Handed, Made, Ran, Run};
 use super::running::Running;
 use super::speaking::Stage;
 use crate::agents::Agent;
@@ -27,22 +27,28 @@ impl Running {
         &'a self,
         agent: &'a str,
         call: &'a Call,
-        is_tainted: bool,
+        handed: Handed,
         stage: &'a Stage,
-    ) -> BoxFuture<'a, Outcome> {
+    ) -> BoxFuture<'a, Made> {
         async move {
             let Some(Value::String(task)) = call.arguments.get("task") else {
-                return Outcome::refused("`task` must be a text that says what is to be done.");
+                return refused("`task` must be a text that says what is to be done.");
             };
             let Some(agent) = self.context.team.agents.find(agent) else {
-                return Outcome::refused("That agent is no longer there.");
+                return refused("That agent is no longer there.");
             };
             let caller = Caller { depth: call.depth + 1, ..self.caller() };
             let toolbox = self.context.team.toolbox(&agent, &caller, task).await;
-            let question = (task.to_owned(), Vec::new());
-            let messages = self.isolated(&agent, &toolbox, question, is_tainted);
-            let mut tool_loop = ToolLoop::new(messages, toolbox.guard(self.now_ms()));
-            if is_tainted {
+            let guard = toolbox.guard(self.now_ms());
+            let (mut tool_loop, next) = if let Some(mut deeper) = handed.deeper {
+                let next = deeper.resumed(guard);
+                (deeper, next)
+            } else {
+                let question = (task.to_owned(), Vec::new());
+                let messages = self.isolated(&agent, &toolbox, question, handed.is_tainted);
+                (Box::new(ToolLoop::new(messages, guard)), Next::Ask)
+            };
+            if handed.is_tainted {
                 // Who asks may only pass on what it was told by others.
                 tool_loop.taint();
             }
@@ -54,22 +60,15 @@ impl Running {
                 purpose: Purpose::Task,
                 depth: caller.depth,
             };
-            match self.act(&run, &mut tool_loop, Next::Ask, &stage.silent()).await {
-                Ok(Ran::Said { text, .. }) => Outcome {
+            match self.act(&run, &mut tool_loop, next, &stage.silent()).await {
+                Ok(Ran::Said { text, .. }) => Made::Over(Outcome {
                     is_error: false,
                     content: vec![Content::Text(text)],
                     structured: None,
                     is_trusted: !tool_loop.is_tainted(),
-                },
-                Ok(Ran::Held(planned)) => {
-                    let tools: Vec<&str> = planned.iter().map(|it| it.tool.as_str()).collect();
-                    Outcome::refused(format!(
-                        "It did not finish: it wanted to call {}, which the user must allow first. \
-                         Tell the user what it wanted to do.",
-                        tools.join(", ")
-                    ))
-                }
-                Err(failure) => Outcome::refused(format!("It could not answer: {failure}.")),
+                }),
+                Ok(Ran::Held(_)) => Made::Waits(tool_loop),
+                Err(failure) => refused(&format!("It could not answer: {failure}.")),
             }
         }
         .boxed()
@@ -96,4 +95,10 @@ impl Running {
             depth: self.question.depth,
         }
     }
+}
+
+// === private helpers ===
+
+fn refused(why: &str) -> Made {
+    Made::Over(Outcome::refused(why))
 }

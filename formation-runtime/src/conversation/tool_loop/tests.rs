@@ -136,3 +136,37 @@ fn nobody_knows_what_became_of_a_call_that_a_restart_cut_off() {
     assert_eq!(tool_loop.interrupted(), Next::Ask);
     assert!(read(&tool_loop)[1].contains("not known"), "{:?}", read(&tool_loop));
 }
+
+#[test]
+fn what_an_agent_that_was_asked_waits_for_is_asked_for_and_decided_with_the_rest() {
+    for is_approved in [true, false] {
+        let mut inner = tool_loop(5);
+        let Next::Hold(_) = inner.answered("", vec![wants("1", "write", "{\"x\": 1}")], &judge, 0)
+        else {
+            panic!()
+        };
+        let mut outer = tool_loop(5);
+        let calls = vec![wants("1", "read", "{}"), wants("2", "write", "{\"x\": 2}")];
+        let Next::Call(_) = outer.answered("", calls, &judge, 0) else { panic!() };
+        assert!(outer.take_deeper(0).is_none());
+        let Next::Hold(held) = outer.waits(0, Box::new(inner)) else { panic!() };
+        let shown: Vec<_> =
+            held.iter().map(|it| (it.tool.as_str(), it.because.as_deref().unwrap())).collect();
+        assert_eq!(shown, [("write", "rule 1, within `read`"), ("write", "rule 1")]);
+        // Put away with all that is in it.
+        let kept = serde_json::to_string(&outer).unwrap();
+        let mut outer: ToolLoop = serde_json::from_str(&kept).unwrap();
+        let Next::Call(planned) = outer.decided(is_approved, None) else { panic!() };
+        assert_eq!(numbers(&planned), if is_approved { vec![0, 1] } else { vec![0] });
+        let mut inner = outer.take_deeper(0).unwrap();
+        assert!(outer.take_deeper(0).is_none());
+        let caps = Caps { iterations: 5, calls: 10, repeated_errors: 2, total_ms: 1_000 };
+        let next = inner.resumed(Guard::new(caps, 0));
+        if is_approved {
+            let Next::Call(planned) = next else { panic!("{next:?}") };
+            assert_eq!(planned[0].arguments["x"], 1);
+        } else {
+            assert_eq!(next, Next::Ask);
+        }
+    }
+}
