@@ -7,6 +7,7 @@ mod builtin;
 mod colleague;
 mod entrusted;
 mod entrusting;
+mod rules;
 mod servers;
 mod skills;
 
@@ -58,6 +59,8 @@ pub struct Tools {
     /// The agents elsewhere, and who may ask them.
     remote: Vec<Arc<dyn Tool>>,
     worldly: HashSet<String>,
+    /// What approval rules are about.
+    rules: Vec<String>,
     /// What servers say of their faults may quote a secret that they were given.
     redactor: Redactor,
 }
@@ -90,7 +93,6 @@ impl Tools {
             Selection::Nothing => false,
             Selection::Only(names) => names.contains(&tool.spec().name),
         };
-        let builtin = builtin.into_iter().filter(is_chosen).collect();
         let colleagues = colleague::of_all(&loaded.agents);
         let block = &loaded.manifest.a2a;
         let remote = if block.enabled && block.outbound.enabled {
@@ -99,6 +101,20 @@ impl Tools {
         } else {
             Vec::new()
         };
+        let rules = &loaded.manifest.approvals.rules;
+        let rules: Vec<String> = rules.iter().map(|rule| rule.tool.clone()).collect();
+        let others = colleagues.values().flatten().chain(&remote);
+        let of_skills = skilled.values().flat_map(|it| &it.tools);
+        let all = builtin.iter().chain(others).chain(of_skills);
+        let connects = servers.ids().map(Connect::name);
+        let ours = all.map(|tool| tool.spec().name.clone()).chain(connects).collect();
+        let names = rules::Names { ours, servers: servers.ids().map(str::to_owned).collect() };
+        let mut faults = names.dead(rules.iter().map(String::as_str));
+        faults.extend(names.unknown(chosen));
+        if !faults.is_empty() {
+            return Err(faults.join("; "));
+        }
+        let builtin = builtin.into_iter().filter(is_chosen).collect();
         let worldly = loaded.agents.iter().filter(|agent| agent.a2a.external);
         let worldly = worldly.map(|agent| agent.id.clone()).collect();
         let known = Mutex::default();
@@ -111,6 +127,7 @@ impl Tools {
             colleagues,
             remote,
             worldly,
+            rules,
             redactor,
         })
     }
@@ -160,7 +177,7 @@ impl Tools {
         }
     }
 
-    /// Filters of the bundle that fit nothing, or leave nothing.
+    /// Filters and rules of the bundle that fit nothing, and filters that leave nothing.
     fn unmatched(&self, server: &str, tools: &[Arc<dyn Tool>]) -> Vec<String> {
         let own: Vec<&str> = tools.iter().filter_map(|tool| own_name(tool)).collect();
         let mut faults = Vec::new();
@@ -180,6 +197,7 @@ impl Tools {
         }
         faults.sort();
         faults.dedup();
+        faults.extend(self.rules.iter().filter_map(|it| rules::unmatched(it, server, &own)));
         faults
     }
 

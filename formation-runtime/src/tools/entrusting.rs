@@ -69,8 +69,12 @@ impl Entrusting {
 // === impl Connect ===
 
 impl Connect {
-    pub(super) fn new(server: &str, description: &str, wanted: Outcome) -> Self {
+    pub(super) fn name(server: &str) -> String {
         let name: String = server.chars().take(NAME_CHARS_MAX).collect();
+        format!("connect_{}", name.replace('.', "_"))
+    }
+
+    pub(super) fn new(server: &str, description: &str, wanted: Outcome) -> Self {
         let description = format!(
             "{description} The tools of `{server}` can only be used with the user's own credential, which is not \
              there. Call this as soon as the user wants something that needs them: it shows the user where to \
@@ -78,7 +82,7 @@ impl Connect {
         );
         Self {
             spec: ToolSpec {
-                name: format!("connect_{}", name.replace('.', "_")),
+                name: Self::name(server),
                 description: description.trim_start().to_owned(),
                 parameters: Arc::new(json!({
                     "type": "object", "properties": {}, "additionalProperties": false,

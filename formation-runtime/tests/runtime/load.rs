@@ -63,6 +63,20 @@ fn a_port_that_is_taken_is_told_with_what_to_do_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn rules_and_switches_that_fit_no_tool_are_refused_together() {
+    let more = "approvals: {rules: [{tool: generate_fle, action: deny}]}
+runtime: {built_in_mcps: [recall_histroy]}
+";
+    let (llm, bundle) = (FakeLlm::start().await, Bundle::new(&manifest(more)));
+    let output = bundle.command(&llm).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let faults = text(&output.stderr) + &text(&output.stdout);
+    assert!(faults.contains("`generate_fle`; did you mean `generate_file`?"), "{faults}");
+    assert!(faults.contains("`recall_histroy`, which is no tool"), "{faults}");
+    assert!(faults.contains("did you mean `recall_history`?"), "{faults}");
+}
+
+#[tokio::test]
 async fn secrets_come_from_the_environment_where_there_is_no_vault() {
     let llm = FakeLlm::start().await;
     llm.script(json!({"api_key": "sk-from-outside", "rules": []}));
