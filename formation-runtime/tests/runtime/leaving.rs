@@ -1,5 +1,7 @@
 //! Callers that leave while others wait for what they began.
 
+use std::time::Duration;
+
 use muxi_testkit::fake_llm::{FakeLlm, Outcome};
 use serde_json::json;
 
@@ -28,6 +30,10 @@ async fn a_request_accepted_for_later_goes_on_without_whoever_said_yes() {
     let mut frames = Frames::of(runtime.chat(&body).send().await.unwrap());
     while frames.next().await.is_some() {}
     llm.open_gate("told");
+    // The first one waits until the second has its answer.
+    while ended(&runtime, "r-1").await["status"] == "awaiting_clarification" {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     for id in ["r-1", "r-2"] {
         let request = ended(&runtime, id).await;
         assert_eq!(

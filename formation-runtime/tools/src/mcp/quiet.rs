@@ -2,6 +2,7 @@
 //! all that it holds into the log, so a server could fill the disk.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rmcp::RoleClient;
 use rmcp::model::{JsonRpcMessage, ServerNotification};
@@ -13,6 +14,9 @@ use super::config::Limits;
 use super::pace::Pace;
 use super::repair;
 use super::report::Report;
+
+/// The SDK's worker waits for its reader, who reads no more, when a server has sent more than it holds.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
 /// Implements the SDK's transport around another.
 #[derive(Debug)]
@@ -55,8 +59,9 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Quiet<T> {
         }
     }
 
-    fn close(&mut self) -> impl Future<Output = Result<(), T::Error>> + Send {
-        self.wire.close()
+    /// What is not closed in time ends when it is dropped.
+    async fn close(&mut self) -> Result<(), T::Error> {
+        tokio::time::timeout(CLOSE_LIMIT, self.wire.close()).await.unwrap_or(Ok(()))
     }
 }
 
