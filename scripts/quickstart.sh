@@ -275,7 +275,7 @@ for line in sys.stdin:
             print("    {stage}: {message}".format(**data), flush=True)
     elif not line:
         event = "message"
-    elif not line.startswith(":"):
+    elif not line.startswith((":", "id:", "retry:")):
         print(line, file=sys.stderr)  # not a stream: an error as plain JSON
 if kind == "tokens":
     print(flush=True)

@@ -83,7 +83,9 @@ async def check_triggers(way, client):
         fired = await result(client.fire_trigger("digest", data, user_id=user))
         equal((fired["status"], fired["content"]), ("completed", GREETING))
         said = await result(client.get_session_messages(fired["session_id"], user))
-        assert '"It rains"' in said["messages"][0]["text"], said
+        asked = said["messages"][0]["text"]
+        # What an event says is fenced off from what the trigger's author wrote.
+        assert "\nIt rains\n</untrusted-data" in asked, said
     with check(f"{way} fire_trigger, answered later"):
         fired = await result(client.fire_trigger("digest", data, async_mode=True, user_id=user))
         equal(fired["status"], "processing")

@@ -92,7 +92,8 @@ async fn check_triggers(checks: &mut Checks, way: &str, client: &FormationClient
             let session = fired["session_id"].as_str().context("no session")?;
             let said = call!(client.get_session_messages(session, user)).await?;
             let asked = said["messages"][0]["text"].as_str().unwrap_or_default();
-            ensure!(asked.contains("\"It rains\""), "{said}");
+            // What an event says is fenced off from what the trigger's author wrote.
+            ensure!(asked.contains("\nIt rains\n</untrusted-data"), "{said}");
             Ok(())
         })
         .await;
