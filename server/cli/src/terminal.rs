@@ -1,0 +1,111 @@
+//! What people see: standard output for results, standard error for everything on the way there.
+
+pub(crate) mod format;
+pub(crate) mod progress;
+pub(crate) mod table;
+
+use std::io::{IsTerminal as _, Write as _};
+
+use console::{Style, Term};
+use dialoguer::theme::ColorfulTheme;
+use dialoguer::{Confirm, Input, Password};
+use secrecy::SecretString;
+
+use crate::fault::Fault;
+
+/// `NO_COLOR` and what a terminal can do are looked after by the `console` crate.
+#[derive(Debug)]
+pub(crate) struct Terminal {
+    is_json: bool,
+}
+
+// === impl Terminal ===
+
+impl Terminal {
+    pub(crate) fn new(is_json: bool) -> Self {
+        Self { is_json }
+    }
+
+    /// Whoever reads may have left; that is no fault.
+    pub(crate) fn print(&self, text: &str) {
+        let mut out = std::io::stdout().lock();
+        drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+    }
+
+    /// Not part of the result: steps, warnings, questions.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.is_json {
+            self.warn(text);
+        }
+    }
+
+    pub(crate) fn warn(&self, text: &str) {
+        let mut err = std::io::stderr().lock();
+        drop(err.write_all(text.as_bytes()).and_then(|()| err.write_all(b"\n")));
+    }
+
+    pub(crate) fn tick(&self) -> String {
+        Style::new().green().apply_to("✓").to_string()
+    }
+
+    pub(crate) fn cross(&self) -> String {
+        Style::new().red().apply_to("✗").to_string()
+    }
+
+    /// Whether somebody sees what moves.
+    pub(crate) fn is_live(&self) -> bool {
+        !self.is_json && Term::stderr().is_term()
+    }
+
+    /// Whether somebody can be asked.
+    pub(crate) fn can_ask(&self) -> bool {
+        !self.is_json && std::io::stdin().is_terminal() && Term::stderr().is_term()
+    }
+
+    /// `flag` answers where nobody can be asked.
+    pub(crate) fn confirm(&self, question: &str, flag: &str) -> Result<bool, Fault> {
+        self.must_ask(question, flag)?;
+        let theme = ColorfulTheme::default();
+        Confirm::with_theme(&theme).with_prompt(question).default(false).interact().map_err(|it| asked(&it))
+    }
+
+    pub(crate) fn ask(&self, question: &str, default: Option<&str>, flag: &str) -> Result<String, Fault> {
+        self.must_ask(question, flag)?;
+        let theme = ColorfulTheme::default();
+        let mut input = Input::with_theme(&theme).with_prompt(question);
+        if let Some(default) = default {
+            input = input.default(default.to_owned());
+        }
+        input.interact_text().map_err(|it| asked(&it))
+    }
+
+    /// Not shown while it is typed; empty when nothing was.
+    pub(crate) fn ask_secret(&self, question: &str, flag: &str) -> Result<SecretString, Fault> {
+        self.must_ask(question, flag)?;
+        let theme = ColorfulTheme::default();
+        let password = Password::with_theme(&theme).with_prompt(question).allow_empty_password(true);
+        password.interact().map(SecretString::from).map_err(|it| asked(&it))
+    }
+
+    fn must_ask(&self, question: &str, flag: &str) -> Result<(), Fault> {
+        if self.can_ask() {
+            return Ok(());
+        }
+        let message = format!("“{question}” cannot be asked: there is no terminal");
+        Err(Fault::usage(message).mend(format!("answer it with {flag}")))
+    }
+}
+
+/// Text of others without what would move the cursor, change colours or ring.
+pub(crate) fn plain(text: &str) -> String {
+    let harmless = |it: &char| !it.is_control() || matches!(it, '\n' | '\t');
+    text.chars().filter(harmless).collect()
+}
+
+fn asked(error: &dialoguer::Error) -> Fault {
+    let dialoguer::Error::IO(error) = error;
+    if error.kind() == std::io::ErrorKind::Interrupted {
+        return Fault::new(crate::exit::Exit::Interrupted, "Interrupted", "nothing was changed");
+    }
+    Fault::failed(format!("the question could not be asked: {error}"))
+}
