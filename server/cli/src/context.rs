@@ -9,7 +9,7 @@ use crate::fault::Fault;
 use crate::files::Home;
 use crate::terminal::Terminal;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Context {
     /// One JSON document on standard output, or one a line of a stream.
     pub(crate) is_json: bool,
@@ -23,9 +23,15 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(is_json: bool) -> Result<Self, Fault> {
-        let folder = std::env::current_dir()
-            .map_err(|error| Fault::failed(format!("the current folder cannot be used: {error}")))?;
-        Ok(Self { is_json, terminal: Terminal::new(is_json), home: Home::from_environment()?, folder })
+        let folder = std::env::current_dir().map_err(|error| {
+            Fault::failed(format!("the current folder cannot be used: {error}"))
+        })?;
+        Ok(Self {
+            is_json,
+            terminal: Terminal::new(is_json),
+            home: Home::from_environment()?,
+            folder,
+        })
     }
 
     /// What a command found out: the document itself for scripts, `render`ed for people.

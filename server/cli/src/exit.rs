@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-
 /// The whole list; `muxi --help` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {

@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use crate::fault::Fault;
 
 /// `NO_COLOR` and what a terminal can do are looked after by the `console` crate.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Terminal {
     is_json: bool,
 }
@@ -66,10 +66,19 @@ impl Terminal {
     pub(crate) fn confirm(&self, question: &str, flag: &str) -> Result<bool, Fault> {
         self.must_ask(question, flag)?;
         let theme = ColorfulTheme::default();
-        Confirm::with_theme(&theme).with_prompt(question).default(false).interact().map_err(|it| asked(&it))
+        Confirm::with_theme(&theme)
+            .with_prompt(question)
+            .default(false)
+            .interact()
+            .map_err(|it| asked(&it))
     }
 
-    pub(crate) fn ask(&self, question: &str, default: Option<&str>, flag: &str) -> Result<String, Fault> {
+    pub(crate) fn ask(
+        &self,
+        question: &str,
+        default: Option<&str>,
+        flag: &str,
+    ) -> Result<String, Fault> {
         self.must_ask(question, flag)?;
         let theme = ColorfulTheme::default();
         let mut input = Input::with_theme(&theme).with_prompt(question);
@@ -83,7 +92,8 @@ impl Terminal {
     pub(crate) fn ask_secret(&self, question: &str, flag: &str) -> Result<SecretString, Fault> {
         self.must_ask(question, flag)?;
         let theme = ColorfulTheme::default();
-        let password = Password::with_theme(&theme).with_prompt(question).allow_empty_password(true);
+        let password =
+            Password::with_theme(&theme).with_prompt(question).allow_empty_password(true);
         password.interact().map(SecretString::from).map_err(|it| asked(&it))
     }
 

@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("muxi-orchestration", &[]),
     ("muxi-tools", &["muxi-contract", "muxi-service", "muxi-llm", "muxi-rendering"]),
     ("muxi-server", &["muxi-contract", "muxi-formation", "muxi-service"]),
+    ("muxi-cli", &["muxi-contract", "muxi-formation", "muxi-vault"]),
     (
         "formation-runtime",
         &[

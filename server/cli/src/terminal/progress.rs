@@ -53,6 +53,7 @@ impl Steps<'_> {
         }
         self.end_current(&self.terminal.tick());
         if self.terminal.is_live() {
+            self.spinner.reset();
             self.spinner.set_message(text.to_owned());
             self.spinner.enable_steady_tick(TICK);
         }

@@ -1,6 +1,6 @@
 //! Lists as columns.
 
-use console::{Style, measure_text_width, pad_str, Alignment};
+use console::{Alignment, Style, measure_text_width, pad_str};
 use serde_json::Value;
 
 use super::format::text_of;
@@ -16,7 +16,10 @@ pub(crate) fn list(items: &[Value], columns: &[Column], empty: &str) -> String {
         return format!("{empty}\n");
     }
     let row = |item: &Value| columns.iter().map(|(_, path)| text_of(at(item, path))).collect();
-    table(&columns.iter().map(|(head, _)| *head).collect::<Vec<_>>(), items.iter().map(row).collect())
+    table(
+        &columns.iter().map(|(head, _)| *head).collect::<Vec<_>>(),
+        items.iter().map(row).collect(),
+    )
 }
 
 pub(crate) fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
@@ -26,7 +29,8 @@ pub(crate) fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
     };
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     let line = |cells: &[String]| {
-        let padded = cells.iter().zip(&widths).map(|(it, width)| pad_str(it, *width, Alignment::Left, None));
+        let padded =
+            cells.iter().zip(&widths).map(|(it, width)| pad_str(it, *width, Alignment::Left, None));
         let line = padded.collect::<Vec<_>>().join(GAP);
         format!("{}\n", line.trim_end())
     };

@@ -1,0 +1,253 @@
+//! A formation's API: through the manager, or straight on its own port.
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::{Client, Method, RequestBuilder, Response, Url};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+
+use super::events::Events;
+use super::{SDK, answer, http, unreachable};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::fault::Fault;
+use crate::files::bundle::{Bundle, Settings};
+use crate::files::defaults::Defaults;
+use crate::files::formations::Formations;
+use crate::files::profiles::Profiles;
+use crate::files::{local_manager, variable};
+
+use super::manager::Manager;
+
+/// Which formation a command is for, and on whose behalf.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct FormationArgs {
+    /// Formation to speak to [default: the one of this folder]
+    #[arg(short, long, value_name = "ID")]
+    pub(crate) formation: Option<String>,
+    /// Manager behind which it runs, as `muxi profiles list` names it [env: MUXI_PROFILE]
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// Address of a formation that runs without a manager [env: MUXI_FORMATION_URL]
+    #[arg(long, value_name = "URL", conflicts_with = "profile")]
+    pub(crate) url: Option<String>,
+    /// The draft that `muxi up` runs, not what is deployed
+    #[arg(long)]
+    pub(crate) draft: bool,
+    /// The live formation, also after `muxi up`
+    #[arg(long, conflicts_with = "draft")]
+    pub(crate) live: bool,
+}
+
+/// A command that is on behalf of one user.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct UserArgs {
+    #[command(flatten)]
+    pub(crate) formation: FormationArgs,
+    /// User on whose behalf [default: tester for drafts, else default]
+    #[arg(short, long, value_name = "ID")]
+    pub(crate) user: Option<String>,
+}
+
+/// Which of a formation's keys a call needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Key {
+    Admin,
+    Client,
+}
+
+#[derive(Debug)]
+pub(crate) struct Formation {
+    http: Client,
+    /// Ends with `/v1`.
+    pub(crate) url: Url,
+    pub(crate) id: String,
+    pub(crate) user: String,
+    pub(crate) is_draft: bool,
+    admin_key: Option<SecretString>,
+    client_key: Option<SecretString>,
+}
+
+// === impl FormationArgs ===
+
+impl FormationArgs {
+    pub(crate) fn open(&self, context: &Context) -> Result<Formation, Fault> {
+        self.open_for(context, None)
+    }
+
+    fn open_for(&self, context: &Context, user: Option<&str>) -> Result<Formation, Fault> {
+        let home = &context.home;
+        let here = Bundle::find(&context.folder);
+        let settings = here.as_ref().map(Bundle::settings).transpose()?.unwrap_or_default();
+        let direct = self.url.clone().or_else(|| variable("MUXI_FORMATION_URL"));
+        let id = match &self.formation {
+            Some(id) => id.clone(),
+            None => match &here {
+                Some(bundle) => bundle.id()?.to_string(),
+                // Its address says which one is meant.
+                None if direct.is_some() => String::new(),
+                None => return Err(no_formation()),
+            },
+        };
+        // What this folder says is about this folder's formation only.
+        let here = here
+            .filter(|it| self.formation.is_none() || it.id().is_ok_and(|own| own.as_str() == id));
+        let settings = if here.is_some() { settings } else { Settings::default() };
+        let saved = Formations::read(home)?.formations.remove(&id).unwrap_or_default();
+        let is_draft = !self.live && (self.draft || settings.draft);
+        let url = if let Some(direct) = direct {
+            let mut url = super::url(&direct)?;
+            let before = url.path().trim_end_matches('/').trim_end_matches("/v1").to_owned();
+            url.set_path(&format!("{before}/v1"));
+            url
+        } else {
+            let flag = self.profile.as_ref().or(saved.default_profile.as_ref());
+            let manager =
+                Manager::new(Profiles::choose(home, flag.map(String::as_str), &settings)?)?;
+            manager.formation_url(&id, is_draft)
+        };
+        let (admin, client) = here.as_ref().map(Bundle::keys).unwrap_or_default();
+        let made = local_manager::formation_keys(home, &id);
+        let (made_admin, made_client) = made.unzip();
+        let key = |variable_name: &str,
+                   in_folder: Option<SecretString>,
+                   saved: Option<String>,
+                   made: Option<String>| {
+            let given = variable(variable_name).map(SecretString::from);
+            given.or(in_folder).or(saved.map(SecretString::from)).or(made.map(SecretString::from))
+        };
+        let user = user
+            .map(str::to_owned)
+            .or_else(|| variable("MUXI_USER_ID"))
+            .or(settings.user_id)
+            .or(saved.default_user_id);
+        let user = match user {
+            Some(user) => user,
+            None => Defaults::read(home)?
+                .user_id
+                .unwrap_or_else(|| if is_draft { "tester" } else { "default" }.to_owned()),
+        };
+        Ok(Formation {
+            http: http()?,
+            url,
+            user,
+            is_draft,
+            admin_key: key("MUXI_ADMIN_KEY", admin, saved.admin_key, made_admin),
+            client_key: key("MUXI_CLIENT_KEY", client, saved.client_key, made_client),
+            id,
+        })
+    }
+}
+
+fn no_formation() -> Fault {
+    Fault::usage("which formation? This folder has none")
+        .mend("name it: --formation ID")
+        .mend("muxi remote list   shows those that are deployed")
+}
+
+// === impl UserArgs ===
+
+impl UserArgs {
+    pub(crate) fn open(&self, context: &Context) -> Result<Formation, Fault> {
+        self.formation.open_for(context, self.user.as_deref())
+    }
+}
+
+// === impl Formation ===
+
+impl Formation {
+    /// `path` begins with a slash behind `/v1` and may have a query.
+    pub(crate) async fn get(&self, key: Key, path: &str) -> Result<Value, Fault> {
+        self.ask(key, Method::GET, path, None).await
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        key: Key,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Fault> {
+        let response = self.send(self.request(key, method, path, body)?).await?;
+        self.data(response).await
+    }
+
+    /// A stream of frames; failures are told as everywhere.
+    pub(crate) async fn stream(
+        &self,
+        key: Key,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Events, Fault> {
+        let request = self.request(key, method, path, body)?.header(ACCEPT, "text/event-stream");
+        let response = self.raw_answer(self.send(request).await?).await?;
+        Ok(Events::of(self.url.clone(), response))
+    }
+
+    pub(crate) async fn raw(&self, key: Key, path: &str) -> Result<Response, Fault> {
+        let response = self.send(self.request(key, Method::GET, path, None)?).await?;
+        self.raw_answer(response).await
+    }
+
+    async fn raw_answer(&self, response: Response) -> Result<Response, Fault> {
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let silent = || Fault::failed("it refused without a word");
+        Err(self.data(response).await.err().unwrap_or_else(silent))
+    }
+
+    fn request(
+        &self,
+        key: Key,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<RequestBuilder, Fault> {
+        let (header, value, name) = match key {
+            Key::Admin => ("X-Muxi-Admin-Key", &self.admin_key, "ADMIN"),
+            Key::Client => ("X-Muxi-Client-Key", &self.client_key, "CLIENT"),
+        };
+        let Some(value) = value else { return Err(self.no_key(name)) };
+        let url = format!("{}{path}", self.url);
+        let request = self
+            .http
+            .request(method, url)
+            .header(header, value.expose_secret())
+            .header("X-Muxi-User-ID", &self.user)
+            .header("X-Muxi-SDK", SDK);
+        Ok(match body {
+            Some(body) => request.header(CONTENT_TYPE, "application/json").body(body.to_string()),
+            None => request,
+        })
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Fault> {
+        request.send().await.map_err(|error| unreachable(&self.url, &error))
+    }
+
+    async fn data(&self, response: Response) -> Result<Value, Fault> {
+        answer::data(&self.url, response).await.map_err(|fault| match fault.exit() {
+            Exit::NotFound if self.is_draft && fault.code() == "NotFound" => {
+                fault.mend("muxi up   runs the draft; --live speaks to what is deployed")
+            }
+            Exit::Refused => fault.mend(format!(
+                "set FORMATION_ADMIN_API_KEY and FORMATION_CLIENT_API_KEY in the bundle's secrets, or: muxi formations add {} --admin-key … --client-key …",
+                self.id
+            )),
+            _ => fault,
+        })
+    }
+
+    fn no_key(&self, name: &str) -> Fault {
+        let lower = name.to_lowercase();
+        Fault::new(
+            Exit::Refused,
+            "NoKey",
+            format!("no {lower} key of formation {} is known", self.id),
+        )
+        .mend(format!("go into its folder, whose secrets have FORMATION_{name}_API_KEY"))
+        .mend(format!("muxi formations add {} --{lower}-key KEY   keeps it for this user", self.id))
+        .mend(format!("set MUXI_{name}_KEY"))
+    }
+}
