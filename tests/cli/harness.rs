@@ -35,12 +35,17 @@ impl User {
     /// Knows this manager, as the default.
     pub(crate) fn of(daemon: &Daemon) -> Self {
         let user = Self::new();
+        user.knows(daemon);
+        user
+    }
+
+    /// From now on, as the default.
+    pub(crate) fn knows(&self, daemon: &Daemon) {
         let text = format!(
             "version: '1.0'\ndefault_profile: test\nprofiles:\n  test:\n    url: {}\n    key_id: {KEY}\n    secret_key: {SECRET}\n",
             daemon.url()
         );
-        user.write_home(".muxi/cli/profiles.yaml", &text);
-        user
+        self.write_home(".muxi/cli/profiles.yaml", &text);
     }
 
     pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
@@ -63,6 +68,12 @@ impl User {
 
     pub(crate) fn write(&self, path: &str, text: &str) {
         write(&self.work().join(path), text);
+    }
+
+    /// A file, as if a program had printed it.
+    pub(crate) fn read(&self, path: &str) -> Ran {
+        let text = std::fs::read_to_string(self.work().join(path));
+        Ran { code: 0, out: text.expect("a file of text"), err: String::new() }
     }
 
     /// With no terminal anywhere.

@@ -1,5 +1,8 @@
 //! The command line `muxi` against real managers and real formations: what it prints, and how it ends.
 
+mod authoring;
 mod deploy;
+mod drafts;
 mod harness;
 mod remote;
+mod secrets;

@@ -1,6 +1,7 @@
 //! How the two APIs are spoken to, and what is made of what they say.
 
 pub(crate) mod answer;
+pub(crate) mod archive;
 pub(crate) mod events;
 pub(crate) mod formation;
 pub(crate) mod manager;
@@ -15,7 +16,7 @@ use crate::files::bundle::error_chain;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Of a silence, wherever in an answer: deploys and chats tell that they live far more often.
-const SILENCE_LIMIT: Duration = Duration::from_secs(120);
+const SILENCE_LIMIT: Duration = Duration::from_mins(2);
 
 /// Told to servers.
 pub(crate) const SDK: &str = concat!("cli/", env!("CARGO_PKG_VERSION"));
@@ -68,7 +69,7 @@ pub(crate) fn segment(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'~' => {
-                escaped.push(char::from(byte))
+                escaped.push(char::from(byte));
             }
             b'.' if text != "." && text != ".." => escaped.push('.'),
             _ => escaped.push_str(&format!("%{byte:02X}")),

@@ -51,6 +51,11 @@ impl Fault {
         self
     }
 
+    /// Where all of its kind are shown, if it is not there.
+    pub(crate) fn mend_missing(self, mend: &str) -> Self {
+        if self.exit() == Exit::NotFound { self.mend(mend) } else { self }
+    }
+
     pub(crate) fn details(mut self, details: impl IntoIterator<Item = String>) -> Self {
         self.0.details.extend(details);
         self

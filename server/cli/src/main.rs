@@ -1,5 +1,16 @@
 //! `muxi`: arguments → command → exit code.
 
+#![expect(
+    clippy::doc_markdown,
+    reason = "what is said of arguments is shown as help, where backticks only disturb"
+)]
+#![expect(
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "texts for people are short, and read best where they are put together"
+)]
+
+mod check;
 mod client;
 mod commands;
 mod context;

@@ -8,7 +8,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use console::{Style, Term};
 use dialoguer::theme::ColorfulTheme;
-use dialoguer::{Confirm, Input, Password};
+use dialoguer::{Confirm, Input, Password, Select};
 use secrecy::SecretString;
 
 use crate::fault::Fault;
@@ -21,6 +21,7 @@ pub(crate) struct Terminal {
 
 // === impl Terminal ===
 
+#[expect(clippy::unused_self, reason = "whoever prints was handed a terminal to print on")]
 impl Terminal {
     pub(crate) fn new(is_json: bool) -> Self {
         Self { is_json }
@@ -86,6 +87,19 @@ impl Terminal {
             input = input.default(default.to_owned());
         }
         input.interact_text().map_err(|it| asked(&it))
+    }
+
+    /// One of a few, the first unless another is chosen.
+    pub(crate) fn choose(
+        &self,
+        question: &str,
+        items: &[&str],
+        flag: &str,
+    ) -> Result<usize, Fault> {
+        self.must_ask(question, flag)?;
+        let theme = ColorfulTheme::default();
+        let select = Select::with_theme(&theme).with_prompt(question).items(items).default(0);
+        select.interact().map_err(|it| asked(&it))
     }
 
     /// Not shown while it is typed; empty when nothing was.

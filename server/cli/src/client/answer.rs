@@ -31,12 +31,15 @@ pub(crate) async fn data(url: &Url, response: Response) -> Result<Value, Fault> 
 pub(crate) fn fault(status: u16, document: &Value) -> Fault {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let error = &document["error"];
-    let code =
-        text(&error["code"]).or_else(|| text(error)).unwrap_or_else(|| format!("HTTP{status}"));
+    // Some routes have a sentence where others have a name.
+    let name = text(error).filter(|it| !it.contains(char::is_whitespace));
+    let code = text(&error["code"]).or(name).unwrap_or_else(|| format!("HTTP{status}"));
     let message = text(&error["message"])
         .or_else(|| text(&document["message"]))
         .or_else(|| text(error))
         .unwrap_or_else(|| format!("it answered with status {status}"));
+    let mut lines = message.lines().map(str::to_owned);
+    let message = lines.next().unwrap_or_default();
     let details = document["details"].as_array().into_iter().flatten().filter_map(text);
     let invalid = error["data"]["validation_errors"].as_array().into_iter().flatten();
     let invalid = invalid.map(|it| {
@@ -46,7 +49,7 @@ pub(crate) fn fault(status: u16, document: &Value) -> Fault {
             it["message"].as_str().unwrap_or("invalid")
         )
     });
-    Fault::new(Exit::of_status(status), &code, message).details(details.chain(invalid))
+    Fault::new(Exit::of_status(status), &code, message).details(lines.chain(details).chain(invalid))
 }
 
 /// A proxy in between, or something that is no MUXI at all.

@@ -47,7 +47,10 @@ impl Events {
         let frames = chunks.eventsource().map(|event| {
             event.map_err(|error| match error {
                 eventsource_stream::EventStreamError::Transport(fault) => fault,
-                _ => broken("it sent no server-sent events"),
+                eventsource_stream::EventStreamError::Utf8(_)
+                | eventsource_stream::EventStreamError::Parser(_) => {
+                    broken("it sent no server-sent events")
+                }
             })
         });
         Self { frames: Box::pin(frames), pending_bytes }

@@ -235,7 +235,14 @@ impl Formation {
                 "set FORMATION_ADMIN_API_KEY and FORMATION_CLIENT_API_KEY in the bundle's secrets, or: muxi formations add {} --admin-key … --client-key …",
                 self.id
             )),
-            _ => fault,
+            Exit::Done
+            | Exit::Failed
+            | Exit::Usage
+            | Exit::Unreachable
+            | Exit::NotFound
+            | Exit::Conflict
+            | Exit::NotBuilt
+            | Exit::Interrupted => fault,
         })
     }
 

@@ -7,11 +7,16 @@ use std::time::Duration;
 
 use clap::Args;
 use muxi_contract::FormationId;
-use muxi_formation::{PackOptions, Resolve, Source, pack};
+use muxi_formation::{PackOptions, pack};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::bump::parts;
+use super::diff::{self, Change};
 use super::remote::{path, steps};
+use super::validate;
+use crate::check::check;
+use crate::client::archive::{Wanted, download};
 use crate::client::manager::{Manager, ManagerArgs, Told, Upload};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -25,6 +30,7 @@ const LIMIT: Duration = Duration::from_mins(10);
 const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct DeployArgs {
     /// A formation's folder, or a bundle that was packed before (.tar.gz) [default: this folder]
     path: Option<PathBuf>,
@@ -51,6 +57,8 @@ struct Packed {
     archive: tempfile::NamedTempFile,
     bytes: u64,
     warnings: Vec<String>,
+    /// Nothing for a bundle that was packed before.
+    folder: Option<PathBuf>,
 }
 
 // === impl DeployArgs ===
@@ -82,18 +90,23 @@ impl DeployArgs {
         {
             must_be_higher(&packed.version, before)?;
         }
+        let changes = match &before {
+            Some(_) => changed(&packed, &manager).await,
+            None => Vec::new(),
+        };
         if self.dry_run {
-            return Ok(dry(&packed, before.as_ref(), &manager, context));
+            return Ok(dry(&packed, before.as_ref(), &changes, &manager, context));
         }
         let answer = self.send(&packed, before.as_ref(), &manager, context).await?;
         let url = manager.formation_url(packed.id.as_str(), false);
-        let value = json!({"formation_id": packed.id, "version": packed.version, "url": url.as_str(), "deployed": answer});
+        let value = json!({"formation_id": packed.id, "version": packed.version, "url": url.as_str(), "deployed": answer, "files": listed(&changes)});
         Ok(context.show(&value, |_| {
             format!(
-                "{} Deployed {} {}\n  {url}\n",
+                "{} Deployed {} {}\n{}  {url}\n",
                 context.terminal.tick(),
                 packed.id,
-                packed.version
+                packed.version,
+                diff::short(&changes)
             )
         }))
     }
@@ -112,7 +125,8 @@ impl DeployArgs {
         let options = PackOptions { include_database: self.include_db };
         pack(&bundle.folder, &id, options, BufWriter::new(file)).map_err(|it| failed(&it))?;
         let bytes = archive.as_file().metadata().map_err(|it| failed(&it))?.len();
-        Ok(Packed { id, version, archive, bytes, warnings })
+        let folder = Some(bundle.folder.clone());
+        Ok(Packed { id, version, archive, bytes, warnings, folder })
     }
 
     /// Ctrl-C takes the work back before it ends.
@@ -142,7 +156,7 @@ impl DeployArgs {
                     };
                     steps::follow(Told::Steps(events), &quiet).await
                 }
-                told => steps::follow(told, context).await,
+                told @ (Told::Steps(_) | Told::Answer(_)) => steps::follow(told, context).await,
             }
         };
         let outcome = tokio::select! {
@@ -177,44 +191,19 @@ impl Packed {
         let (id, version, warnings) = checked(&root)?;
         let archive = tempfile::NamedTempFile::new().map_err(|it| failed(&it))?;
         let bytes = std::fs::copy(path, archive.path()).map_err(|it| failed(&it))?;
-        Ok(Self { id, version, archive, bytes, warnings })
+        Ok(Self { id, version, archive, bytes, warnings, folder: None })
     }
 }
 
 // === private helpers ===
 
-/// Faults that the manager would find are told before anything is sent; the secrets stay closed.
+/// Faults that the manager would find are told before anything is sent.
 fn checked(folder: &Path) -> Result<(FormationId, String, Vec<String>), Fault> {
-    match muxi_formation::load(folder, Resolve::Keep) {
-        Ok(loaded) => {
-            let missing = missing_secrets(folder, &loaded.references);
-            let warnings = loaded.warnings.iter().map(ToString::to_string).chain(missing).collect();
-            Ok((loaded.manifest.id.clone(), loaded.manifest.version.clone(), warnings))
-        }
-        Err(found) => {
-            let faults: Vec<String> =
-                found.iter().filter(|it| it.is_error()).map(ToString::to_string).collect();
-            let message =
-                format!("{} cannot be deployed, for {} reason(s):", folder.display(), faults.len());
-            Err(Fault::new(Exit::Failed, "BundleInvalid", message)
-                .details(faults)
-                .mend("muxi validate   shows them in place"))
-        }
-    }
-}
-
-fn missing_secrets(folder: &Path, references: &[muxi_formation::Reference]) -> Vec<String> {
-    let vault = muxi_vault::Vault::open(folder).ok().flatten().unwrap_or_default();
-    let missing = references
-        .iter()
-        .filter(|it| it.source == Source::Secrets && vault.get(&it.name).is_none());
-    let told = missing.map(|it| {
-        format!(
-            "{}:{}:{}: the secret {} is not set; muxi secrets set {}",
-            it.file, it.line, it.column, it.name, it.name
-        )
-    });
-    told.collect()
+    let checked = check(folder);
+    validate::sound(folder, "deployed", &checked)?;
+    let loaded = checked.sound().expect("what has no faults is loaded");
+    let warnings = checked.warnings().map(ToString::to_string).collect();
+    Ok((loaded.manifest.id.clone(), loaded.manifest.version.clone(), warnings))
 }
 
 async fn existing(manager: &Manager, id: &str) -> Result<Option<Value>, Fault> {
@@ -237,18 +226,32 @@ fn must_be_higher(version: &str, before: &Value) -> Result<(), Fault> {
         .mend("--force deploys it all the same"))
 }
 
-/// Of a version such as 1.2.3; what stands behind a hyphen or a plus does not count here.
-fn parts(version: &str) -> Option<[u64; 3]> {
-    let core = version.split(['-', '+']).next()?;
-    let numbers: Vec<u64> = core.split('.').map(str::parse).collect::<Result<_, _>>().ok()?;
-    numbers.try_into().ok()
+/// An extra: what cannot be compared is deployed all the same.
+async fn changed(packed: &Packed, manager: &Manager) -> Vec<Change> {
+    let Some(folder) = &packed.folder else { return Vec::new() };
+    let deployed = download(manager, packed.id.as_str(), Wanted::default()).await;
+    let compared =
+        deployed.and_then(|it| Ok(diff::changes(&it, &diff::local(folder, &packed.id)?)));
+    compared.unwrap_or_default()
 }
 
-fn dry(packed: &Packed, before: Option<&Value>, manager: &Manager, context: &Context) -> Exit {
+/// Without the texts, for those who only want to know what was sent.
+fn listed(changes: &[Change]) -> Vec<Value> {
+    changes.iter().map(Change::to_short_json).collect()
+}
+
+fn dry(
+    packed: &Packed,
+    before: Option<&Value>,
+    changes: &[Change],
+    manager: &Manager,
+    context: &Context,
+) -> Exit {
     let act = if before.is_some() { "update" } else { "deploy" };
     let value = json!({
         "formation_id": packed.id, "version": packed.version, "bytes": packed.bytes, "would": act,
         "deployed_version": before.map(|it| &it["version"]["semantic"]), "profile": manager.chosen.name,
+        "files": listed(changes),
     });
     context.show(&value, |_| {
         let now = before
@@ -256,18 +259,20 @@ fn dry(packed: &Packed, before: Option<&Value>, manager: &Manager, context: &Con
             .map_or_else(String::new, |it| format!(", {it} is deployed"));
         let Packed { id, version, bytes: size, .. } = packed;
         format!(
-            "Would {act} {id} {version} ({}) at {}{now}; nothing was sent.\n",
+            "Would {act} {id} {version} ({}) at {}{now}; nothing was sent.\n{}",
             bytes(*size),
-            manager.chosen.profile.url
+            manager.chosen.profile.url,
+            diff::short(changes)
         )
     })
 }
 
 async fn cancelled(is_update: bool, id: &str, manager: &Manager) -> Fault {
     let taking_back = async {
-        match is_update {
-            true => manager.ask(Method::POST, &path(id, "cancel-update"), None).await,
-            false => manager.ask(Method::DELETE, &path(id, ""), None).await,
+        if is_update {
+            manager.ask(Method::POST, &path(id, "cancel-update"), None).await
+        } else {
+            manager.ask(Method::DELETE, &path(id, ""), None).await
         }
     };
     let taken_back = tokio::time::timeout(CANCEL_LIMIT, taking_back).await;

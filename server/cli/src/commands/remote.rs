@@ -281,10 +281,7 @@ fn readable(view: &Value) -> Value {
 }
 
 fn known(fault: Fault) -> Fault {
-    match fault.exit() {
-        Exit::NotFound => fault.mend("muxi remote list   shows those that are deployed"),
-        _ => fault,
-    }
+    fault.mend_missing("muxi remote list   shows those that are deployed")
 }
 
 pub(super) fn path(id: &str, verb: &str) -> String {

@@ -16,6 +16,8 @@ use muxi_vault::Vault;
 /// How many folders up a manifest is looked for.
 const PARENTS_MAX: usize = 5;
 const SETTINGS: &str = ".muxi";
+/// How a manifest is called that is made here.
+pub(crate) const MANIFEST: &str = MANIFEST_NAMES[0];
 
 /// The folder of a formation.
 #[derive(Debug, Clone)]

@@ -18,6 +18,7 @@ pub(crate) const LOCAL: &str = "local";
 
 /// `profiles.yaml`. What is not known here is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the file names them so")]
 pub(crate) struct Profiles {
     #[serde(default)]
     pub(crate) version: String,

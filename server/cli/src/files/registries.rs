@@ -10,6 +10,7 @@ use crate::fault::Fault;
 const FILE: &str = "registries.yaml";
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the file names them so")]
 pub(crate) struct Registries {
     #[serde(default)]
     pub(crate) version: String,

@@ -22,6 +22,7 @@ pub(crate) fn list(items: &[Value], columns: &[Column], empty: &str) -> String {
     )
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "rows are made to be shown")]
 pub(crate) fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
     let width = |at: usize| {
         let cells = rows.iter().map(|row| measure_text_width(&row[at]));
