@@ -4,5 +4,6 @@ mod authoring;
 mod deploy;
 mod drafts;
 mod harness;
+mod registry;
 mod remote;
 mod secrets;

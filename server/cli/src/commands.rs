@@ -8,6 +8,7 @@ mod diff;
 mod download;
 mod new;
 mod profiles;
+mod registry;
 mod remote;
 mod secrets;
 mod up;
@@ -63,6 +64,8 @@ pub(crate) enum Command {
     Validate(validate::ValidateArgs),
     #[command(flatten)]
     Short(remote::ShortCommand),
+    #[command(flatten)]
+    Registry(registry::RegistryCommand),
 }
 
 // === impl Command ===
@@ -84,6 +87,7 @@ impl Command {
             Self::Up(args) => wait(args.run(context)),
             Self::Validate(args) => args.run(context),
             Self::Short(command) => wait(command.run(context)),
+            Self::Registry(command) => wait(command.run(context)),
         }
     }
 }

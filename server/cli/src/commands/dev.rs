@@ -36,8 +36,9 @@ struct Work<'a> {
     context: &'a Context,
     manager: Manager,
     bundle: Bundle,
-    /// Of the draft that runs; changes with the manifest.
+    /// Of the draft that runs or is about to; changes with the manifest.
     id: Option<String>,
+    has_run: bool,
 }
 
 // === impl DevArgs ===
@@ -63,7 +64,7 @@ impl DevArgs {
         watcher.watch(&folder, RecursiveMode::Recursive).map_err(failed)?;
         context.terminal.note(&format!("Watching {}; Ctrl-C stops the draft", folder.display()));
         context.terminal.note("Speak to it in another terminal: muxi chat");
-        let mut work = Work { context, manager, bundle, id: None };
+        let mut work = Work { context, manager, bundle, id: None, has_run: false };
         let watching = async {
             loop {
                 work.round().await?;
@@ -78,8 +79,8 @@ impl DevArgs {
             ended = watching => ended,
             _ = tokio::signal::ctrl_c() => Ok(()),
         };
-        work.end().await?;
-        ended.map(|()| Exit::Done)
+        let stopped = work.end().await;
+        ended.and(stopped).map(|()| Exit::Done)
     }
 }
 
@@ -101,16 +102,18 @@ impl Work<'_> {
         if self.id.as_ref().is_some_and(|before| *before != id) {
             self.end().await?;
         }
+        // Before it begins: whoever interrupts it must find what is to be stopped.
+        self.id = Some(id.clone());
         match begin(&self.manager, &id, &self.bundle.folder).await {
             Ok(draft) => {
                 switch(&self.bundle, true)?;
                 let act = if draft.is_fresh { "runs" } else { "runs anew" };
                 self.tell("running", &format!("{id} {act} at {}", draft.url));
-                self.id = Some(id);
+                self.has_run = true;
                 Ok(())
             }
             // The next change may mend it; a manager that is gone or refuses will not change by itself.
-            Err(fault) if fault.exit() == Exit::Failed && self.id.is_some() => {
+            Err(fault) if fault.exit() == Exit::Failed && self.has_run => {
                 self.tell("failed", &fault.to_text());
                 Ok(())
             }
@@ -122,12 +125,11 @@ impl Work<'_> {
         let Some(id) = self.id.take() else { return Ok(()) };
         switch(&self.bundle, false)?;
         match end(&self.manager, &id).await {
-            Err(fault) if fault.exit() != Exit::NotFound => Err(fault),
-            _ => {
-                self.tell("stopped", &format!("stopped the draft of {id}"));
-                Ok(())
-            }
+            Ok(_) => self.tell("stopped", &format!("stopped the draft of {id}")),
+            Err(fault) if fault.exit() == Exit::NotFound => {}
+            Err(fault) => return Err(fault),
         }
+        Ok(())
     }
 
     /// One line for people, one document for scripts.

@@ -12,7 +12,6 @@ use clap::{Args, Subcommand};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
-use crate::files::document;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum NewCommand {
@@ -67,7 +66,7 @@ impl NewCommand {
 // === private helpers ===
 
 /// A word that can be a file's name and an id.
-fn named(name: &str, what: &str) -> Result<(), Fault> {
+pub(super) fn named(name: &str, what: &str) -> Result<(), Fault> {
     let inner = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-' || it == '_';
     let is_fit = name.starts_with(|it: char| it.is_ascii_lowercase())
         && name.chars().all(inner)
@@ -110,7 +109,11 @@ fn write(path: &Path, text: &str, is_forced: bool, context: &Context) -> Result<
         return Err(Fault::new(Exit::Conflict, "FileExists", format!("{shown} is there already"))
             .mend("choose another name, or replace it with --force"));
     }
-    document::replace(path, text)
+    // Sources are for whoever may read the folder, unlike what this program keeps for its user.
+    let folder = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(path, text))
+        .map_err(|error| Fault::file("write", path, error))
 }
 
 #[cfg(test)]

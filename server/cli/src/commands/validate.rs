@@ -43,8 +43,10 @@ impl ValidateArgs {
 /// The folder that is named, else the one where the user is.
 pub(super) fn at(path: Option<&Path>, context: &Context) -> Result<Bundle, Fault> {
     let Some(path) = path else { return Bundle::required(&context.folder) };
-    let folder = context.folder.join(path);
-    Bundle::at(&folder).ok_or_else(|| {
+    let named = context.folder.join(path);
+    // The manifest itself is meant as the folder that it lies in.
+    let folder = if named.is_file() { named.parent().unwrap_or(&named) } else { &named };
+    Bundle::at(folder).ok_or_else(|| {
         Fault::not_found(format!("there is no formation.afs in {}", folder.display()))
             .mend("name a folder with one")
             .mend("muxi new formation NAME   makes one")

@@ -17,7 +17,6 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::files::bundle::{MANIFEST, error_chain};
-use crate::files::document;
 
 /// Of the two keys that are made.
 const KEY_BYTES: usize = 24;
@@ -115,7 +114,8 @@ impl FormationArgs {
             write(&folder.join(name), text, self.force, context)?;
         }
         let names = keep_secrets(&folder, &answers)?;
-        document::replace(&folder.join("secrets"), &super::super::secrets::template("", &names).0)?;
+        let (template, _) = super::super::secrets::template("", &names);
+        write(&folder.join("secrets"), &template, true, context)?;
         let checked = check(&folder);
         super::super::validate::sound(&folder, "used as it is", &checked)?;
         let shown = context.relative(&folder).display().to_string();
