@@ -30,8 +30,14 @@ pub enum InitError {
     Random(#[from] getrandom::Error),
 }
 
-/// Writes `config.yaml`, readable by this user only; an existing one is never touched.
-pub fn init(path: &Path, host: &str, port: u16) -> Result<Initialised, InitError> {
+/// Writes `config.yaml`, readable by this user only; an existing one is never touched. Formations below
+/// `dev_root` can be run where they lie.
+pub fn init(
+    path: &Path,
+    host: &str,
+    port: u16,
+    dev_root: Option<&str>,
+) -> Result<Initialised, InitError> {
     let key = KeyConfig {
         id: format!("muxi_pk_{}", random_hex::<12>()?),
         secret: new_secret()?,
@@ -40,7 +46,7 @@ pub fn init(path: &Path, host: &str, port: u16) -> Result<Initialised, InitError
         expires: None,
     };
     let server_id = format!("server-{}", random_hex::<4>()?);
-    let text = render(&server_id, host, port, &key);
+    let text = render(&server_id, host, port, &key, dev_root);
     debug_assert!(serde_yaml::from_str::<Config>(&text).is_ok());
     let write = || -> io::Result<()> {
         if let Some(folder) = path.parent() {
@@ -60,13 +66,24 @@ pub fn init(path: &Path, host: &str, port: u16) -> Result<Initialised, InitError
     }
 }
 
-fn render(server_id: &str, host: &str, port: u16, key: &KeyConfig) -> String {
+fn render(
+    server_id: &str,
+    host: &str,
+    port: u16,
+    key: &KeyConfig,
+    dev_root: Option<&str>,
+) -> String {
+    let dev = dev_root.map_or_else(String::new, |root| {
+        // A JSON text is a YAML one, whatever the folder is called.
+        let root = serde_json::Value::from(root);
+        format!("# Whoever has a key may run formations that lie below.\ndev:\n  enabled: true\n  roots: [{root}]\n")
+    });
     format!(
         "# The manager's configuration. `muxi-server config show` prints it with every default.\n\
          server_id: {server_id}\n\
          server:\n  host: {host}\n  port: {port}\n\
          auth:\n  keys:\n    - id: {}\n      secret: {}\n      label: {}\n\
-         formations:\n  port_range_start: 8000\n  port_range_end: 9000\n",
+         formations:\n  port_range_start: 8000\n  port_range_end: 9000\n{dev}",
         key.id, key.secret, key.label
     )
 }
@@ -81,11 +98,15 @@ mod tests {
     fn a_fresh_configuration_is_private_and_can_be_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/config.yaml");
-        let made = init(&path, "127.0.0.1", 7890).unwrap();
+        let made = init(&path, "127.0.0.1", 7890, Some("/home/a: b")).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let (config, warnings) = Config::read(&path).unwrap();
         assert!(warnings.is_empty());
         assert_eq!(config.keys(), [made.key]);
-        assert!(matches!(init(&path, "127.0.0.1", 1), Err(InitError::Exists(_))));
+        assert_eq!(
+            (config.dev.enabled, &config.dev.roots[..]),
+            (true, &["/home/a: b".to_owned()][..])
+        );
+        assert!(matches!(init(&path, "127.0.0.1", 1, None), Err(InitError::Exists(_))));
     }
 }

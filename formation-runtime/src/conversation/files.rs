@@ -70,7 +70,12 @@ pub fn attached(question: &str, files: &[File], boundary: &Boundary) -> (String,
         };
         show(&mut text, &file.name, &file.media_type, file.bytes.len() as u64, &content, boundary);
     }
-    (text, files.iter().filter_map(File::attachment).collect())
+    (text, attachments(files))
+}
+
+/// What of the files goes beside a question.
+pub fn attachments(files: &[File]) -> Vec<Attachment> {
+    files.iter().filter_map(File::attachment).collect()
 }
 
 /// What is kept of the files for later, as JSON; nothing without files.

@@ -324,6 +324,7 @@ fn begin(context: &TurnContext, ticket: Ticket, question: Question) -> mpsc::Rec
         noting: Arc::default(),
         outlives_caller: AtomicBool::new(false),
         earlier_files: OnceLock::new(),
+        earlier_expected: OnceLock::new(),
         original: OnceLock::new(),
         _permits: permits,
     };

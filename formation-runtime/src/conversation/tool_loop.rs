@@ -113,6 +113,13 @@ impl ToolLoop {
         self.guard = Some(guard);
     }
 
+    /// To be called when it is taken up with a question that had these beside it: they are not kept twice.
+    pub fn attach(&mut self, attachments: Vec<muxi_llm::Attachment>) {
+        if let Some(question) = self.messages.iter_mut().rfind(|it| it.role == Role::User) {
+            question.attachments = attachments;
+        }
+    }
+
     /// What the question brings along was written elsewhere.
     pub fn taint(&mut self) {
         self.is_tainted = true;

@@ -327,3 +327,17 @@ async fn a_task_of_a_plan_asks_too_and_what_was_done_is_not_done_again() {
     assert_eq!(metadata(&done)["model_calls"], json!(["task", "synthesis"]));
     assert_eq!(heard(&bundle, "tools/call"), 1);
 }
+
+#[tokio::test]
+async fn an_answer_has_the_shape_that_was_asked_for_before_the_yes() {
+    let (llm, bundle) = (FakeLlm::start().await, serving("normal", "delete", ""));
+    llm.script(json!([
+        {"match": {"has_tool_result": true}, "reply": {"text": r#"{"deleted": 1}"#}},
+        {"reply": calling("fake__delete", &json!({"text": "a.txt"}))},
+    ]));
+    let runtime = bundle.start(&llm);
+    let schema = json!({"type": "object", "properties": {"deleted": {"type": "integer"}}});
+    asked_for(&ask(&runtime, &json!({"message": "Delete it", "output_schema": schema})).await);
+    let answer = ask(&runtime, &json!({"message": "yes"})).await;
+    assert_eq!(answer["data"]["structured"], json!({"deleted": 1}), "{answer}");
+}

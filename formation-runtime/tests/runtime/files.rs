@@ -6,6 +6,7 @@ use muxi_testkit::fake_llm::FakeLlm;
 use serde_json::{Value, json};
 
 use crate::harness::{Bundle, CLIENT_KEY, Runtime, manifest};
+use crate::tools::{calling, serving};
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n of a cat";
 const PDF: &[u8] = b"%PDF-1.7 of a report";
@@ -212,4 +213,26 @@ async fn what_was_accepted_keeps_its_files_through_a_crash() {
         "{content}"
     );
     drop(runtime);
+}
+
+#[tokio::test]
+async fn an_image_is_still_there_when_a_call_was_approved() {
+    let (llm, bundle) = (FakeLlm::start().await, serving("normal", "delete", ""));
+    let path = bundle.path().join("formation.afs");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let seeing = "models: [{text: fake/model-1}, {vision: fake/sees}]";
+    std::fs::write(&path, text.replace("models: [{text: fake/model-1}]", seeing)).unwrap();
+    llm.script(json!([
+        {"match": {"has_tool_result": true}, "reply": {"text": "It is gone."}},
+        {"reply": calling("fake__delete", &json!({"text": "cat"}))},
+    ]));
+    let runtime = bundle.start(&llm);
+    let body = json!({"message": "Delete this", "files": [file("cat.png", "image/png", PNG)]});
+    ask(&runtime, &body).await;
+    let (_, answer) = ask(&runtime, &json!({"message": "yes"})).await;
+    assert_eq!(answer["data"]["message"]["content"], "It is gone.", "{answer}");
+    for call in llm.journal() {
+        assert_eq!(call.body["model"], "sees");
+        assert!(call.body["messages"].to_string().contains("image_url"), "{}", call.body);
+    }
 }

@@ -10,6 +10,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
+/// The SDK of MCP tells every handshake, which whoever reads the usual log did not ask for.
+const MCP_FAULTS_ONLY: &str = "rmcp=warn";
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -105,7 +108,11 @@ fn filter(level: &str) -> Result<EnvFilter, InvalidLevel> {
     if !level.split(',').all(|part| known(part.trim())) {
         return Err(invalid());
     }
-    let parts: Vec<&str> = level.split(',').map(str::trim).collect();
+    let mut parts: Vec<&str> = level.split(',').map(str::trim).collect();
+    let is_usual = parts.iter().any(|it| it.eq_ignore_ascii_case("info"));
+    if is_usual && !parts.iter().any(|it| it.starts_with("rmcp")) {
+        parts.push(MCP_FAULTS_ONLY);
+    }
     EnvFilter::try_new(parts.join(",")).map_err(|_| invalid())
 }
 

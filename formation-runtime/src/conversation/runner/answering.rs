@@ -57,7 +57,7 @@ impl Running {
             agent,
             model: agent.model_for(&self.files()),
             toolbox,
-            shape: self.question.expected.as_ref().map(|it| Arc::new(it.schema().clone())),
+            shape: self.expected().map(|it| Arc::new(it.schema().clone())),
             purpose: Purpose::Answer,
             depth: self.question.depth,
         };
@@ -71,7 +71,7 @@ impl Running {
                 }
                 Ran::Said { text, reason } => (text, reason),
             };
-            let Some(expected) = &self.question.expected else {
+            let Some(expected) = self.expected() else {
                 return Ok(Finish { reason: word(reason), ..Finish::default() });
             };
             match expected.read(&said) {
@@ -137,7 +137,7 @@ impl Running {
         let suspended = Suspended {
             message: text.to_owned(),
             files: self.kept_files(),
-            output_schema: self.question.expected.as_ref().map(|it| it.schema().clone()),
+            output_schema: self.expected().map(|it| it.schema().clone()),
             work,
         };
         let kept = serde_json::to_string(&suspended).map_err(|error| Failure::Model {
@@ -198,7 +198,7 @@ impl Running {
 
     /// What the agent is and has, below the soul.
     pub(super) fn task(&self, agent: &Agent, toolbox: &Toolbox, is_tainted: bool) -> String {
-        let wanted = self.question.expected.as_ref().map(|it| it.instruction());
+        let wanted = self.expected().map(|it| it.instruction());
         let behaviour = agent.config.system_behavior.instructions();
         let has_foreign = toolbox.has_foreign() || is_tainted || self.brings_words_of_others();
         let today = has_foreign.then(|| {
@@ -226,6 +226,11 @@ impl Running {
     /// Webhooks, documents and what background jobs left were written elsewhere.
     pub(super) fn brings_words_of_others(&self) -> bool {
         self.question.kind.is_of_others() || !self.files().is_empty()
+    }
+
+    /// What the answer must be, if not just words: as the message says, else the one that it goes on with.
+    pub(super) fn expected(&self) -> Option<&Arc<Expected>> {
+        self.question.expected.as_ref().or_else(|| self.earlier_expected.get())
     }
 
     /// Those of the message, and of the one that it goes on with.

@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use super::running::{Running, chain, memory_failed};
 use super::speaking::Stage;
 use crate::conversation::course::Way;
+use crate::conversation::files;
 use crate::conversation::report::{self, Reported};
+use crate::conversation::structured::Expected;
 use crate::conversation::tool_loop::{Next, ToolLoop};
 use crate::conversation::trace::Decision;
 use crate::conversation::turn::{Event, Failure, Finish};
@@ -125,6 +127,9 @@ impl Running {
         self.trace.decide(Decision::new("pending", choice, why).with(detail));
         // Only one message is answered by a turn.
         drop(self.earlier_files.set(suspended.files));
+        if let Some(Ok(expected)) = suspended.output_schema.map(Expected::new) {
+            drop(self.earlier_expected.set(Arc::new(expected)));
+        }
         let message = suspended.message;
         match suspended.work {
             Work::Agent { agent, tool_loop } => {
@@ -133,6 +138,7 @@ impl Running {
                 let toolbox = self.toolbox(&agent, &message).await;
                 let mut tool_loop = *tool_loop;
                 tool_loop.guard(toolbox.guard(self.now_ms()));
+                tool_loop.attach(files::attachments(&self.files()));
                 let next = decided(&mut tool_loop, &verdict);
                 self.answer_with(&agent, &toolbox, tool_loop, next, &message, stage).await
             }

@@ -23,6 +23,7 @@ use crate::conversation::files;
 use crate::conversation::ledger::{Ledger, Purpose};
 use crate::conversation::queue::Place;
 use crate::conversation::report::{self, Reported};
+use crate::conversation::structured::Expected;
 use crate::conversation::trace::{Told, Trace};
 use crate::conversation::turn::{
     About, AnswerLimits, Effect, End, Event, Failure, Finish, Turn, Update,
@@ -43,6 +44,8 @@ pub(super) struct Running {
     pub(super) served: std::sync::Mutex<String>,
     /// Of the message that this one goes on with.
     pub(super) earlier_files: OnceLock<Vec<files::File>>,
+    /// What the answer to that message must be.
+    pub(super) earlier_expected: OnceLock<Arc<Expected>>,
     /// Where it is written down, from its beginning.
     pub(super) turn: OnceLock<TurnId>,
     pub(super) ledger: Arc<Ledger>,
@@ -235,7 +238,7 @@ impl Running {
                         return;
                     }
                     // Pieces of what may not fit are of no use to anybody.
-                    Effect::Tell(Update::Text(_)) if self.question.expected.is_some() => {}
+                    Effect::Tell(Update::Text(_)) if self.expected().is_some() => {}
                     Effect::Tell(update) => {
                         let left = self.tell(update, deadline.as_mut()).await;
                         interrupted = interrupted.or(left);

@@ -144,6 +144,8 @@ impl Running {
                 return Err(failed(&error));
             }
         };
+        // An answer can take minutes, and thousands of them are under way at a time.
+        drop(request);
         tracing::debug!(model = %served.model, attempts = served.attempts, "answering");
         call.served_by(&served.model);
         self.served_by(served.model);

@@ -186,9 +186,7 @@ impl Running {
             let mut cache = team.routing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             cache.put(key, &decision, self.now_ms());
         }
-        if self.question.expected.is_some()
-            && matches!(decision.route, routing::Route::Direct { .. })
-        {
+        if self.expected().is_some() && matches!(decision.route, routing::Route::Direct { .. }) {
             return Err("an answer of a given shape needs an agent".to_owned());
         }
         let (complexity, complexity_because) =

@@ -98,6 +98,7 @@ impl Running {
         let toolbox = self.context.team.toolbox(&agent, &self.caller(), &task.instruction).await;
         let mut tool_loop = *held.tool_loop;
         tool_loop.guard(toolbox.guard(self.now_ms()));
+        tool_loop.attach(files::attachments(&self.files()));
         self.go_on_with_task(task, of, (&agent, &toolbox), tool_loop, next, stage).await
     }
 
@@ -152,7 +153,7 @@ impl Running {
     /// One answer of what the tasks came to, in the formation's voice.
     pub(super) async fn synthesise(&self, summary: &str, stage: &Stage) -> Result<Finish, Failure> {
         let voices = self.context.team.agents.voices();
-        let wanted = self.question.expected.as_ref().map(|it| it.instruction());
+        let wanted = self.expected().map(|it| it.instruction());
         let soul: &str = &self.context.soul;
         let parts = [Some(soul.trim()), wanted.as_deref().or(self.context.team.form)];
         let system = parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n");
@@ -162,12 +163,12 @@ impl Running {
             messages: vec![Message::system(system), Message::user(summary)],
             tools: Vec::new(),
             needs_tools: false,
-            shape: self.question.expected.as_ref().map(|it| Arc::new(it.schema().clone())),
+            shape: self.expected().map(|it| Arc::new(it.schema().clone())),
             purpose: Purpose::Synthesis,
             agent: OVERLORD,
         };
         let spoken = self.speak(asked, stage).await?;
-        let structured = match &self.question.expected {
+        let structured = match self.expected() {
             Some(expected) => {
                 Some(expected.read(&spoken.text).map_err(|faults| Failure::Model {
                     message: format!("the answer does not fit the schema: {faults}"),

@@ -357,7 +357,7 @@ impl Running {
                 let message = outcome.to_text();
                 return Err(Failure::Model { message, retryable: false });
             }
-            End::Completed if !site.running.synthesises && self.question.expected.is_none() => {
+            End::Completed if !site.running.synthesises && self.expected().is_none() => {
                 let last = outcome.results.last().map(|it| it.text.as_str()).unwrap_or_default();
                 self.trace.decide(Decision::new(
                     "synthesis",
@@ -378,13 +378,13 @@ impl Running {
         match tokio::time::timeout(SYNTHESIS_MAX, self.synthesise(&summary, stage)).await {
             Ok(Ok(finish)) => {
                 // A model that forgets to say it must not turn a part into the whole.
-                let afterword = outcome.to_afterword().filter(|_| self.question.expected.is_none());
+                let afterword = outcome.to_afterword().filter(|_| self.expected().is_none());
                 if let Some(afterword) = afterword {
                     stage.send(Event::Text(afterword)).await;
                 }
                 Ok(finish)
             }
-            Ok(Err(failure)) if self.question.expected.is_none() => {
+            Ok(Err(failure)) if self.expected().is_none() => {
                 self.trace.warn(format!("the results are told as they are: {failure}"));
                 stage.send(Event::BeginAgain).await;
                 Ok(self.say(&outcome.to_text(), stage).await)
