@@ -140,6 +140,8 @@ pub(crate) fn with_names(user: &User, assert: impl FnOnce()) {
         (r"\bop_[0-9a-f]{32}\b", "op_[id]"),
         (r"\breq_[0-9a-zA-Z_-]{16,}", "req_[id]"),
         (r"\bsess_[0-9a-zA-Z_-]{16,}", "sess_[id]"),
+        (r"\b(art|cred|apr|job|watch|mem|ev)_[0-9a-zA-Z_-]{16,}", "$1_[id]"),
+        (r"\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\b", "[date and the time]"),
         (r"\b\d+(\.\d+)? ms", "[n] ms"),
         (r"\b\d+(\.\d+)? [KM]iB", "[n] KiB"),
         (r#""(timestamp|pid|port|uptime|took_ms|bytes)": \d+(?:\.\d+)?"#, r#""$1": "[$1]""#),

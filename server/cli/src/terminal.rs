@@ -1,6 +1,7 @@
 //! What people see: standard output for results, standard error for everything on the way there.
 
 pub(crate) mod format;
+pub(crate) mod input;
 pub(crate) mod progress;
 pub(crate) mod table;
 

@@ -22,19 +22,19 @@ use super::manager::Manager;
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct FormationArgs {
     /// Formation to speak to [default: the one of this folder]
-    #[arg(short, long, value_name = "ID")]
+    #[arg(short, long, value_name = "ID", global = true)]
     pub(crate) formation: Option<String>,
     /// Manager behind which it runs, as `muxi profiles list` names it [env: MUXI_PROFILE]
-    #[arg(short, long, value_name = "NAME")]
+    #[arg(short, long, value_name = "NAME", global = true)]
     pub(crate) profile: Option<String>,
     /// Address of a formation that runs without a manager [env: MUXI_FORMATION_URL]
-    #[arg(long, value_name = "URL", conflicts_with = "profile")]
+    #[arg(long, value_name = "URL", conflicts_with = "profile", global = true)]
     pub(crate) url: Option<String>,
     /// The draft that `muxi up` runs, not what is deployed
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) draft: bool,
     /// The live formation, also after `muxi up`
-    #[arg(long, conflicts_with = "draft")]
+    #[arg(long, conflicts_with = "draft", global = true)]
     pub(crate) live: bool,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct UserArgs {
     #[command(flatten)]
     pub(crate) formation: FormationArgs,
     /// User on whose behalf [default: tester for drafts, else default]
-    #[arg(short, long, value_name = "ID")]
+    #[arg(short, long, value_name = "ID", global = true)]
     pub(crate) user: Option<String>,
 }
 
@@ -61,6 +61,7 @@ pub(crate) struct Formation {
     /// Ends with `/v1`.
     pub(crate) url: Url,
     pub(crate) id: String,
+    /// Empty for everybody, whom only the operator can ask about.
     pub(crate) user: String,
     pub(crate) is_draft: bool,
     admin_key: Option<SecretString>,
@@ -72,6 +73,11 @@ pub(crate) struct Formation {
 impl FormationArgs {
     pub(crate) fn open(&self, context: &Context) -> Result<Formation, Fault> {
         self.open_for(context, None)
+    }
+
+    /// Whether it is reached without a manager.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.url.is_some() || variable("MUXI_FORMATION_URL").is_some()
     }
 
     fn open_for(&self, context: &Context, user: Option<&str>) -> Result<Formation, Fault> {
@@ -150,6 +156,16 @@ impl UserArgs {
     pub(crate) fn open(&self, context: &Context) -> Result<Formation, Fault> {
         self.formation.open_for(context, self.user.as_deref())
     }
+
+    /// What both keys may ask for: everybody's with the admin key, unless a user is named or only the client
+    /// key is known.
+    pub(crate) fn open_wide(&self, context: &Context) -> Result<(Formation, Key), Fault> {
+        let formation = self.open(context)?;
+        if self.user.is_some() || formation.admin_key.is_none() {
+            return Ok((formation, Key::Client));
+        }
+        Ok((Formation { user: String::new(), ..formation }, Key::Admin))
+    }
 }
 
 // === impl Formation ===
@@ -210,12 +226,13 @@ impl Formation {
         };
         let Some(value) = value else { return Err(self.no_key(name)) };
         let url = format!("{}{path}", self.url);
-        let request = self
-            .http
-            .request(method, url)
-            .header(header, value.expose_secret())
-            .header("X-Muxi-User-ID", &self.user)
-            .header("X-Muxi-SDK", SDK);
+        let request = self.http.request(method, url).header(header, value.expose_secret());
+        let request = request.header("X-Muxi-SDK", SDK);
+        let request = if self.user.is_empty() {
+            request
+        } else {
+            request.header("X-Muxi-User-ID", &self.user)
+        };
         Ok(match body {
             Some(body) => request.header(CONTENT_TYPE, "application/json").body(body.to_string()),
             None => request,

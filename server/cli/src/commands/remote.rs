@@ -3,6 +3,8 @@
 mod logs;
 pub(super) mod steps;
 
+pub(super) use self::logs::{LogsArgs, Selected};
+
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -30,7 +32,7 @@ pub(crate) enum RemoteCommand {
     #[command(flatten)]
     One(ShortCommand),
     /// The log of a formation's processes
-    Logs(logs::LogsArgs),
+    Logs(LogsArgs),
     /// End an update or a rollback that is under way
     CancelUpdate(OneArgs),
 }

@@ -1,5 +1,7 @@
 //! Values as people read them.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::plain;
@@ -36,6 +38,20 @@ pub(crate) fn cut(text: &str, chars_max: usize) -> String {
 
 pub(crate) fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
+}
+
+/// A moment in the user's own time zone: seconds since 1970, or RFC 3339.
+#[expect(clippy::cast_possible_truncation, reason = "a time beyond all times is none")]
+pub(crate) fn time(value: &Value) -> Option<String> {
+    let moment = match value {
+        Value::Number(seconds) => {
+            Timestamp::from_millisecond((seconds.as_f64()? * 1_000.0) as i64).ok()?
+        }
+        Value::String(text) => text.parse().ok()?,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
+    };
+    let here = moment.to_zoned(TimeZone::system());
+    Some(here.strftime("%Y-%m-%d %H:%M:%S").to_string())
 }
 
 /// The two largest units: `3d 4h`, `12s`.

@@ -1,0 +1,111 @@
+//! `muxi explain`: why an answer came out as it did.
+
+use clap::Args;
+use serde_json::Value;
+
+use crate::client::formation::UserArgs;
+use crate::client::segment;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::fault::Fault;
+use crate::terminal::format::{text_of, time};
+use crate::terminal::table;
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// Request, as `muxi requests list` names it
+    request: String,
+    #[command(flatten)]
+    user: UserArgs,
+}
+
+// === impl ExplainArgs ===
+
+impl ExplainArgs {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Fault> {
+        let (formation, key) = self.user.open_wide(context)?;
+        let path = format!("/requests/{}/explanation", segment(&self.request));
+        let told = formation.get(key, &path).await;
+        let told =
+            told.map_err(|it| it.mend_missing("muxi requests list   shows those that are kept"))?;
+        Ok(context.show(&told, story))
+    }
+}
+
+// === private helpers ===
+
+fn story(told: &Value) -> String {
+    let facts = [
+        ("Request", "request_id"),
+        ("Status", "status"),
+        ("Answered by", "agent_id"),
+        ("Went on in", "went_on_in"),
+        ("Tokens", "usage.total_tokens"),
+    ];
+    let mut text = table::facts(told, &facts);
+    let steps = steps(told);
+    if steps.is_empty() {
+        text.push_str("\nNothing was decided or called in it.\n");
+        return text;
+    }
+    text.push('\n');
+    text.push_str(&table::list(
+        &steps,
+        &[("TIME", "at|time"), ("WHAT", "what"), ("HOW", "how")],
+        "",
+    ));
+    text
+}
+
+/// Decisions, calls and tasks in the order in which they came about.
+fn steps(told: &Value) -> Vec<Value> {
+    let kinds: [(&str, fn(&Value) -> (String, String)); 4] = [
+        ("decisions", decision),
+        ("model_calls", model_call),
+        ("tools_called", tool),
+        ("tasks", task),
+    ];
+    let of = |(name, tell): (&str, fn(&Value) -> (String, String))| {
+        let tell = move |step: &Value| {
+            let (what, how) = tell(step);
+            serde_json::json!({"at": step["at"], "what": what, "how": how})
+        };
+        table::items(told, name).iter().map(tell).collect::<Vec<_>>()
+    };
+    let mut steps: Vec<Value> = kinds.into_iter().flat_map(of).collect();
+    // Stable: what has the same time stays as it was told.
+    steps.sort_by_cached_key(|it| (time(&it["at"]), it["at"].to_string()));
+    steps
+}
+
+fn decision(decision: &Value) -> (String, String) {
+    let what =
+        format!("decided the {}: {}", text_of(&decision["step"]), text_of(&decision["choice"]));
+    (what, text_of(&decision["reason"]))
+}
+
+fn model_call(call: &Value) -> (String, String) {
+    let about = if call["is_estimated"] == true { "about " } else { "" };
+    let cost = call["cost"].as_f64().map_or_else(String::new, |it| format!(", cost {it:.4}"));
+    let how = format!(
+        "for {}, {about}{} + {} tokens{cost}",
+        text_of(&call["agent_id"]),
+        call["prompt_tokens"],
+        call["completion_tokens"],
+    );
+    (format!("called the model {}", text_of(&call["model"])), how)
+}
+
+fn tool(tool: &Value) -> (String, String) {
+    let detail = &tool["detail"];
+    let took = detail["duration_ms"].as_u64().map_or_else(String::new, |it| format!(", {it} ms"));
+    let by = detail["agent_id"].as_str().map_or_else(String::new, |it| format!(", for {it}"));
+    (
+        format!("used the tool {}", text_of(&tool["tool"])),
+        format!("{}{by}{took}", text_of(&tool["outcome"])),
+    )
+}
+
+fn task(task: &Value) -> (String, String) {
+    (format!("did the task {}", text_of(&task["id"])), text_of(&task["status"]))
+}

@@ -1,0 +1,127 @@
+//! `muxi logs`: what a formation's processes wrote, or with a filter what happens in it.
+
+use clap::Args;
+use reqwest::Method;
+use serde_json::Value;
+
+use super::remote::Selected;
+use crate::client::events::Frame;
+use crate::client::formation::{Formation, FormationArgs, Key};
+use crate::client::manager::ManagerArgs;
+use crate::client::query;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::fault::Fault;
+use crate::terminal::format::{one_line, text_of, time};
+
+/// Without a filter this is `muxi remote logs`: the last lines that the formation's processes wrote. With
+/// one, or for a draft, it tells what happens in the formation from now on, until Ctrl-C; that takes the
+/// admin key.
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// Formation, as --formation names it
+    #[arg(conflicts_with = "formation")]
+    id: Option<String>,
+    #[command(flatten)]
+    formation: FormationArgs,
+    #[command(flatten)]
+    selected: Selected,
+    #[command(flatten)]
+    filters: Filters,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Filters")]
+struct Filters {
+    /// What is about this user
+    #[arg(short, long, value_name = "ID")]
+    user: Option<String>,
+    /// What happens in this session
+    #[arg(short, long, value_name = "SESSION")]
+    session: Option<String>,
+    /// What is done for this request
+    #[arg(long, value_name = "REQUEST")]
+    request: Option<String>,
+    /// What this agent does
+    #[arg(long, value_name = "AGENT")]
+    agent: Option<String>,
+    /// debug, info, warning or error: this one and those above
+    #[arg(long, value_name = "LEVEL")]
+    level: Option<String>,
+    /// Events of this type, such as chat.completed, or of a kind, such as 'mcp.*'; '*' is everything
+    #[arg(long, value_name = "TYPE")]
+    event: Option<String>,
+}
+
+// === impl LogsArgs ===
+
+impl LogsArgs {
+    pub(crate) async fn run(mut self, context: &Context) -> Result<Exit, Fault> {
+        self.formation.formation = self.formation.formation.or(self.id);
+        let formation = self.formation.open(context)?;
+        let is_direct = formation.is_draft || self.formation.is_direct();
+        let filters = self.filters.query();
+        if filters.is_empty() && !is_direct {
+            let manager = ManagerArgs { profile: self.formation.profile };
+            return self.selected.tell(&formation.id, &manager.manager(context)?, context).await;
+        }
+        let asked = if filters.is_empty() { "?event_type=%2A".to_owned() } else { filters };
+        follow(&formation, &asked, self.selected.lines, context).await
+    }
+}
+
+// === impl Filters ===
+
+impl Filters {
+    fn query(self) -> String {
+        query([
+            ("user_id", self.user),
+            ("session_id", self.session),
+            ("request_id", self.request),
+            ("agent_id", self.agent),
+            ("level", self.level),
+            ("event_type", self.event),
+        ])
+    }
+}
+
+// === private helpers ===
+
+/// With a count, until so many came.
+async fn follow(
+    formation: &Formation,
+    asked: &str,
+    lines: Option<u32>,
+    context: &Context,
+) -> Result<Exit, Fault> {
+    let path = format!("/logs{asked}");
+    let mut events = formation.stream(Key::Admin, Method::GET, &path, None).await?;
+    context.terminal.note("following; Ctrl-C ends it");
+    let mut told = 0;
+    while lines.is_none_or(|most| told < most) {
+        let Some(frame) = events.next().await? else { break };
+        told += 1;
+        let text = if context.is_json { format!("{}\n", frame.data) } else { line(&frame) };
+        context.terminal.print(&text);
+    }
+    Ok(Exit::Done)
+}
+
+fn line(frame: &Frame) -> String {
+    let entry = &frame.data;
+    let text = |value: &Value| one_line(value.as_str().unwrap_or_default());
+    let level = text(&entry["level"]).to_uppercase();
+    let at = time(&entry["timestamp"]).unwrap_or_else(|| text_of(&entry["timestamp"]));
+    let names = [
+        ("user", "user_id"),
+        ("session", "session_id"),
+        ("request", "request_id"),
+        ("agent", "agent_id"),
+    ];
+    let known = names.iter().filter_map(|(name, key)| {
+        let value = entry[key].as_str()?;
+        Some(format!("  {name}={}", one_line(value)))
+    });
+    let known: String = known.collect();
+    format!("{at}  {level:7}  {}  {}{known}\n", text(&entry["event_type"]), text(&entry["message"]))
+}

@@ -1,0 +1,167 @@
+//! `muxi usage`: what models of a running formation used and cost.
+
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use crate::client::formation::UserArgs;
+use crate::client::query;
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::fault::Fault;
+use crate::terminal::format::text_of;
+use crate::terminal::table;
+
+#[derive(Debug, Args)]
+pub(crate) struct UsageArgs {
+    #[command(flatten)]
+    user: UserArgs,
+    /// By what sums are told apart
+    #[arg(long, value_name = "WHAT", default_value = "model")]
+    by: By,
+    /// Only calls from this time on, such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Only calls before this time
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    /// At most so many rows
+    #[arg(short, long, value_name = "N")]
+    limit: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum By {
+    Model,
+    Agent,
+    User,
+    Session,
+    Request,
+}
+
+// === impl UsageArgs ===
+
+impl UsageArgs {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Fault> {
+        let (formation, key) = self.user.open_wide(context)?;
+        let asked = query([
+            ("group_by", Some(self.by.name().to_owned())),
+            ("from", self.from.map(|it| moment(&it))),
+            ("to", self.to.map(|it| moment(&it))),
+            ("limit", self.limit.map(|it| it.to_string())),
+        ]);
+        let report = formation.get(key, &format!("/usage{asked}")).await?;
+        Ok(context.show(&report, |report| shown(report, self.by)))
+    }
+}
+
+// === impl By ===
+
+impl By {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Agent => "agent",
+            Self::User => "user",
+            Self::Session => "session",
+            Self::Request => "request",
+        }
+    }
+
+    fn head(self) -> &'static str {
+        match self {
+            Self::Model => "MODEL",
+            Self::Agent => "AGENT",
+            Self::User => "USER",
+            Self::Session => "SESSION",
+            Self::Request => "REQUEST",
+        }
+    }
+}
+
+// === private helpers ===
+
+/// A day alone is its beginning in UTC.
+fn moment(text: &str) -> String {
+    let is_day = text.parse::<jiff::civil::Date>().is_ok() && !text.contains(['T', 't', ' ']);
+    if is_day { format!("{text}T00:00:00Z") } else { text.to_owned() }
+}
+
+fn shown(report: &Value, by: By) -> String {
+    let groups = table::items(report, "groups");
+    if groups.is_empty() {
+        return "No model was called in this time.\n".to_owned();
+    }
+    let currency = text_of(&report["currency"]);
+    let mut total = report["total"].clone();
+    total[by.name()] = "TOTAL".into();
+    let rows: Vec<Vec<String>> = groups
+        .iter()
+        .chain([&total])
+        .map(|sums| {
+            let cost = match (sums["unpriced_calls"].as_u64(), sums["cost"].as_f64()) {
+                (unpriced, _) if unpriced.is_some() && unpriced == sums["calls"].as_u64() => {
+                    "no price".to_owned()
+                }
+                (_, Some(cost)) => format!("{cost:.4}"),
+                (_, None) => "-".to_owned(),
+            };
+            let counts = ["calls", "prompt_tokens", "completion_tokens", "total_tokens"];
+            let counts = counts.map(|it| text_of(&sums[it]));
+            [vec![text_of(&sums[by.name()])], counts.to_vec(), vec![cost]].concat()
+        })
+        .collect();
+    let cost = format!("COST ({currency})");
+    let heads = [by.head(), "CALLS", "PROMPT", "COMPLETION", "TOKENS", &cost];
+    let mut text = table::table(&heads, rows);
+    text.push_str(&remarks(&report["total"]));
+    text.push_str(&budgets(report, &currency));
+    text
+}
+
+fn remarks(total: &Value) -> String {
+    let count = |name: &str| total[name].as_u64().filter(|it| *it > 0);
+    let calls =
+        |count: u64| if count == 1 { "1 call".to_owned() } else { format!("{count} calls") };
+    let mut text = String::new();
+    if let Some(unpriced) = count("unpriced_calls") {
+        let calls = calls(unpriced);
+        text.push_str(&format!("\n{calls} of models without a price are not in the cost.\n"));
+    }
+    if let Some(estimated) = count("estimated_calls") {
+        let calls = calls(estimated);
+        text.push_str(&format!("\nThe tokens of {calls} were estimated.\n"));
+    }
+    text
+}
+
+fn budgets(report: &Value, currency: &str) -> String {
+    let budgets = table::items(report, "budgets");
+    if budgets.is_empty() {
+        return String::new();
+    }
+    let of = |used: &Value, most: &Value| match most {
+        Value::Null => "-".to_owned(),
+        most => format!("{} of {}", text_of(used), text_of(most)),
+    };
+    let shown: Vec<Value> = budgets
+        .iter()
+        .map(|budget| {
+            let mut shown = budget.clone();
+            shown["name"] =
+                format!("{} per {}", text_of(&budget["of"]), text_of(&budget["per"])).into();
+            shown["tokens"] = of(&budget["used_tokens"], &budget["tokens"]).into();
+            shown["money"] = match of(&budget["used_money"], &budget["money"]).as_str() {
+                "-" => "-".into(),
+                money => format!("{money} {currency}").into(),
+            };
+            shown
+        })
+        .collect();
+    let columns = [
+        ("BUDGET", "name"),
+        ("TOKENS", "tokens"),
+        ("MONEY", "money"),
+        ("RESETS", "resets_at|time"),
+    ];
+    format!("\n{}", table::list(&shown, &columns, ""))
+}
