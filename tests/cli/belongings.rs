@@ -47,11 +47,14 @@ async fn files_are_listed_saved_and_deleted() {
     let saved = |name: &str| std::fs::read_to_string(team.user.work().join("team").join(name));
     assert_eq!(saved("letter.txt").expect("a file"), "Dear Alice, dear Bob,\n");
     team.shows("artifacts_get_there", &["artifacts", "get", id]);
-    team.shows("artifacts_get_older", &["artifacts", "get", id, "--version", "1", "-o", "old.txt"]);
+    team.shows(
+        "artifacts_get_older",
+        &["artifacts", "get", id, "--version", "1", "--output", "old.txt"],
+    );
     assert_eq!(saved("old.txt").expect("a file"), "Dear Alice,\n");
     team.shows("artifacts_get_no_version", &["artifacts", "get", id, "--version", "9", "--force"]);
     assert_eq!(saved("letter.txt").expect("a file"), "Dear Alice, dear Bob,\n");
-    assert_eq!(team.run(&["artifacts", "get", id, "-o", "-"]).out, "Dear Alice, dear Bob,\n");
+    assert_eq!(team.run(&["artifacts", "get", id, "--output", "-"]).out, "Dear Alice, dear Bob,\n");
     team.shows("artifacts_get_unknown", &["artifacts", "get", "art_nothing"]);
     team.shows("artifacts_delete_unasked", &["artifacts", "delete", "art_x"]);
     team.shows("artifacts_delete", &["artifacts", "delete", id, "--yes"]);

@@ -72,13 +72,15 @@ async fn triggers_are_fired_with_data_from_anywhere() {
     team.shows("triggers_run_unknown", &["triggers", "run", "nothing", "--data", data]);
 }
 
+fn add<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["scheduler", "add"], more].concat()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_are_made_paused_resumed_and_deleted() {
     let team = Running::start().await;
     team.shows("scheduler_status", &["scheduler", "status"]);
     team.shows("scheduler_list_empty", &["scheduler", "list"]);
-    let add = ["scheduler", "add"];
-    let add = |more: &[&str]| [&add, more].concat();
     let once = add(&["once", "2099-01-31T09:00", "Wish a good year", "--title", "New year"]);
     team.shows("scheduler_add_once", &once);
     team.shows("scheduler_add_recurring", &add(&["recurring", "0 9 * * 1-5", "What is new?"]));

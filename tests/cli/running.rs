@@ -45,13 +45,14 @@ impl Running {
         let daemon = Daemon::builder().config(config).start().await;
         let user = User::of(&daemon).with("MUXI_USER_ID", "alice").with("TZ", "UTC");
         let more = format!(
-            "mcp:
+            "scheduler: {{enabled: true}}
+mcp:
   servers:
     - {{id: fake, description: Says what it hears, type: command, command: '{}', args: [normal], tools: {{allow: [echo, delete]}}}}
 usage:
   currency: EUR
   prices: {{fake/model-1: {{input: 10, output: 100}}}}
-  budgets: {{formation: {{day: {{tokens: 1000000}}}}}}
+  budgets: {{formation: {{per: day, tokens: 1000000}}}}
 ",
             bin_dir().join("fake-mcp").display()
         );

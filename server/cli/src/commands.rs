@@ -97,6 +97,10 @@ pub(crate) enum Command {
     /// What agents can look up: rebuild
     Knowledge(knowledge::KnowledgeArgs),
     /// Show what a formation's processes wrote, or follow what happens in it
+    ///
+    /// Without a filter this is `muxi remote logs`: the last lines that the formation's processes wrote. With
+    /// one, or for a draft, it tells what happens in the formation from now on, until Ctrl-C or until --lines
+    /// came; that takes the admin key.
     Logs(logs::LogsArgs),
     /// Servers of tools that a running formation uses: list, show, tools
     Mcp(mcp::McpArgs),

@@ -6,6 +6,9 @@ use serde_json::{Value, json};
 
 use crate::exit::Exit;
 
+/// The manager's code for a formation that it does not have.
+pub(crate) const NO_FORMATION: &str = "Formation not found";
+
 /// Boxed within, since every function here may return one.
 #[derive(Debug)]
 pub(crate) struct Fault(Box<Parts>);
@@ -51,9 +54,11 @@ impl Fault {
         self
     }
 
-    /// Where all of its kind are shown, if it is not there.
+    /// Where all of its kind are shown, if a formation does not have it. The manager's own code says that
+    /// the formation itself is missing.
     pub(crate) fn mend_missing(self, mend: &str) -> Self {
-        if self.exit() == Exit::NotFound { self.mend(mend) } else { self }
+        let is_of_formation = self.exit() == Exit::NotFound && self.code() != NO_FORMATION;
+        if is_of_formation { self.mend(mend) } else { self }
     }
 
     pub(crate) fn details(mut self, details: impl IntoIterator<Item = String>) -> Self {

@@ -49,7 +49,12 @@ pub(crate) fn fault(status: u16, document: &Value) -> Fault {
             it["message"].as_str().unwrap_or("invalid")
         )
     });
-    Fault::new(Exit::of_status(status), &code, message).details(lines.chain(details).chain(invalid))
+    // What cannot be done to a thing in its state is told with a status of its own.
+    let exit = match code.as_str() {
+        "OPERATION_FAILED" => Exit::Conflict,
+        _ => Exit::of_status(status),
+    };
+    Fault::new(exit, &code, message).details(lines.chain(details).chain(invalid))
 }
 
 /// A proxy in between, or something that is no MUXI at all.

@@ -9,7 +9,7 @@ use super::events::Events;
 use super::{SDK, answer, http, unreachable};
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::fault::Fault;
+use crate::fault::{Fault, NO_FORMATION};
 use crate::files::bundle::{Bundle, Settings};
 use crate::files::defaults::Defaults;
 use crate::files::formations::Formations;
@@ -245,9 +245,12 @@ impl Formation {
 
     async fn data(&self, response: Response) -> Result<Value, Fault> {
         answer::data(&self.url, response).await.map_err(|fault| match fault.exit() {
-            Exit::NotFound if self.is_draft && fault.code() == "NotFound" => {
+            Exit::NotFound if self.is_draft && fault.code() == NO_FORMATION => {
                 fault.mend("muxi up   runs the draft; --live speaks to what is deployed")
             }
+            Exit::NotFound if fault.code() == NO_FORMATION => fault
+                .mend("muxi remote list   shows those that are deployed")
+                .mend("muxi deploy   deploys the one of this folder"),
             Exit::Refused => fault.mend(format!(
                 "set FORMATION_ADMIN_API_KEY and FORMATION_CLIENT_API_KEY in the bundle's secrets, or: muxi formations add {} --admin-key … --client-key …",
                 self.id

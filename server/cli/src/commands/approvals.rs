@@ -29,7 +29,7 @@ enum ApprovalsCommand {
         #[arg(long, value_name = "STATUS")]
         status: Option<String>,
         /// At most so many
-        #[arg(short, long, value_name = "N")]
+        #[arg(long, value_name = "N")]
         limit: Option<u32>,
     },
     /// One approval with all that would be done
@@ -84,7 +84,10 @@ impl DecideArgs {
         let Self { approval, note } = self;
         let body = json!({"decision": decision, "note": note});
         let told = formation.ask(Key::Client, Method::POST, &path(&approval), Some(&body)).await;
-        let told = told.map_err(known)?;
+        let told = told.map_err(|fault| match fault.exit() {
+            Exit::Conflict => fault.mend("muxi approvals list   shows what is still open"),
+            _ => known(fault),
+        })?;
         let said = if decision == "approve" { "Approved" } else { "Denied" };
         let request = text_of(&told["request_id"]);
         let text =
@@ -121,7 +124,12 @@ fn detail(approval: &Value) -> String {
         ("Note", "note"),
     ];
     let question = table::section("Question", approval["question"].as_str().unwrap_or_default());
-    let detail = table::section("Would be done", &table::document(&approval["detail"]));
+    let mut detail = approval["detail"].clone();
+    // How a chat asks is no part of what is done.
+    if let Some(detail) = detail.as_object_mut() {
+        detail.remove("widget");
+    }
+    let detail = table::section("Would be done", &table::document(&detail));
     format!("{}{question}{detail}", table::facts(approval, &facts))
 }
 

@@ -12,7 +12,7 @@ use crate::client::{query, segment};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
-use crate::terminal::format::text_of;
+use crate::terminal::format::{count, text_of};
 use crate::terminal::table;
 
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ enum ArtifactsCommand {
     #[command(alias = "ls")]
     List {
         /// At most so many
-        #[arg(short, long, value_name = "N")]
+        #[arg(long, value_name = "N")]
         limit: Option<u32>,
     },
     /// One file: what it is and who made it
@@ -81,8 +81,9 @@ impl ArtifactsArgs {
                 let path = path(&artifact, "");
                 let told = formation.ask(Key::Client, Method::DELETE, &path, None).await;
                 let told = told.map_err(known)?;
-                let (name, count) = (text_of(&told["name"]), &told["versions"]);
-                Ok(context.done(&told, &format!("Deleted {name} ({count} versions)")))
+                let name = text_of(&told["name"]);
+                let count = count(&told["versions"], "version", "versions");
+                Ok(context.done(&told, &format!("Deleted {name} ({count})")))
             }
         }
     }

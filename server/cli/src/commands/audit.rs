@@ -10,6 +10,7 @@ use crate::client::query;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
+use crate::terminal::format::count;
 use crate::terminal::table;
 
 #[derive(Debug, Args)]
@@ -37,7 +38,7 @@ enum AuditCommand {
 #[derive(Debug, Args)]
 struct ListArgs {
     /// At most so many [default: 100]
-    #[arg(short, long, value_name = "N")]
+    #[arg(long, value_name = "N")]
     limit: Option<u32>,
     /// Only this act, such as secret.created
     #[arg(long, value_name = "ACT")]
@@ -63,8 +64,8 @@ impl AuditArgs {
                 consent.obtain(&question, context)?;
                 let path = "/audit?confirm=clear-audit-log";
                 let told = formation.ask(Key::Admin, Method::DELETE, path, None).await?;
-                let count = &told["previous_entries_count"];
-                Ok(context.done(&told, &format!("Deleted {count} entries")))
+                let count = count(&told["previous_entries_count"], "entry", "entries");
+                Ok(context.done(&told, &format!("Deleted {count}")))
             }
         }
     }

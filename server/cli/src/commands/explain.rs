@@ -8,7 +8,7 @@ use crate::client::segment;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
-use crate::terminal::format::{text_of, time};
+use crate::terminal::format::text_of;
 use crate::terminal::table;
 
 #[derive(Debug, Args)]
@@ -61,9 +61,9 @@ fn story(told: &Value) -> String {
 fn steps(told: &Value) -> Vec<Value> {
     let kinds: [(&str, fn(&Value) -> (String, String)); 4] = [
         ("decisions", decision),
-        ("model_calls", model_call),
         ("tools_called", tool),
         ("tasks", task),
+        ("model_calls", model_call),
     ];
     let of = |(name, tell): (&str, fn(&Value) -> (String, String))| {
         let tell = move |step: &Value| {
@@ -73,8 +73,9 @@ fn steps(told: &Value) -> Vec<Value> {
         table::items(told, name).iter().map(tell).collect::<Vec<_>>()
     };
     let mut steps: Vec<Value> = kinds.into_iter().flat_map(of).collect();
-    // Stable: what has the same time stays as it was told.
-    steps.sort_by_cached_key(|it| (time(&it["at"]), it["at"].to_string()));
+    // Tools and tasks tell when they ended, and calls of models when they began: within one moment the
+    // call comes last.
+    steps.sort_by_cached_key(|it| it["at"].to_string());
     steps
 }
 
@@ -98,8 +99,8 @@ fn model_call(call: &Value) -> (String, String) {
 
 fn tool(tool: &Value) -> (String, String) {
     let detail = &tool["detail"];
-    let took = detail["duration_ms"].as_u64().map_or_else(String::new, |it| format!(", {it} ms"));
-    let by = detail["agent_id"].as_str().map_or_else(String::new, |it| format!(", for {it}"));
+    let took = detail["took_ms"].as_u64().map_or_else(String::new, |it| format!(", {it} ms"));
+    let by = detail["agent"].as_str().map_or_else(String::new, |it| format!(", for {it}"));
     (
         format!("used the tool {}", text_of(&tool["tool"])),
         format!("{}{by}{took}", text_of(&tool["outcome"])),

@@ -45,7 +45,6 @@ fn facts(status: &Value) -> String {
             ("Version", "formation.version"),
             ("Description", "formation.description"),
             ("Agents", "agents.count"),
-            ("Servers of tools", "mcp_servers.count"),
             ("Running for", "stats.running.seconds|seconds"),
             ("Since", "stats.running.since|time"),
             ("Sessions", "stats.sessions"),

@@ -26,7 +26,7 @@ enum JobsCommand {
     #[command(alias = "ls")]
     List {
         /// At most so many
-        #[arg(short, long, value_name = "N")]
+        #[arg(long, value_name = "N")]
         limit: Option<u32>,
     },
     /// One background job with what came of it

@@ -12,11 +12,8 @@ use crate::client::query;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
-use crate::terminal::format::{one_line, text_of, time};
+use crate::terminal::format::{one_line, time};
 
-/// Without a filter this is `muxi remote logs`: the last lines that the formation's processes wrote. With
-/// one, or for a draft, it tells what happens in the formation from now on, until Ctrl-C; that takes the
-/// admin key.
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// Formation, as --formation names it
@@ -48,6 +45,9 @@ struct Filters {
     /// debug, info, warning or error: this one and those above
     #[arg(long, value_name = "LEVEL")]
     level: Option<String>,
+    /// What is said to servers of tools and by them; the same as --event 'mcp.*'
+    #[arg(long, conflicts_with = "event")]
+    mcp: bool,
     /// Events of this type, such as chat.completed, or of a kind, such as 'mcp.*'; '*' is everything
     #[arg(long, value_name = "TYPE")]
     event: Option<String>,
@@ -80,7 +80,7 @@ impl Filters {
             ("request_id", self.request),
             ("agent_id", self.agent),
             ("level", self.level),
-            ("event_type", self.event),
+            ("event_type", self.event.or(self.mcp.then(|| "mcp.*".to_owned()))),
         ])
     }
 }
@@ -111,7 +111,7 @@ fn line(frame: &Frame) -> String {
     let entry = &frame.data;
     let text = |value: &Value| one_line(value.as_str().unwrap_or_default());
     let level = text(&entry["level"]).to_uppercase();
-    let at = time(&entry["timestamp"]).unwrap_or_else(|| text_of(&entry["timestamp"]));
+    let at = time(&entry["timestamp"]).unwrap_or_default();
     let names = [
         ("user", "user_id"),
         ("session", "session_id"),

@@ -31,7 +31,7 @@ enum MemoryCommand {
     #[command(alias = "ls")]
     List {
         /// At most so many
-        #[arg(short, long, value_name = "N")]
+        #[arg(long, value_name = "N")]
         limit: Option<u32>,
         /// Leave out so many of the newest
         #[arg(long, value_name = "N")]

@@ -26,7 +26,7 @@ enum RequestsCommand {
     #[command(alias = "ls")]
     List {
         /// At most so many
-        #[arg(short, long, value_name = "N")]
+        #[arg(long, value_name = "N")]
         limit: Option<u32>,
     },
     /// One request with its answer
@@ -106,12 +106,13 @@ fn detail(request: &Value) -> String {
     let mut text = table::facts(request, &facts);
     let waits = &request["waits_for"];
     if waits.is_object() {
-        let (question, id) = (text_of(&waits["question"]), text_of(&waits["id"]));
+        let (question, id) =
+            (waits["question"].as_str().unwrap_or_default(), text_of(&waits["id"]));
         let mend = match waits["kind"].as_str() {
             Some("clarification") => "a message in its session answers it".to_owned(),
             _ => format!("muxi approvals approve {id}\nmuxi approvals deny {id}"),
         };
-        text.push_str(&table::section("Waits for", &format!("{question}\n{mend}")));
+        text.push_str(&table::section("Waits for", &format!("{}\n\n{mend}", question.trim_end())));
     }
     for (title, key) in [("Answer", "result"), ("Said before it was cancelled", "partial_result")] {
         text.push_str(&table::section(title, request[key].as_str().unwrap_or_default()));

@@ -31,7 +31,7 @@ enum SchedulerCommand {
     #[command(alias = "ls")]
     List {
         /// At most so many
-        #[arg(short, long, value_name = "N")]
+        #[arg(long, value_name = "N")]
         limit: Option<u32>,
     },
     /// One job with its last runs
@@ -156,8 +156,8 @@ fn detail(job: &Value) -> String {
         ("Time zone", "timezone"),
         ("Next run", "next_run_at|time"),
         ("Last run", "last_run_at|time"),
-        ("It", "last_run_status"),
-        ("Its failure", "last_run_failure_message"),
+        ("Last status", "last_run_status"),
+        ("Last failure", "last_run_failure_message"),
         ("Runs", "total_runs"),
         ("Failures", "total_failures"),
         ("Created", "created_at|time"),

@@ -10,7 +10,7 @@ use crate::client::{query, segment};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
-use crate::terminal::format::{one_line, time};
+use crate::terminal::format::{count, one_line, time};
 use crate::terminal::table;
 
 #[derive(Debug, Args)]
@@ -27,9 +27,9 @@ enum SessionsCommand {
     #[command(alias = "ls")]
     List {
         /// At most so many
-        #[arg(short, long, value_name = "N")]
+        #[arg(long, value_name = "N")]
         limit: Option<u32>,
-        /// Only those in which something is being answered
+        /// Only those with a message in the last half an hour
         #[arg(long)]
         active: bool,
     },
@@ -44,7 +44,7 @@ enum SessionsCommand {
         /// As `muxi sessions list` names it
         session: String,
         /// At most so many, the newest ones
-        #[arg(short, long, value_name = "N")]
+        #[arg(long, value_name = "N")]
         limit: Option<u32>,
         /// Only what was said before the message with this id
         #[arg(long, value_name = "MESSAGE")]
@@ -165,8 +165,8 @@ async fn delete(formation: &Formation, session: &str, context: &Context) -> Resu
         return Err(Fault::new(Exit::Conflict, "InUse", message)
             .mend("muxi requests list   shows what is being answered"));
     }
-    let count = &told["messages_cleared"];
-    Ok(context.done(&told, &format!("Deleted session {session} with {count} messages")))
+    let count = count(&told["messages_cleared"], "message", "messages");
+    Ok(context.done(&told, &format!("Deleted session {session} with {count}")))
 }
 
 fn path(session: &str, rest: &str) -> String {

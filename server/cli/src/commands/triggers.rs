@@ -43,7 +43,7 @@ struct RunArgs {
     /// As `muxi triggers list` names it
     trigger: String,
     /// What happened, as a JSON object: itself, @FILE, or - for standard input
-    #[arg(short, long, value_name = "JSON", default_value = "{}")]
+    #[arg(long, value_name = "JSON", default_value = "{}")]
     data: String,
     /// Session to answer in [default: a new one]
     #[arg(short, long, value_name = "SESSION")]
@@ -87,7 +87,12 @@ impl RunArgs {
         }
         let path = path(&self.trigger);
         let told = formation.ask(Key::Client, Method::POST, &path, Some(&body)).await;
-        let told = told.map_err(known)?;
+        let told = told.map_err(|fault| match fault.code() {
+            "INVALID_REQUEST" => {
+                fault.mend(format!("muxi triggers show {}   names the data", self.trigger))
+            }
+            _ => known(fault),
+        })?;
         if self.later {
             let request = text_of(&told["request_id"]);
             let text = format!(

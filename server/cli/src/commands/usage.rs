@@ -8,7 +8,7 @@ use crate::client::query;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
-use crate::terminal::format::text_of;
+use crate::terminal::format::{count, text_of};
 use crate::terminal::table;
 
 #[derive(Debug, Args)]
@@ -25,7 +25,7 @@ pub(crate) struct UsageArgs {
     #[arg(long, value_name = "TIME")]
     to: Option<String>,
     /// At most so many rows
-    #[arg(short, long, value_name = "N")]
+    #[arg(long, value_name = "N")]
     limit: Option<u32>,
 }
 
@@ -45,8 +45,8 @@ impl UsageArgs {
         let (formation, key) = self.user.open_wide(context)?;
         let asked = query([
             ("group_by", Some(self.by.name().to_owned())),
-            ("from", self.from.map(|it| moment(&it))),
-            ("to", self.to.map(|it| moment(&it))),
+            ("from", self.from.map(|it| moment(&it)).transpose()?),
+            ("to", self.to.map(|it| moment(&it)).transpose()?),
             ("limit", self.limit.map(|it| it.to_string())),
         ]);
         let report = formation.get(key, &format!("/usage{asked}")).await?;
@@ -81,9 +81,13 @@ impl By {
 // === private helpers ===
 
 /// A day alone is its beginning in UTC.
-fn moment(text: &str) -> String {
-    let is_day = text.parse::<jiff::civil::Date>().is_ok() && !text.contains(['T', 't', ' ']);
-    if is_day { format!("{text}T00:00:00Z") } else { text.to_owned() }
+fn moment(text: &str) -> Result<String, Fault> {
+    let moment = text.parse::<jiff::Timestamp>();
+    let day = format!("{text}T00:00:00Z").parse::<jiff::Timestamp>();
+    moment.or(day).map(|it| it.to_string()).map_err(|_| {
+        Fault::usage(format!("{text} is no time"))
+            .mend("write it as 2026-01-31, which begins in UTC, or as 2026-01-31T12:00:00Z")
+    })
 }
 
 fn shown(report: &Value, by: By) -> String {
@@ -119,16 +123,15 @@ fn shown(report: &Value, by: By) -> String {
 }
 
 fn remarks(total: &Value) -> String {
-    let count = |name: &str| total[name].as_u64().filter(|it| *it > 0);
-    let calls =
-        |count: u64| if count == 1 { "1 call".to_owned() } else { format!("{count} calls") };
+    let calls = |name: &str| {
+        let has_some = total[name].as_u64().is_some_and(|it| it > 0);
+        has_some.then(|| count(&total[name], "call", "calls"))
+    };
     let mut text = String::new();
-    if let Some(unpriced) = count("unpriced_calls") {
-        let calls = calls(unpriced);
-        text.push_str(&format!("\n{calls} of models without a price are not in the cost.\n"));
+    if let Some(calls) = calls("unpriced_calls") {
+        text.push_str(&format!("\n{calls} of models without a price: not in the cost.\n"));
     }
-    if let Some(estimated) = count("estimated_calls") {
-        let calls = calls(estimated);
+    if let Some(calls) = calls("estimated_calls") {
         text.push_str(&format!("\nThe tokens of {calls} were estimated.\n"));
     }
     text

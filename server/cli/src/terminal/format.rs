@@ -40,18 +40,27 @@ pub(crate) fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
 }
 
-/// A moment in the user's own time zone: seconds since 1970, or RFC 3339.
+/// A moment in the user's own time zone: RFC 3339, or seconds or milliseconds since 1970.
 #[expect(clippy::cast_possible_truncation, reason = "a time beyond all times is none")]
 pub(crate) fn time(value: &Value) -> Option<String> {
+    /// As seconds these are in the year 5138, as milliseconds in 1973.
+    const SECONDS_MAX: f64 = 1e11;
     let moment = match value {
-        Value::Number(seconds) => {
-            Timestamp::from_millisecond((seconds.as_f64()? * 1_000.0) as i64).ok()?
+        Value::Number(number) => {
+            let number = number.as_f64()?;
+            let milliseconds = if number < SECONDS_MAX { number * 1_000.0 } else { number };
+            Timestamp::from_millisecond(milliseconds as i64).ok()?
         }
         Value::String(text) => text.parse().ok()?,
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
     };
     let here = moment.to_zoned(TimeZone::system());
     Some(here.strftime("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+/// `1 message`, `2 messages`.
+pub(crate) fn count(number: &Value, one: &str, many: &str) -> String {
+    format!("{} {}", text_of(number), if *number == 1 { one } else { many })
 }
 
 /// The two largest units: `3d 4h`, `12s`.
@@ -82,6 +91,17 @@ mod tests {
         {
             assert_eq!(duration(seconds), text);
         }
+    }
+
+    #[test]
+    fn times_are_understood_in_all_three_ways() {
+        use serde_json::json;
+
+        let shown = time(&json!("2026-01-31T12:00:00Z"));
+        assert!(shown.as_deref().is_some_and(|it| it.starts_with("2026-0")), "{shown:?}");
+        assert_eq!(time(&json!(1_769_860_800.25)), shown);
+        assert_eq!(time(&json!(1_769_860_800_250_u64)), shown);
+        assert_eq!(time(&json!("soon")), None);
     }
 
     #[test]

@@ -39,7 +39,8 @@ impl Terminal {
             self.ask_secret(question, flag)?
         };
         if secret.expose_secret().is_empty() {
-            return Err(Fault::usage("the secret is empty").mend("nothing was kept; give it again"));
+            return Err(Fault::usage("the secret is empty")
+                .mend(format!("type it, or pipe it in with {flag}")));
         }
         Ok(secret)
     }

@@ -19,7 +19,7 @@ pub(super) struct GetArgs {
     /// As `muxi artifacts list` names it
     artifact: String,
     /// Where to, or - for standard output [default: its own name, in this folder]
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Which version [default: the newest]
     #[arg(long, value_name = "N")]
@@ -53,7 +53,13 @@ impl GetArgs {
                 .mend("--force replaces it")
                 .mend("--output FILE saves it elsewhere"));
         }
-        let response = formation.raw(Key::Client, &content).await.map_err(known)?;
+        let response = formation.raw(Key::Client, &content).await;
+        let response = response.map_err(|fault| match (self.version, fault.exit()) {
+            (Some(_), Exit::NotFound) => {
+                fault.mend(format!("muxi artifacts versions {}   shows all", self.artifact))
+            }
+            _ => known(fault),
+        })?;
         let size = save(formation, response, &output).await?;
         let place = context.relative(&output).display().to_string();
         let value =

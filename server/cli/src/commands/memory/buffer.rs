@@ -10,6 +10,7 @@ use crate::client::segment;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
+use crate::terminal::format::count;
 use crate::terminal::table;
 
 #[derive(Debug, Args)]
@@ -60,8 +61,8 @@ impl BufferArgs {
         };
         self.consent.obtain(&format!("Delete the conversations of {whose}?"), context)?;
         let told = formation.ask(key, Method::DELETE, &path, None).await?;
-        let count = &told["messages_cleared"];
-        Ok(context.done(&told, &format!("Deleted {count} messages of {whose}")))
+        let count = count(&told["messages_cleared"], "message", "messages");
+        Ok(context.done(&told, &format!("Deleted {count} of {whose}")))
     }
 }
 

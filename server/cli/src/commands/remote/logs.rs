@@ -13,6 +13,9 @@ use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::terminal::{plain, table};
 
+/// As many as the manager tells if it is not said.
+const LINES: u32 = 100;
+
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     #[command(flatten)]
@@ -71,8 +74,7 @@ impl Selected {
         let path = format!("{}{asked}", path(id, "logs"));
         if !self.follow {
             let told = manager.get(&path).await.map_err(known)?;
-            return Ok(context
-                .show(&told, |told| table::items(told, "entries").iter().map(line).collect()));
+            return Ok(context.show(&told, |told| last(told, self.lines.unwrap_or(LINES))));
         }
         match manager.watch(Method::GET, &path, None).await.map_err(known)? {
             Told::Steps(mut events) => {
@@ -87,6 +89,13 @@ impl Selected {
 }
 
 // === private helpers ===
+
+/// The manager counts each stream by itself.
+fn last(told: &Value, lines: u32) -> String {
+    let entries = table::items(told, "entries");
+    let left_out = entries.len().saturating_sub(lines as usize);
+    entries[left_out..].iter().map(line).collect()
+}
 
 fn tell(frame: &Frame, context: &Context) {
     if context.is_json {

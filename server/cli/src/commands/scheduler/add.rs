@@ -45,11 +45,7 @@ enum Kind {
 
 impl AddArgs {
     pub(super) async fn run(self, formation: &Formation, context: &Context) -> Result<Exit, Fault> {
-        let missing = |what: &str| {
-            Fault::usage(format!("{what} is missing"))
-                .mend("muxi scheduler add once 2027-01-31T09:00 'Wish a good year'")
-                .mend("muxi scheduler add recurring '0 9 * * 1-5' 'What is new?'")
-        };
+        let missing = |what: &str| like_this(Fault::usage(format!("{what} is missing")));
         let schedule = self.when.or(self.schedule).ok_or_else(|| missing("the schedule"))?;
         let message = self.what.or(self.message).ok_or_else(|| missing("the message"))?;
         let kind = self.kind.unwrap_or_else(|| Kind::of(&schedule));
@@ -60,12 +56,22 @@ impl AddArgs {
             "title": self.title,
             "timezone": self.timezone,
         });
-        let job = formation.ask(Key::Admin, Method::POST, "/scheduler/jobs", Some(&body)).await?;
+        let job = formation.ask(Key::Admin, Method::POST, "/scheduler/jobs", Some(&body)).await;
+        let job = job.map_err(|fault| match fault.code() {
+            "VALIDATION_ERROR" => like_this(fault),
+            _ => fault,
+        })?;
         let id = text_of(&job["id"]);
         let next = time(&job["next_run_at"]);
         let next = next.map_or_else(String::new, |it| format!(", next run {it}"));
         Ok(context.done(&job, &format!("Made job {id} of {}{next}", formation.user)))
     }
+}
+
+fn like_this(fault: Fault) -> Fault {
+    fault
+        .mend("muxi scheduler add once 2027-01-31T09:00 'Wish a good year'")
+        .mend("muxi scheduler add recurring '0 9 * * 1-5' 'What is new?'")
 }
 
 // === impl Kind ===
