@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::exit::Exit;
 
-/// The manager's code for a formation that it does not have.
-pub(crate) const NO_FORMATION: &str = "Formation not found";
+/// For a formation that is not there: the manager's proxy gives it no code of its own.
+pub(crate) const NO_FORMATION: &str = "HTTP404";
 
 /// Boxed within, since every function here may return one.
 #[derive(Debug)]
@@ -54,8 +54,8 @@ impl Fault {
         self
     }
 
-    /// Where all of its kind are shown, if a formation does not have it. The manager's own code says that
-    /// the formation itself is missing.
+    /// Where all of its kind are shown, if a formation does not have it; when the formation itself is missing,
+    /// that was told already.
     pub(crate) fn mend_missing(self, mend: &str) -> Self {
         let is_of_formation = self.exit() == Exit::NotFound && self.code() != NO_FORMATION;
         if is_of_formation { self.mend(mend) } else { self }

@@ -84,9 +84,11 @@ impl DecideArgs {
         let Self { approval, note } = self;
         let body = json!({"decision": decision, "note": note});
         let told = formation.ask(Key::Client, Method::POST, &path(&approval), Some(&body)).await;
-        let told = told.map_err(|fault| match fault.exit() {
-            Exit::Conflict => fault.mend("muxi approvals list   shows what is still open"),
-            _ => known(fault),
+        let told = told.map_err(|fault| {
+            if fault.exit() == Exit::Conflict {
+                return fault.mend("muxi approvals list   shows what is still open");
+            }
+            known(fault)
         })?;
         let said = if decision == "approve" { "Approved" } else { "Denied" };
         let request = text_of(&told["request_id"]);

@@ -1,7 +1,7 @@
 //! `muxi explain`: why an answer came out as it did.
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::client::formation::UserArgs;
 use crate::client::segment;
@@ -57,22 +57,24 @@ fn story(told: &Value) -> String {
     text
 }
 
+/// What was done, and how.
+type Told = fn(&Value) -> (String, String);
+
 /// Decisions, calls and tasks in the order in which they came about.
 fn steps(told: &Value) -> Vec<Value> {
-    let kinds: [(&str, fn(&Value) -> (String, String)); 4] = [
+    let kinds: [(&str, Told); 4] = [
         ("decisions", decision),
         ("tools_called", tool),
         ("tasks", task),
         ("model_calls", model_call),
     ];
-    let of = |(name, tell): (&str, fn(&Value) -> (String, String))| {
-        let tell = move |step: &Value| {
+    let mut steps = Vec::new();
+    for (name, tell) in kinds {
+        for step in table::items(told, name) {
             let (what, how) = tell(step);
-            serde_json::json!({"at": step["at"], "what": what, "how": how})
-        };
-        table::items(told, name).iter().map(tell).collect::<Vec<_>>()
-    };
-    let mut steps: Vec<Value> = kinds.into_iter().flat_map(of).collect();
+            steps.push(json!({"at": step["at"], "what": what, "how": how}));
+        }
+    }
     // Tools and tasks tell when they ended, and calls of models when they began: within one moment the
     // call comes last.
     steps.sort_by_cached_key(|it| it["at"].to_string());
@@ -97,13 +99,13 @@ fn model_call(call: &Value) -> (String, String) {
     (format!("called the model {}", text_of(&call["model"])), how)
 }
 
-fn tool(tool: &Value) -> (String, String) {
-    let detail = &tool["detail"];
+fn tool(called: &Value) -> (String, String) {
+    let detail = &called["detail"];
     let took = detail["took_ms"].as_u64().map_or_else(String::new, |it| format!(", {it} ms"));
     let by = detail["agent"].as_str().map_or_else(String::new, |it| format!(", for {it}"));
     (
-        format!("used the tool {}", text_of(&tool["tool"])),
-        format!("{}{by}{took}", text_of(&tool["outcome"])),
+        format!("used the tool {}", text_of(&called["tool"])),
+        format!("{}{by}{took}", text_of(&called["outcome"])),
     )
 }
 

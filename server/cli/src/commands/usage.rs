@@ -142,9 +142,8 @@ fn budgets(report: &Value, currency: &str) -> String {
     if budgets.is_empty() {
         return String::new();
     }
-    let of = |used: &Value, most: &Value| match most {
-        Value::Null => "-".to_owned(),
-        most => format!("{} of {}", text_of(used), text_of(most)),
+    let of = |used: &Value, most: &Value| {
+        (!most.is_null()).then(|| format!("{} of {}", text_of(used), text_of(most)))
     };
     let shown: Vec<Value> = budgets
         .iter()
@@ -153,10 +152,8 @@ fn budgets(report: &Value, currency: &str) -> String {
             shown["name"] =
                 format!("{} per {}", text_of(&budget["of"]), text_of(&budget["per"])).into();
             shown["tokens"] = of(&budget["used_tokens"], &budget["tokens"]).into();
-            shown["money"] = match of(&budget["used_money"], &budget["money"]).as_str() {
-                "-" => "-".into(),
-                money => format!("{money} {currency}").into(),
-            };
+            let money = of(&budget["used_money"], &budget["money"]);
+            shown["money"] = money.map(|it| format!("{it} {currency}")).into();
             shown
         })
         .collect();

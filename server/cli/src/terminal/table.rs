@@ -43,12 +43,12 @@ pub(crate) fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
     std::iter::once(line(&heads)).chain(rows.iter().map(|row| line(row))).collect()
 }
 
-/// One thing with its facts, a line each; those that are null or empty are left out.
+/// One thing with its facts, a line each; those that are null are left out.
 pub(crate) fn facts(item: &Value, facts: &[Column]) -> String {
     let present: Vec<(&str, String)> = facts
         .iter()
-        .map(|(head, path)| (*head, cell(item, path)))
-        .filter(|(_, text)| text != "-")
+        .filter(|(_, column)| !at(item, column.split('|').next().unwrap_or_default()).is_null())
+        .map(|(head, column)| (*head, cell(item, column)))
         .collect();
     let width = present.iter().map(|(head, _)| head.len()).max().unwrap_or_default();
     present.iter().map(|(head, text)| format!("{head:width$}{GAP}{text}\n")).collect()
@@ -110,9 +110,8 @@ mod tests {
 
     #[test]
     fn facts_that_are_not_known_are_left_out() {
-        let item = json!({"id": "a", "port": 8000, "gone": null, "none": []});
-        let shown =
-            facts(&item, &[("Id", "id"), ("Gone", "gone"), ("None", "none"), ("Port", "port")]);
+        let item = json!({"id": "a", "port": 8000, "gone": null});
+        let shown = facts(&item, &[("Id", "id"), ("Gone", "gone|time"), ("Port", "port")]);
         assert_eq!(shown, "Id    a\nPort  8000\n");
     }
 

@@ -34,9 +34,9 @@ pub(super) struct GetArgs {
 impl GetArgs {
     pub(super) async fn run(self, formation: &Formation, context: &Context) -> Result<Exit, Fault> {
         let asked = query([("version", self.version.map(|it| it.to_string()))]);
-        let content = path(&self.artifact, &format!("/content{asked}"));
+        let address = path(&self.artifact, &format!("/content{asked}"));
         if self.output.as_deref() == Some(Path::new("-")) {
-            let response = formation.raw(Key::Client, &content).await.map_err(known)?;
+            let response = formation.raw(Key::Client, &address).await.map_err(known)?;
             copy(formation, response, &mut std::io::stdout().lock())
                 .await
                 .map_err(|it| it.of("standard output".as_ref()))?;
@@ -53,7 +53,7 @@ impl GetArgs {
                 .mend("--force replaces it")
                 .mend("--output FILE saves it elsewhere"));
         }
-        let response = formation.raw(Key::Client, &content).await;
+        let response = formation.raw(Key::Client, &address).await;
         let response = response.map_err(|fault| match (self.version, fault.exit()) {
             (Some(_), Exit::NotFound) => {
                 fault.mend(format!("muxi artifacts versions {}   shows all", self.artifact))

@@ -39,11 +39,13 @@ impl AddArgs {
             body["name"] = json!(name);
         }
         let kept = formation.ask(Key::Client, Method::POST, "/credentials", Some(&body)).await;
-        let kept = kept.map_err(|fault| match fault.exit() {
-            Exit::Conflict => fault
+        let kept = kept.map_err(|fault| {
+            if fault.exit() != Exit::Conflict {
+                return fault;
+            }
+            fault
                 .mend("--name TEXT tells two of one service apart")
-                .mend("muxi credentials delete ID   makes room"),
-            _ => fault,
+                .mend("muxi credentials delete ID   makes room")
         })?;
         let id = text_of(&kept["credential_id"]);
         Ok(context.done(&kept, &format!("Kept {id} of {} for {}", formation.user, self.service)))

@@ -57,10 +57,7 @@ pub(super) async fn run(manager: &ManagerArgs, context: &Context) -> Result<Exit
 async fn deployed(manager: &ManagerArgs, context: &Context) -> Result<(String, Vec<Value>), Fault> {
     let manager = manager.manager(context)?;
     let mut listed = manager.get("/rpc/formations").await?;
-    let found = match listed["formations"].take() {
-        Value::Array(found) => found,
-        _ => Vec::new(),
-    };
+    let found = listed["formations"].as_array_mut().map(std::mem::take).unwrap_or_default();
     Ok((manager.chosen.name, found))
 }
 
