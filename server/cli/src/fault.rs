@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::exit::Exit;
 
-/// For a formation that is not there: the manager's proxy gives it no code of its own.
-pub(crate) const NO_FORMATION: &str = "HTTP404";
+/// Of a fault that says that there is no such formation, with its mends.
+pub(crate) const NO_FORMATION: &str = "NoFormation";
 
 /// Boxed within, since every function here may return one.
 #[derive(Debug)]
@@ -54,11 +54,11 @@ impl Fault {
         self
     }
 
-    /// Where all of its kind are shown, if a formation does not have it; when the formation itself is missing,
-    /// that was told already.
+    /// Where all of its kind are shown, if it is not there; if that is because its formation is missing, the
+    /// mend was told already.
     pub(crate) fn mend_missing(self, mend: &str) -> Self {
-        let is_of_formation = self.exit() == Exit::NotFound && self.code() != NO_FORMATION;
-        if is_of_formation { self.mend(mend) } else { self }
+        let is_itself_missing = self.exit() == Exit::NotFound && self.code() != NO_FORMATION;
+        if is_itself_missing { self.mend(mend) } else { self }
     }
 
     pub(crate) fn details(mut self, details: impl IntoIterator<Item = String>) -> Self {

@@ -18,6 +18,9 @@ use crate::files::{local_manager, variable};
 
 use super::manager::Manager;
 
+/// What the manager's proxy tells has no code of its own.
+const PROXY_NOT_FOUND: &str = "HTTP404";
+
 /// Which formation a command is for, and on whose behalf.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct FormationArgs {
@@ -245,12 +248,7 @@ impl Formation {
 
     async fn data(&self, response: Response) -> Result<Value, Fault> {
         answer::data(&self.url, response).await.map_err(|fault| match fault.exit() {
-            Exit::NotFound if self.is_draft && fault.code() == NO_FORMATION => {
-                fault.mend("muxi up   runs the draft; --live speaks to what is deployed")
-            }
-            Exit::NotFound if fault.code() == NO_FORMATION => fault
-                .mend("muxi remote list   shows those that are deployed")
-                .mend("muxi deploy   deploys the one of this folder"),
+            Exit::NotFound if fault.code() == PROXY_NOT_FOUND => self.not_there(&fault),
             Exit::Refused => fault.mend(format!(
                 "set FORMATION_ADMIN_API_KEY and FORMATION_CLIENT_API_KEY in the bundle's secrets, or: muxi formations add {} --admin-key … --client-key …",
                 self.id
@@ -264,6 +262,16 @@ impl Formation {
             | Exit::NotBuilt
             | Exit::Interrupted => fault,
         })
+    }
+
+    fn not_there(&self, fault: &Fault) -> Fault {
+        let fault = Fault::new(Exit::NotFound, NO_FORMATION, fault.message());
+        if self.is_draft {
+            return fault.mend("muxi up   runs the draft; --live speaks to what is deployed");
+        }
+        fault
+            .mend("muxi remote list   shows those that are deployed")
+            .mend("muxi deploy   deploys the one of this folder")
     }
 
     fn no_key(&self, name: &str) -> Fault {
