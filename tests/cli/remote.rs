@@ -24,9 +24,10 @@ async fn formations_are_listed_stopped_restarted_rolled_back_and_deleted() {
     shown(&user, "remote_rollback", &user.run(&["remote", "rollback", "team", "--yes"]));
     shown(&user, "remote_stop", &user.run(&["remote", "stop", "team"]));
     shown(&user, "remote_start", &user.run(&["remote", "start", "team", "--no-stream"]));
-    let logs = user.run(&["remote", "logs", "team", "-n", "5"]);
+    let logs = user.run(&["remote", "logs", "team", "-n", "3", "--stream", "stdout"]);
     assert_eq!(logs.code, 0, "{logs:?}");
-    assert!(logs.out.contains("listens") || !logs.out.is_empty(), "{logs:?}");
+    assert!((1..=3).contains(&logs.out.lines().count()), "{logs:?}");
+    assert!(logs.out.contains("team 1.0.0"), "{logs:?}");
     shown(&user, "remote_delete_unasked", &user.run(&["remote", "delete", "team"]));
     shown(&user, "remote_delete", &user.run(&["delete", "team", "--force"]));
     let listed = user.run(&["remote", "list", "--json"]);

@@ -161,7 +161,7 @@ async fn status(manager: Manager, context: &Context) -> Result<Exit, Fault> {
                 ("Uptime", "server.uptime"),
                 ("Formations", "formations.total"),
                 ("Running", "formations.running"),
-                ("Ports left", "ports.available"),
+                ("Ports left", "port_pool.available"),
             ],
         )
     }))
