@@ -66,6 +66,9 @@ fn faults_are_told_in_place_with_their_mends() {
     shown(&user, "validate_faults", &user.run(&["validate", "team"]));
     let ran = user.run(&["validate", "team", "--json"]);
     assert_eq!((ran.code, &ran.json()["valid"]), (1, &false.into()));
+    assert_eq!(user.run(&["new", "formation", "locked"]).code, 0);
+    user.write("locked/.key", "not a key");
+    shown(&user, "validate_secrets_locked", &user.run(&["validate", "locked"]));
     user.write("team/formation.afs", "a: [\n");
     shown(&user, "validate_no_yaml", &user.run(&["validate", "team"]));
     shown(&user, "validate_nothing_here", &user.run(&["validate", "elsewhere"]));

@@ -17,8 +17,11 @@ pub(super) fn all(folder: &Path, found: &[Diagnostic]) -> String {
     let mut texts = BTreeMap::new();
     let mut shown = String::new();
     for it in found {
-        // What cannot be read is told by the fault itself.
         let text = texts.entry(it.file.as_str()).or_insert_with(|| {
+            if it.file == muxi_vault::SECRETS_FILE {
+                return String::new();
+            }
+            // What cannot be read is told by the fault itself.
             document::text(&folder.join(&it.file)).ok().flatten().unwrap_or_default()
         });
         shown.push_str(&one(it, text));

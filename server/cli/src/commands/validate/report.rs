@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use muxi_formation::manifest::{Capability, ChosenModel, OverlordRole};
-use muxi_formation::{Loaded, MANIFEST_NAMES, ToolFilter, tool_table};
+use muxi_formation::{Loaded, MANIFEST_NAMES, Source, ToolFilter, tool_table};
 use serde_json::{Value, json};
 
 use super::place;
@@ -16,13 +16,16 @@ pub(super) fn document(folder: &Path, checked: &Checked) -> Value {
         let found = checked.found.iter().filter(|it| it.is_error() == is_error);
         found.map(|it| json!(it)).collect()
     };
+    let is_open = checked.faults().all(|it| it.file != muxi_vault::SECRETS_FILE);
     let placeholders: Vec<Value> = checked
         .placeholders
         .iter()
         .map(|it| {
             let at = it.place.as_ref().map(|(file, line, column)| place(file, *line, *column));
+            // Nobody knows what stands in secrets that cannot be opened.
+            let is_set = (is_open || it.source == Source::Env).then_some(it.is_set);
             let shown = it.place.as_ref().map(|(file, line, _)| format!("{file}:{line}"));
-            json!({"name": it.name, "from": it.source.to_string(), "set": it.is_set, "used_at": shown, "place": at})
+            json!({"name": it.name, "from": it.source.to_string(), "set": is_set, "used_at": shown, "place": at})
         })
         .collect();
     let mut document = json!({
