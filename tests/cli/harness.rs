@@ -148,7 +148,7 @@ pub(crate) fn with_names(user: &User, assert: impl FnOnce()) {
         (r"\b\d+(\.\d+)? ms", "[n] ms"),
         (r"\b\d+(\.\d+)? [KM]iB", "[n] KiB"),
         // Of archives: what is encrypted packs differently each time.
-        (r"\(\d+ B\)", "([n] B)"),
+        (r"\(\d{3} B\)", "([n] B)"),
         (r#""(timestamp|pid|port|uptime|took_ms|bytes)": \d+(?:\.\d+)?"#, r#""$1": "[$1]""#),
         // Columns: ports of formations, and how long they run.
         (r"  (?:[1-6]\d{4}|\d{4})  ", "  [port]  "),

@@ -5,7 +5,6 @@ mod setup;
 mod template;
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -23,10 +22,8 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::files::bundle::{Bundle, error_chain};
+use crate::terminal::input::piped;
 use crate::terminal::table;
-
-/// As large as the runtime takes one.
-const VALUE_BYTES_MAX: u64 = 64 * 1024;
 
 #[derive(Debug, Args)]
 pub(crate) struct SecretsArgs {
@@ -156,7 +153,7 @@ impl SetArgs {
     fn value(&self, name: &str, context: &Context) -> Result<SecretString, Fault> {
         let value = match &self.value {
             Some(value) => value.clone().into(),
-            None if self.stdin => SecretString::from(from_stdin()?.trim_end_matches(['\r', '\n'])),
+            None if self.stdin => SecretString::from(piped()?.trim_end_matches(['\r', '\n'])),
             None => context.terminal.ask_secret(&format!("Value of {name}"), "--stdin")?,
         };
         if value.expose_secret().is_empty() {
@@ -263,15 +260,4 @@ fn unset(name: &str) -> Fault {
     Fault::not_found(format!("the secret {name} is not set"))
         .mend("muxi secrets list   shows all")
         .mend(format!("muxi secrets set {name}"))
-}
-
-fn from_stdin() -> Result<String, Fault> {
-    let mut text = String::new();
-    let read = std::io::stdin().lock().take(VALUE_BYTES_MAX + 1).read_to_string(&mut text);
-    read.map_err(|error| Fault::failed(format!("standard input cannot be read: {error}")))?;
-    if text.len() as u64 > VALUE_BYTES_MAX {
-        return Err(Fault::usage(format!("standard input has more than {VALUE_BYTES_MAX} bytes"))
-            .mend("give a shorter value"));
-    }
-    Ok(text)
 }

@@ -6,12 +6,13 @@ use muxi_vault::normalize_name;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
-use super::{change, from_stdin, normal, shown, used};
+use super::{change, normal, shown, used};
 use crate::check::Placeholder;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::files::bundle::Bundle;
+use crate::terminal::input::piped;
 
 pub(super) fn run(is_stdin: bool, context: &Context) -> Result<Exit, Fault> {
     let bundle = Bundle::required(&context.folder)?;
@@ -22,7 +23,7 @@ pub(super) fn run(is_stdin: bool, context: &Context) -> Result<Exit, Fault> {
         .map(|it| (normalize_name(&it.name), it))
         .collect();
     let told = if is_stdin {
-        lines(&from_stdin()?)?
+        lines(&piped()?)?
     } else if missing.is_empty() {
         Vec::new()
     } else if context.terminal.can_ask() {
