@@ -2,13 +2,18 @@
 
 mod authoring;
 mod belongings;
+mod chat;
 mod conversations;
 mod deploy;
+mod doctor;
 mod drafts;
+mod eval;
 mod harness;
 mod operations;
 mod parts;
+mod quickstart;
 mod registry;
 mod remote;
 mod running;
 mod secrets;
+mod terminal;

@@ -5,13 +5,17 @@ mod approvals;
 mod artifacts;
 mod audit;
 mod bump;
+mod chat;
+mod completions;
 mod config;
 mod consent;
 mod credentials;
 mod deploy;
 mod dev;
 mod diff;
+mod doctor;
 mod download;
+mod eval;
 mod explain;
 mod formations;
 mod info;
@@ -69,6 +73,8 @@ pub(crate) enum Command {
     Audit(audit::AuditArgs),
     /// Raise the formation's version
     Bump(bump::BumpArgs),
+    Chat(chat::ChatArgs),
+    Completions(completions::CompletionsArgs),
     /// Show how one side of a formation is set up
     Config(config::ConfigArgs),
     /// What a user lets a formation use elsewhere: list, services, add, show, delete
@@ -80,10 +86,12 @@ pub(crate) enum Command {
     Dev(dev::DevArgs),
     /// Show what a deploy of this folder would change
     Diff(diff::DiffArgs),
+    Doctor(doctor::DoctorArgs),
     /// Stop the draft of this folder
     Down(up::DownArgs),
     /// Fetch the files of a formation that is deployed
     Download(download::DownloadArgs),
+    Eval(eval::EvalArgs),
     /// Tell why an answer came out as it did
     Explain(explain::ExplainArgs),
     /// Formations whose keys are kept here, and those that are deployed: add, list, show, remove
@@ -161,8 +169,12 @@ impl Command {
             Self::Artifacts(args) => wait(args.run(context)),
             Self::Audit(args) => wait(args.run(context)),
             Self::Bump(args) => args.run(context),
+            Self::Chat(args) => wait(args.run(context)),
+            Self::Completions(args) => Ok(args.run(context)),
             Self::Config(args) => wait(args.run(context)),
             Self::Credentials(args) => wait(args.run(context)),
+            Self::Doctor(args) => wait(args.run(context)),
+            Self::Eval(args) => wait(args.run(context)),
             Self::Deploy(args) => wait(args.run(context)),
             Self::Dev(args) => wait(args.run(context)),
             Self::Diff(args) => wait(args.run(context)),

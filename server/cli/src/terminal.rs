@@ -3,6 +3,7 @@
 pub(crate) mod format;
 pub(crate) mod input;
 pub(crate) mod progress;
+pub(crate) mod stream;
 pub(crate) mod table;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -44,6 +45,14 @@ impl Terminal {
     pub(crate) fn warn(&self, text: &str) {
         let mut err = std::io::stderr().lock();
         drop(err.write_all(text.as_bytes()).and_then(|()| err.write_all(b"\n")));
+    }
+
+    /// A piece of a line that is no part of the result.
+    pub(crate) fn write_note(&self, text: &str) {
+        if !self.is_json {
+            let mut err = std::io::stderr().lock();
+            drop(err.write_all(text.as_bytes()).and_then(|()| err.flush()));
+        }
     }
 
     pub(crate) fn tick(&self) -> String {

@@ -49,10 +49,13 @@ pub(crate) fn fault(status: u16, document: &Value) -> Fault {
             it["message"].as_str().unwrap_or("invalid")
         )
     });
-    // What cannot be done to a thing in its state is told with a status of its own.
+    let of_status = Exit::of_status(status);
     let exit = match code.as_str() {
+        // What cannot be done to a thing in its state is told with a status of its own.
         "OPERATION_FAILED" => Exit::Conflict,
-        _ => Exit::of_status(status),
+        // A formation was reached, and tells of its model or its memory.
+        _ if of_status == Exit::Unreachable && error.is_object() => Exit::Failed,
+        _ => of_status,
     };
     Fault::new(exit, &code, message).details(lines.chain(details).chain(invalid))
 }

@@ -58,7 +58,7 @@ pub(crate) enum Key {
     Client,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Formation {
     http: Client,
     /// Ends with `/v1`.
@@ -174,6 +174,22 @@ impl UserArgs {
 // === impl Formation ===
 
 impl Formation {
+    /// One that this program started itself.
+    pub(crate) fn own(
+        url: Url,
+        id: String,
+        user: String,
+        client: SecretString,
+    ) -> Result<Self, Fault> {
+        let (http, admin_key, client_key) = (http()?, None, Some(client));
+        Ok(Self { http, url, id, user, is_draft: false, admin_key, client_key })
+    }
+
+    /// The same on behalf of another user.
+    pub(crate) fn of_user(&self, user: &str) -> Self {
+        Self { user: user.to_owned(), ..self.clone() }
+    }
+
     /// `path` begins with a slash behind `/v1` and may have a query.
     pub(crate) async fn get(&self, key: Key, path: &str) -> Result<Value, Fault> {
         self.ask(key, Method::GET, path, None).await
