@@ -104,6 +104,11 @@ async fn the_quickstart_works_from_an_empty_home() {
     assert_eq!(got["version"]["semantic"], "1.0.0", "{got}");
     let logs = done(user.run(&["remote", "logs", "my-team"]));
     assert!(logs.out.contains("my-team 1.0.0"), "{logs:?}");
+    // The documentation of older versions says it so.
+    let listed = done(user.run(&["formations", "list"]));
+    assert!(listed.out.contains("my-team"), "{listed:?}");
+    let logs = done(user.run(&["formations", "logs", "my-team"]));
+    assert!(logs.out.contains("my-team 1.0.0"), "{logs:?}");
     done(user.run(&["remote", "stop", "my-team"]));
     done(user.run(&["remote", "start", "my-team"]));
     done(user.run(&["remote", "restart", "my-team"]));

@@ -58,6 +58,7 @@ pub(super) fn read(path: &Path, shown_from: &Path) -> Result<Vec<Case>, Fault> {
             Err(wrong) => faults.push(format!("{shown}:{}: {}", wrong.line, wrong.message)),
         }
     }
+    faults.sort_by_key(|it| place(it));
     for (at, case) in cases.iter().enumerate() {
         if let Some(first) =
             cases[..at].iter().find(|it| !it.name.is_empty() && it.name == case.name)
@@ -76,6 +77,13 @@ pub(super) fn read(path: &Path, shown_from: &Path) -> Result<Vec<Case>, Fault> {
         return Err(none(path));
     }
     Ok(cases)
+}
+
+/// The file and the line at which a fault begins.
+fn place(fault: &str) -> (String, usize) {
+    let mut parts = fault.splitn(3, ':');
+    let file = parts.next().unwrap_or_default().to_owned();
+    (file, parts.next().and_then(|it| it.parse().ok()).unwrap_or_default())
 }
 
 fn files(path: &Path) -> Result<Vec<PathBuf>, Fault> {
