@@ -139,7 +139,6 @@ pub(crate) fn with_names(user: &User, assert: impl FnOnce()) {
         (r"\b[0-9a-f]{64}\b", "[sha256]"),
         (r"\bop_[0-9a-f]{32}\b", "op_[id]"),
         (r"\breq_[0-9a-zA-Z_-]{16,}", "req_[id]"),
-        (r"\bart_[0-9a-zA-Z_-]{16,}", "art_[id]"),
         (r"\bsess_[0-9a-zA-Z_-]{16,}", "sess_[id]"),
         (r"\b(art|cred|apv|sched_job|job)_[0-9a-zA-Z_-]{16,}", "${1}_[an id of its own]"),
         (r"(?m)^[0-9a-zA-Z_-]{21}  ", "[an id of 21 letters]  "),
