@@ -77,7 +77,10 @@ fn steps(told: &Value) -> Vec<Value> {
     }
     // Tools and tasks tell when they ended, and calls of models when they began: within one moment the
     // call comes last.
-    steps.sort_by_cached_key(|it| it["at"].to_string());
+    // Not as text: fractions of a second have as many digits as they need.
+    steps.sort_by_cached_key(|it| {
+        it["at"].as_str().and_then(|at| at.parse::<jiff::Timestamp>().ok())
+    });
     steps
 }
 
