@@ -62,7 +62,9 @@ async fn the_quickstart_works_from_an_empty_home() {
         model.display()
     );
     let user = User::new();
-    done(ran(&mut server(&user, &["init", "--non-interactive", "--port", &free_port()])));
+    let (port, work) = (free_port(), user.work());
+    let root = work.to_str().expect("a plain path");
+    done(ran(&mut server(&user, &["init", "--port", &port, "--dev-root", root])));
     let log = std::fs::File::create(user.home().join("manager.log")).expect("a file");
     let child = server(&user, &["start"]).stdout(Stdio::null()).stderr(log).spawn();
     let manager = Manager { user: &user, child: child.expect("the manager starts") };
@@ -78,25 +80,17 @@ async fn the_quickstart_works_from_an_empty_home() {
     done(user.run_in("my-team", &["secrets", "setup"]));
     done(user.run_in("my-team", &["validate"]));
 
+    done(user.run_in("my-team", &["up"]));
+    let said = done(user.run_in("my-team", &["chat", "Say hello in one short sentence."]));
+    assert!(!said.out.trim().is_empty(), "{said:?}");
+    done(user.run_in("my-team", &["down"]));
+
     let deployed = done(user.run_in("my-team", &["deploy"]));
     assert!(deployed.out.contains("Deployed my-team 1.0.0"), "{deployed:?}");
     let said = done(user.run_in("my-team", &["chat", "Say hello in one short sentence."]));
     assert!(!said.out.trim().is_empty(), "{said:?}");
     let doctor = done(user.run_in("my-team", &["doctor"]));
     assert!(!doctor.out.contains('✗') && !doctor.out.contains('!'), "{doctor:?}");
-
-    // Folders are run once the manager is told which, as `muxi up` says.
-    let refused = user.run_in("my-team", &["up"]);
-    assert!(refused.code != 0 && refused.err.contains("dev: {enabled: true"), "{refused:?}");
-    let config = user.home().join(".muxi/server/config.yaml");
-    let text = std::fs::read_to_string(&config).expect("a configuration");
-    let dev = format!("dev: {{enabled: true, roots: [{}]}}\n", user.work().display());
-    std::fs::write(&config, text + &dev).expect("our own file");
-    done(ran(&mut server(&user, &["reload"])));
-    done(user.run_in("my-team", &["up"]));
-    let said = done(user.run_in("my-team", &["chat", "Say hello in one short sentence."]));
-    assert!(!said.out.trim().is_empty(), "{said:?}");
-    done(user.run_in("my-team", &["down"]));
 
     let listed = done(user.run(&["remote", "list"]));
     assert!(listed.out.contains("my-team  running"), "{listed:?}");

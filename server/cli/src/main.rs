@@ -17,11 +17,12 @@ mod context;
 mod exit;
 mod fault;
 mod files;
+mod overview;
 mod terminal;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 
 use self::commands::Arguments;
 use self::context::Context;
@@ -29,7 +30,9 @@ use self::exit::Exit;
 use self::fault::Fault;
 
 fn main() -> ExitCode {
-    let Arguments { json, command } = Arguments::parse();
+    let matches = overview::command().get_matches();
+    let Arguments { json, command } =
+        Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     // The clients of this process use this one; a second in the build would be a panic.
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     provider.install_default().expect("nobody was here before");
