@@ -11,10 +11,11 @@ async fn sessions_and_requests_are_listed_shown_explained_and_deleted() {
     team.shows("sessions_list_empty", &["sessions", "list"]);
     team.shows("requests_list_empty", &["requests", "list"]);
     team.shows("usage_empty", &["usage"]);
+    // The call begins before the tool ends by a time that can be told.
     team.llm.script(json!([
         {"match": {"has_tool_result": true}, "reply": {"text": "It says hi."}},
         {"match": {"contains": "Use it"},
-         "reply": {"tool_calls": [{"name": "fake__echo", "arguments": {"text": "hi"}}]}},
+         "reply": {"head_delay_ms": 5, "tool_calls": [{"name": "fake__echo", "arguments": {"text": "hi"}}]}},
         {"reply": {"text": "Hello,\nAlice!"}},
     ]));
     team.say("r-1", "Good day").await;

@@ -140,7 +140,7 @@ pub(crate) fn with_names(user: &User, assert: impl FnOnce()) {
         (r"\bop_[0-9a-f]{32}\b", "op_[id]"),
         (r"\breq_[0-9a-zA-Z_-]{16,}", "req_[id]"),
         (r"\bsess_[0-9a-zA-Z_-]{16,}", "sess_[id]"),
-        (r"\b(art|cred|apv|sched_job|job)_[0-9a-zA-Z_-]{16,}", "${1}_[an id of its own]"),
+        (r"\b(art|cred|apv|sched_job|job|watch)_[0-9a-zA-Z_-]{16,}", "${1}_[an id of its own]"),
         (r"(?m)^[0-9a-zA-Z_-]{21}  ", "[an id of 21 letters]  "),
         (r"(Remembered as|Forgot) [0-9a-zA-Z_-]{21}", "$1 [an id of 21 letters]"),
         (r"(Memory \(MB\)|Processor \(%\))  .+", "$1  [n]"),

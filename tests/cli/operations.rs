@@ -66,6 +66,29 @@ async fn logs_are_what_processes_wrote_and_with_a_filter_what_happens() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_processes_is_followed() {
+    let team = Running::start().await;
+    team.llm.script(json!([{"reply": {"text": "Hello!"}}]));
+    for more in [None, Some("--json")] {
+        let mut arguments = vec!["logs", "--follow", "--lines", "1"];
+        arguments.extend(more);
+        let mut command = team.user.command("team", &arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let first = lines.next().expect("a line").expect("a line");
+        assert_eq!(first.contains("\"event\":\"connected\""), more.is_some(), "{first}");
+        let restarted = team.run(&["restart", "--no-stream"]);
+        assert_eq!(restarted.code, 0, "{restarted:?}");
+        let told = lines.map(|it| it.expect("a line")).find(|it| it.contains("formation.stopping"));
+        let told = told.expect("it goes on");
+        assert_eq!(told.starts_with("{\"data\":"), more.is_some(), "{told}");
+        child.kill().expect("it still follows");
+        child.wait().expect("it ends");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_operators_did_is_listed_and_cleared() {
     let team = Running::start().await;
     let made = team.json(&["scheduler", "add", "once", "2099-01-31T09:00", "Wish a good year"]);

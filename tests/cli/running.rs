@@ -46,7 +46,9 @@ impl Running {
         let user = User::of(&daemon).with("MUXI_USER_ID", "alice").with("TZ", "UTC");
         let more = format!(
             "scheduler: {{enabled: true}}
+approvals: {{rules: [{{tool: fake/echo, action: allow}}]}}
 mcp:
+  watch: {{interval: 60}}
   servers:
     - {{id: fake, description: Says what it hears, type: command, command: '{}', args: [normal], tools: {{allow: [echo, delete]}}}}
 usage:
