@@ -83,7 +83,8 @@ fn render(
          server_id: {server_id}\n\
          server:\n  host: {host}\n  port: {port}\n\
          auth:\n  keys:\n    - id: {}\n      secret: {}\n      label: {}\n\
-         formations:\n  port_range_start: 8000\n  port_range_end: 9000\n{dev}",
+         {dev}\
+         formations:\n  port_range_start: 8000\n  port_range_end: 9000\n",
         key.id, key.secret, key.label
     )
 }
