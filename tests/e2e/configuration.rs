@@ -82,7 +82,10 @@ async fn what_makes_no_sense_is_refused_by_name() {
             format!("{key}formations: {{port_range_start: 9, bind_host: here}}"),
             vec!["port_range_start", "bind_host"],
         ),
-        ("auth: {keys: []}\nserver: {port: 0}".to_owned(), vec!["muxi-server keys add", "auth.keys"]),
+        (
+            "auth: {keys: []}\nserver: {port: 0}".to_owned(),
+            vec!["muxi-server keys add", "auth.keys"],
+        ),
         (
             "auth: {enabled: false}\nserver: {host: 0.0.0.0}".to_owned(),
             vec!["auth.enabled is false", "other machines"],

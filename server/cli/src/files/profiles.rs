@@ -111,7 +111,8 @@ impl Profiles {
         {
             return Ok(Chosen { name: LOCAL.to_owned(), profile });
         }
-        let known: Vec<&str> = self.profiles.keys().map(String::as_str).collect();
+        let local = local_manager::profile(home)?.map(|_| LOCAL);
+        let known: Vec<&str> = self.profiles.keys().map(String::as_str).chain(local).collect();
         let known = if known.is_empty() {
             "there is none yet".to_owned()
         } else {

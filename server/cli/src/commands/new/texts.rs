@@ -26,7 +26,7 @@ pub(super) const BASIC: [AgentText; 1] = [AgentText {
     id: "assistant",
     description: "Answers questions and helps with writing.",
     role: "generalist",
-    message: "Answer the question first, in a few short sentences. Say so when you do not know something.",
+    message: "Answer in one or two short sentences. Say so when you do not know something.",
 }];
 
 pub(super) const TEAM: [AgentText; 3] = [
@@ -104,10 +104,7 @@ agents:
     }
 
     pub(super) fn soul(&self) -> String {
-        format!(
-            "You are {}. You speak plainly and kindly, and you do not pretend to know what you do not.\n",
-            title(self.id)
-        )
+        format!("You are {}, a friendly assistant. You speak plainly and kindly.\n", title(self.id))
     }
 
     pub(super) fn readme(&self) -> String {
