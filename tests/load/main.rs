@@ -2,7 +2,7 @@
 //! ratios hold whatever the machine does:
 //!
 //! ```sh
-//! cargo build --release -p muxi-server -p formation-runtime
+//! cargo build --release -p muxi-server -p formation-runtime -p muxi-cli
 //! MUXI_BIN_DIR=target/release cargo run --release -p muxi-e2e --bin figures
 //! ```
 
@@ -33,6 +33,7 @@ async fn main() -> anyhow::Result<()> {
     let daemon = Daemon::builder().config(json!({"logging": {"level": "warn"}})).start().await;
     let http = reqwest::Client::builder().tcp_nodelay(true).no_proxy().build()?;
 
+    command_line()?;
     cold_start(&http, &fake).await?;
     deploy(&daemon, &fake).await;
     let formation = daemon.deploy_formation(FORMATION, &fake.base_url()).await;
@@ -40,6 +41,19 @@ async fn main() -> anyhow::Result<()> {
     first_token(&daemon, &formation, &fake, &http).await?;
     requests(&daemon, &formation, &fake, &http).await?;
     held_streams(&daemon, &formation, &fake).await?;
+    Ok(())
+}
+
+/// A command that needs nobody, from its start to its end.
+fn command_line() -> anyhow::Result<()> {
+    let mut taken = Vec::new();
+    for _ in 0..STARTS {
+        let started = Instant::now();
+        let output = Command::new(daemon::bin_dir().join("muxi")).arg("--help").output()?;
+        taken.push(started.elapsed());
+        anyhow::ensure!(output.status.success(), "muxi --help ended with {}", output.status);
+    }
+    report("muxi --help", &mut taken);
     Ok(())
 }
 
