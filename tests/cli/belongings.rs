@@ -1,5 +1,6 @@
 //! What belongs to a user of a running formation: files, credentials, and what waits for a yes.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
 use muxi_testkit::daemon::{PATIENCE, wait_until};
@@ -56,6 +57,21 @@ async fn files_are_listed_saved_and_deleted() {
     assert_eq!(saved("letter.txt").expect("a file"), "Dear Alice, dear Bob,\n");
     assert_eq!(team.run(&["artifacts", "get", id, "--output", "-"]).out, "Dear Alice, dear Bob,\n");
     team.shows("artifacts_get_unknown", &["artifacts", "get", "art_nothing"]);
+    // An opener that keeps what it was shown; without one the copy is named.
+    team.user.write("opener", "#!/bin/sh\ncp \"$1\" seen.txt\n");
+    let opener = team.user.work().join("opener");
+    std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let with = |opener: &str| {
+        let mut command = team.user.command("team", &["artifacts", "open", id]);
+        Ran::of(command.env("MUXI_OPENER", opener).output().expect("the program starts"))
+    };
+    let opened = with(&opener.display().to_string());
+    assert!(opened.code == 0 && opened.out.contains("Opened"), "{opened:?}");
+    assert_eq!(team.user.read("team/seen.txt").out, "Dear Alice, dear Bob,\n");
+    let unopened = with("/no/such/program");
+    assert!(unopened.code == 1 && unopened.err.contains("the file is"), "{unopened:?}");
+    team.shows("artifacts_cleanup", &["artifacts", "cleanup"]);
+    team.shows("artifacts_cleanup_again", &["artifacts", "cleanup"]);
     team.shows("artifacts_delete_unasked", &["artifacts", "delete", "art_x"]);
     team.shows("artifacts_delete", &["artifacts", "delete", id, "--yes"]);
 }

@@ -146,18 +146,22 @@ async fn an_interrupt_cancels_the_answer() {
     let llm = FakeLlm::start().await;
     llm.script(json!([{"reply": {"chunks": ["Once ", "upon"], "stall_after_chunks": 1}}]));
     let (_daemon, user) = deployed(&llm, "").await;
-    let child = user
-        .command("team", &["chat", "Tell a story"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    llm.wait_for(1, None).await;
-    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("a pid");
-    kill_process(pid, Signal::INT).expect("our own child");
-    let ended = Ran::of(child.wait_with_output().expect("our own child"));
-    assert_eq!(ended.code, 130, "{ended:?}");
-    assert!(ended.err.contains("cancelled"), "{ended:?}");
-    llm.wait_for(1, Some(Outcome::ClientGone)).await;
+    let ways: [&[&str]; 3] = [&[], &["--no-stream"], &["--no-stream", "--json"]];
+    for (at, flags) in ways.into_iter().enumerate() {
+        let child = user
+            .command("team", &[&["chat", "Tell a story"], flags].concat())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        llm.wait_for(at + 1, None).await;
+        let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("a pid");
+        kill_process(pid, Signal::INT).expect("our own child");
+        let ended = Ran::of(child.wait_with_output().expect("our own child"));
+        assert_eq!(ended.code, 130, "{flags:?}: {ended:?}");
+        let told = if flags.contains(&"--json") { &ended.out } else { &ended.err };
+        assert!(told.contains("cancelled"), "{flags:?}: {ended:?}");
+        llm.wait_for(at + 1, Some(Outcome::ClientGone)).await;
+    }
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use muxi_testkit::daemon::{ADMIN_KEY, CLIENT_KEY};
+use muxi_testkit::daemon::{ADMIN_KEY, CLIENT_KEY, Daemon, KEY, SECRET};
 use serde_json::json;
 
 use crate::harness::{Ran, User, with_names};
@@ -160,6 +160,13 @@ fn defaults_are_set_and_kept_in_their_files() {
     shown(&user, "set_default_registry", &user.run(&registry));
     let wrong = ["set", "default", "registry", "formations"];
     shown(&user, "set_default_registry_wrong", &user.run(&wrong));
+    user.write("index/index.json", r#"{"formations": []}"#);
+    let folder = user.run(&["set", "default", "registry", "index"]);
+    assert_eq!(folder.code, 0, "{folder:?}");
+    user.write("elsewhere/file", "");
+    let found = user.run_in("elsewhere", &["registry", "search"]);
+    assert_eq!(found.code, 0, "{found:?}");
+    assert_eq!(user.run(&registry).code, 0);
     let file = |name: &str| std::fs::read_to_string(user.home().join(".muxi/cli").join(name));
     let profiles = file("profiles.yaml").expect("a file");
     assert!(profiles.contains("default_profile: two") && profiles.contains("mine: kept"));
@@ -167,4 +174,49 @@ fn defaults_are_set_and_kept_in_their_files() {
     assert!(defaults.contains("user_id: alice") && defaults.contains("file_extension: yaml"));
     let registries = file("registries.yaml").expect("a file");
     assert!(registries.contains("default_registry: https://formations.example.com\n"));
+}
+
+/// Files that the published command line wrote, of its first version and of its last.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_the_published_command_line_are_read() {
+    let daemon = Daemon::start().await;
+    daemon.deploy_formation("team", "http://127.0.0.1:9").await;
+    let one = |url: &str| {
+        format!(
+            "{{url: '{url}', key_id: {KEY}, secret_key: {SECRET}, added_at: '2026-01-02T03:04:05Z'}}"
+        )
+    };
+    let text = |list: &str, default: &str| {
+        format!(
+            "version: '1.0'\n{default}: production\n{list}:\n  staging: {}\n  production: {}\n",
+            one("http://127.0.0.1:9"),
+            one(&daemon.url())
+        )
+    };
+    for (file, list, default) in [
+        ("servers.yaml", "servers", "default"),
+        ("profiles.yaml", "profiles", "default"),
+        ("profiles.yaml", "profiles", "default_profile"),
+    ] {
+        let user = User::new();
+        user.write_home(&format!(".muxi/cli/{file}"), &text(list, default));
+        let listed = user.run(&["remote", "list"]);
+        assert!(listed.code == 0 && listed.out.contains("team"), "{file}: {listed:?}");
+        user.write_home(
+            ".muxi/cli/formations.yaml",
+            &format!("version: '1.0'\nformations:\n  team: {{default_profile: production, default_user_id: ada, client_key: fmc_no, admin_key: {ADMIN_KEY}, added_at: '2026-01-02T03:04:05Z'}}\n"),
+        );
+        let agents = user.run(&["agents", "list", "-f", "team"]);
+        assert!(agents.code == 0 && agents.out.contains("helper"), "{file}: {agents:?}");
+    }
+}
+
+#[test]
+fn verbs_of_the_published_command_line_are_known() {
+    let user = User::new();
+    shown(&user, "console_refused", &user.run(&["console"]));
+    shown(&user, "upgrade_refused", &user.run(&["upgrade"]));
+    shown(&user, "registry_orgs_refused", &user.run(&["registry", "orgs"]));
+    let server = user.run(&["server", "--version"]);
+    assert!(server.code == 0 && server.out.starts_with("muxi-server "), "{server:?}");
 }

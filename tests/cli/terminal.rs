@@ -146,3 +146,166 @@ async fn secrets_are_asked_for_and_not_shown() {
     let kept = user.run_in("team", &["secrets", "get", "OPENAI_API_KEY"]);
     assert!(kept.out.contains("sk-not-shown"), "{kept:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_go_along_and_a_new_session_knows_nothing_of_the_old_one() {
+    let llm = FakeLlm::start().await;
+    llm.script(json!([
+        {"match": {"contains": "Read it"}, "reply": {"text": "Read."}},
+        {"reply": {"text": "Hello."}},
+    ]));
+    let (_daemon, user) = deployed(&llm).await;
+    user.write("team/note.txt", "The budget is 500 euros.");
+    let last = || llm.journal().last().expect("a call").body["messages"].to_string();
+    let mut chat = waiting(|| {
+        let mut chat = at_terminal(&user, &["chat"]);
+        chat.exp_string("> ").expect("a prompt");
+        chat.send_line("/file").expect("it reads");
+        chat.exp_string("which file?").expect("how it is said");
+        chat.send_line("/file no.txt").expect("it reads");
+        chat.exp_string("error: failed to read").expect("the refusal");
+        chat.send_line("/file note.txt").expect("it reads");
+        chat.exp_string("note.txt goes with the next message").expect("it is told");
+        chat.send_line("Read it").expect("it reads");
+        chat.exp_string("Read.").expect("an answer");
+        chat
+    });
+    assert!(last().contains("500 euros"), "{}", last());
+    waiting(|| {
+        chat.send_line("/session").expect("it reads");
+        let (_, first) = chat.exp_regex("sess_[A-Za-z0-9_-]{16,}").expect("the session");
+        chat.send_line("/new").expect("it reads");
+        chat.exp_string("a new session begins").expect("it is told");
+        chat.send_line("Hello").expect("it reads");
+        chat.exp_string("Hello.").expect("an answer");
+        chat.send_line("/session").expect("it reads");
+        let (_, second) = chat.exp_regex("sess_[A-Za-z0-9_-]{16,}").expect("the session");
+        assert_ne!(first, second);
+        chat.send_line("/quit").expect("it reads");
+        assert!(matches!(chat.process().wait(), Ok(WaitStatus::Exited(_, 0))));
+    });
+    assert!(!last().contains("Read it") && !last().contains("500 euros"), "{}", last());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_back_shows_its_choices_and_a_number_picks_one() {
+    let decision = |kind: &str, agent: &str, clarification: serde_json::Value| {
+        json!({"kind": kind, "agent": agent, "answer": "", "complexity": 2, "topics": [],
+            "clarification": clarification, "tasks": [], "procedure": null})
+        .to_string()
+    };
+    let routes = |contains: &str, reply: String| json!({"match": {"contains": contains, "system_contains": "\"kind\""}, "reply": {"text": reply}});
+    let which = json!({"question": "Which city?", "options": ["Rome", "Paris"]});
+    let llm = FakeLlm::start().await;
+    llm.script(json!([
+        routes("answered: Paris", decision("agent", "helper", json!(null))),
+        routes("weather", decision("clarify", "", which)),
+        {"match": {"contains": "answered: Paris", "system_contains": "Be brief."}, "reply": {"text": "Rainy."}},
+    ]));
+    let daemon = Daemon::start().await;
+    let writer =
+        "  - {schema: '1.0.0', id: writer, description: Writes prose, system_message: Write.}\n";
+    let text = manifest("team", &llm.base_url()) + writer;
+    let answer = daemon.deploy(bundle_with("team", &text)).await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let user = User::of(&daemon).with("TERM", "xterm").with("NO_COLOR", "1");
+    user.write("team/formation.afs", &text);
+    waiting(|| {
+        let mut chat = at_terminal(&user, &["chat"]);
+        chat.exp_string("> ").expect("a prompt");
+        chat.send_line("How is the weather there?").expect("it reads");
+        chat.exp_string("Which city?").expect("the question");
+        chat.exp_string("1) Rome").expect("the choices");
+        chat.exp_string("2) Paris").expect("the choices");
+        chat.send_line("2").expect("it reads");
+        chat.exp_string("Rainy.").expect("an answer");
+        chat.exp_string("> ").expect("a prompt");
+        chat.send_control('d').expect("it reads");
+        assert!(matches!(chat.process().wait(), Ok(WaitStatus::Exited(_, 0))));
+    });
+}
+
+/// A formation that neither answers nor cancels; a real one is too quick to be left.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_interrupt_leaves_at_once() {
+    let (asked, mut asks) = tokio::sync::mpsc::unbounded_channel();
+    let never = axum::routing::any(async move |method: axum::http::Method| {
+        drop(asked.send(method));
+        std::future::pending::<()>().await;
+    });
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("one"));
+    let serving = axum::serve(listener, axum::Router::new().fallback(never));
+    let served = tokio::spawn(serving.into_future());
+    let user = User::new()
+        .with("TERM", "xterm")
+        .with("NO_COLOR", "1")
+        .with("MUXI_FORMATION_URL", &url)
+        .with("MUXI_CLIENT_KEY", "fmc_test");
+    let mut chat =
+        spawn_command(user.command("", &["chat", "Hello"]), Some(PATIENCE_MS)).expect("a terminal");
+    assert_eq!(asks.recv().await, Some(axum::http::Method::POST));
+    chat.send_control('c').expect("it reads");
+    assert_eq!(asks.recv().await, Some(axum::http::Method::DELETE));
+    chat.send_control('c').expect("it reads");
+    waiting(|| {
+        chat.exp_string("left without waiting").expect("it is told");
+        assert!(matches!(chat.process().wait(), Ok(WaitStatus::Exited(_, 130))));
+    });
+    served.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_draft_is_talked_with_beside_the_work_on_its_files() {
+    let llm = FakeLlm::start().await;
+    llm.script(json!([
+        {"match": {"system_contains": "Be kind."}, "reply": {"text": "Dear you!"}},
+        {"reply": {"text": "What?"}},
+    ]));
+    let user = User::new().with("TERM", "xterm").with("NO_COLOR", "1");
+    let daemon = Daemon::builder()
+        .config(json!({"dev": {"enabled": true, "roots": [user.work()]}}))
+        .start()
+        .await;
+    user.knows(&daemon);
+    let text = manifest("team", &llm.base_url());
+    user.write("team/formation.afs", &text);
+    waiting(|| {
+        let mut dev = at_terminal(&user, &["dev", "--chat"]);
+        dev.exp_string("team runs at").expect("the draft");
+        dev.exp_string("Talking with team, the draft").expect("a greeting");
+        dev.exp_string("> ").expect("a prompt");
+        dev.send_line("Hello").expect("it reads");
+        dev.exp_string("What?").expect("an answer");
+        user.write("team/formation.afs", "schema: '1.0.0'\nid: team\n");
+        dev.exp_string("description").expect("the fault");
+        user.write("team/formation.afs", &text.replace("Be brief.", "Be kind."));
+        dev.exp_string("team runs anew at").expect("the draft");
+        dev.send_line("Hello again").expect("it reads");
+        dev.exp_string("Dear you!").expect("an answer of the new one");
+        dev.exp_string("> ").expect("a prompt");
+        dev.send_control('d').expect("it reads");
+        dev.exp_string("stopped the draft of team").expect("the end");
+        assert!(matches!(dev.process().wait(), Ok(WaitStatus::Exited(_, 0))));
+    });
+    let heard = llm.journal().last().expect("a call").body["messages"].to_string();
+    assert!(heard.contains("What?"), "the session goes on: {heard}");
+    assert!(daemon.instances().is_empty());
+}
+
+#[test]
+fn colours_are_for_terminals_that_want_them() {
+    let act = &["set", "default", "user", "ada"];
+    let seen = |user: &User| {
+        let mut done = spawn_command(user.command("", act), Some(PATIENCE_MS)).expect("a terminal");
+        let shown = done.exp_eof().expect("the end");
+        assert!(shown.contains("The default user is ada"), "{shown}");
+        shown
+    };
+    assert!(seen(&User::new().with("TERM", "xterm")).contains("\u{1b}[32m"));
+    for (name, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        assert!(!seen(&User::new().with("TERM", "xterm").with(name, value)).contains('\u{1b}'));
+    }
+    let piped = User::new().with("TERM", "xterm").run(act);
+    assert!(!piped.out.contains('\u{1b}'), "{piped:?}");
+}

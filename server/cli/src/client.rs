@@ -22,13 +22,23 @@ const SILENCE_LIMIT: Duration = Duration::from_mins(2);
 pub(crate) const SDK: &str = concat!("cli/", env!("CARGO_PKG_VERSION"));
 
 pub(crate) fn http() -> Result<reqwest::Client, Fault> {
+    built(builder().read_timeout(SILENCE_LIMIT))
+}
+
+/// For answers that are silent until they are whole; only a connection that broke ends them.
+pub(crate) fn patient_http() -> Result<reqwest::Client, Fault> {
+    built(builder())
+}
+
+fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .connect_timeout(CONNECT_LIMIT)
-        .read_timeout(SILENCE_LIMIT)
         .user_agent(concat!("muxi/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .map_err(|error| Fault::failed(error_chain(&error)))
+}
+
+fn built(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, Fault> {
+    builder.build().map_err(|error| Fault::failed(error_chain(&error)))
 }
 
 /// An address that somebody wrote down.

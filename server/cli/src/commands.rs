@@ -26,11 +26,13 @@ mod mcp;
 mod memory;
 mod new;
 mod profiles;
+mod published;
 mod registry;
 mod remote;
 mod requests;
 mod scheduler;
 mod secrets;
+mod server;
 mod sessions;
 mod set;
 mod skills;
@@ -66,7 +68,7 @@ pub(crate) enum Command {
     /// What waits for a yes: list, show, approve, deny
     #[command(alias = "approval")]
     Approvals(approvals::ApprovalsArgs),
-    /// Files that a running formation made: list, show, get, versions, delete
+    /// Files that a running formation made: list, show, get, open, versions, delete, cleanup
     #[command(alias = "artifact")]
     Artifacts(artifacts::ArtifactsArgs),
     /// What operators did to a running formation: list, clear
@@ -130,6 +132,7 @@ pub(crate) enum Command {
     Scheduler(scheduler::SchedulerArgs),
     /// Secrets of a formation: list, get, set, delete, setup, sync
     Secrets(secrets::SecretsArgs),
+    Server(server::ServerArgs),
     /// Conversations with a running formation: list, show, messages, delete
     #[command(alias = "session")]
     Sessions(sessions::SessionsArgs),
@@ -155,8 +158,13 @@ pub(crate) enum Command {
     Validate(validate::ValidateArgs),
     #[command(flatten)]
     Short(remote::ShortCommand),
-    #[command(flatten)]
+    /// Formations of others, and yours for them: search, show, pull, push, login, logout
+    #[command(subcommand)]
     Registry(registry::RegistryCommand),
+    #[command(flatten)]
+    ShortRegistry(registry::RegistryCommand),
+    #[command(flatten)]
+    Published(published::PublishedCommand),
 }
 
 // === impl Command ===
@@ -194,6 +202,7 @@ impl Command {
             Self::Requests(args) => wait(args.run(context)),
             Self::Scheduler(args) => wait(args.run(context)),
             Self::Secrets(args) => args.run(context),
+            Self::Server(args) => args.run(),
             Self::Sessions(args) => wait(args.run(context)),
             Self::Set(command) => command.run(context),
             Self::Skills(args) => wait(args.run(context)),
@@ -204,7 +213,8 @@ impl Command {
             Self::Usage(args) => wait(args.run(context)),
             Self::Validate(args) => args.run(context),
             Self::Short(command) => wait(command.run(context)),
-            Self::Registry(command) => wait(command.run(context)),
+            Self::Published(command) => Err(command.refuse()),
+            Self::Registry(command) | Self::ShortRegistry(command) => wait(command.run(context)),
         }
     }
 }

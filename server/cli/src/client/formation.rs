@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
 use super::events::Events;
-use super::{SDK, answer, http, unreachable};
+use super::{SDK, answer, http, patient_http, unreachable};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::{Fault, NO_FORMATION};
@@ -188,6 +188,11 @@ impl Formation {
     /// The same on behalf of another user.
     pub(crate) fn of_user(&self, user: &str) -> Self {
         Self { user: user.to_owned(), ..self.clone() }
+    }
+
+    /// The same for answers that may take any time.
+    pub(crate) fn patient(&self) -> Result<Self, Fault> {
+        Ok(Self { http: patient_http()?, ..self.clone() })
     }
 
     /// `path` begins with a slash behind `/v1` and may have a query.

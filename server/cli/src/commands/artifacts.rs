@@ -1,6 +1,7 @@
 //! `muxi artifacts`: files that a running formation made for a user.
 
 mod get;
+mod open;
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
@@ -40,6 +41,13 @@ enum ArtifactsCommand {
     /// Save a file here
     #[command(alias = "download")]
     Get(get::GetArgs),
+    /// Open a file in the program that shows its kind
+    Open {
+        /// As `muxi artifacts list` names it
+        artifact: String,
+    },
+    /// Remove the copies of files that were opened
+    Cleanup,
     /// All versions of a file, the newest first
     Versions {
         /// As `muxi artifacts list` names it
@@ -59,8 +67,14 @@ enum ArtifactsCommand {
 
 impl ArtifactsArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Fault> {
+        // Its copies are the user's, whichever formation made them.
+        if matches!(self.command, ArtifactsCommand::Cleanup) {
+            return open::cleanup(context);
+        }
         let formation = self.user.open(context)?;
         match self.command {
+            ArtifactsCommand::Cleanup => open::cleanup(context),
+            ArtifactsCommand::Open { artifact } => open::open(&artifact, &formation, context).await,
             ArtifactsCommand::List { limit } => {
                 let asked = query([("limit", limit.map(|it| it.to_string()))]);
                 let listed = formation.get(Key::Client, &format!("/artifacts{asked}")).await?;

@@ -1,7 +1,7 @@
 //! `muxi chat`: one message and its answer, or a conversation.
 
-mod answering;
-mod conversation;
+pub(super) mod answering;
+pub(super) mod conversation;
 mod screen;
 pub(super) mod talk;
 pub(super) mod turn;
@@ -13,6 +13,7 @@ use clap::Args;
 use serde_json::Value;
 
 use self::answering::Answering;
+use self::conversation::Conversation;
 use self::talk::{Message, Talk};
 use self::turn::{End, Turn};
 use crate::client::formation::UserArgs;
@@ -86,7 +87,7 @@ impl ChatArgs {
             is_whole: self.no_stream,
         };
         let Some(text) = text else {
-            return conversation::hold(answering, files).await;
+            return Conversation::new(answering, files)?.hold().await;
         };
         let message = Message { text, files, ui_response: None };
         if context.is_json && self.no_stream {

@@ -5,17 +5,24 @@ use std::time::Duration;
 
 use clap::Args;
 use notify::{Event, EventKind, RecursiveMode, Watcher as _};
+use reqwest::Url;
+use rustyline::ExternalPrinter;
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::chat::answering::Answering;
+use super::chat::conversation::Conversation;
+use super::chat::talk::Talk;
 use super::up::{AtArgs, begin, end, switch};
 use super::validate;
 use crate::check::check;
+use crate::client::formation::{FormationArgs, UserArgs};
 use crate::client::manager::Manager;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::files::bundle::Bundle;
+use crate::terminal::plain;
 
 /// Editors write a file in several steps.
 const QUIET: Duration = Duration::from_millis(300);
@@ -23,10 +30,13 @@ const QUIET: Duration = Duration::from_millis(300);
 const NO_SOURCES: [&str; 4] = [".muxi", ".git", "memory.db", "node_modules"];
 
 #[derive(Debug, Args)]
-#[command(after_help = "Speak to the draft with `muxi chat` in another terminal.")]
+#[command(after_help = "Without --chat, speak to the draft with `muxi chat` in another terminal.")]
 pub(crate) struct DevArgs {
     /// A formation's folder [default: the one of this folder]
     path: Option<PathBuf>,
+    /// Talk with the draft here, while it follows the files
+    #[arg(long, conflicts_with = "json")]
+    chat: bool,
     #[command(flatten)]
     at: AtArgs,
 }
@@ -38,13 +48,19 @@ struct Work<'a> {
     bundle: Bundle,
     /// Of the draft that runs or is about to; changes with the manifest.
     id: Option<String>,
-    has_run: bool,
+    /// Of the draft that runs or ran last.
+    url: Option<Url>,
+    /// Where the user is typing, lines go above.
+    above: Option<std::sync::mpsc::Sender<String>>,
 }
 
 // === impl DevArgs ===
 
 impl DevArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Fault> {
+        if self.chat && !context.terminal.can_ask() {
+            return Err(Fault::usage("there is no terminal to talk at").mend("leave --chat out"));
+        }
         let bundle = validate::at(self.path.as_deref(), context)?;
         let manager = self.at.manager(&bundle.settings()?, context).await?;
         let (sender, mut changes) = mpsc::channel(1);
@@ -62,22 +78,21 @@ impl DevArgs {
         })
         .map_err(failed)?;
         watcher.watch(&folder, RecursiveMode::Recursive).map_err(failed)?;
-        context.terminal.note(&format!("Watching {}; Ctrl-C stops the draft", folder.display()));
-        context.terminal.note("Speak to it in another terminal: muxi chat");
-        let mut work = Work { context, manager, bundle, id: None, has_run: false };
-        let watching = async {
-            loop {
-                work.round().await?;
-                if changes.recv().await.is_none() {
-                    return Ok::<(), Fault>(());
-                }
-                while let Ok(Some(())) = tokio::time::timeout(QUIET, changes.recv()).await {}
-            }
-        };
+        let mut work = Work { context, manager, bundle, id: None, url: None, above: None };
+        let leaving = if self.chat { "leaving stops" } else { "Ctrl-C stops" };
+        context.terminal.note(&format!("Watching {}; {leaving} the draft", folder.display()));
+        if !self.chat {
+            context.terminal.note("Speak to it in another terminal: muxi chat");
+        }
         let ended = tokio::select! {
             // Both cancel-safe here: whatever runs is stopped below.
-            ended = watching => ended,
-            _ = tokio::signal::ctrl_c() => Ok(()),
+            ended = work.follow(&mut changes, self.chat) => ended,
+            _ = tokio::signal::ctrl_c() => Ok(None),
+        };
+        let ended = match ended {
+            Ok(Some(url)) => work.talk(&mut changes, url).await,
+            Ok(None) => Ok(()),
+            Err(fault) => Err(fault),
         };
         let stopped = work.end().await;
         ended.and(stopped).map(|()| Exit::Done)
@@ -87,6 +102,55 @@ impl DevArgs {
 // === impl Work ===
 
 impl Work<'_> {
+    /// A round after each change, without end, or until a draft runs where that is what is waited for.
+    async fn follow(
+        &mut self,
+        changes: &mut mpsc::Receiver<()>,
+        is_until_it_runs: bool,
+    ) -> Result<Option<Url>, Fault> {
+        loop {
+            self.round().await?;
+            if let Some(url) = self.url.as_ref().filter(|_| is_until_it_runs) {
+                return Ok(Some(url.clone()));
+            }
+            if !changed(changes).await {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// A conversation beside the rounds, until the user leaves it.
+    async fn talk(&mut self, changes: &mut mpsc::Receiver<()>, url: Url) -> Result<(), Fault> {
+        let within = Context { folder: self.bundle.folder.clone(), ..self.context.clone() };
+        let url = Some(url.to_string());
+        let at = FormationArgs { url, draft: true, ..FormationArgs::default() };
+        let formation = UserArgs { formation: at, user: None }.open(&within)?;
+        let talk = Talk { formation, session: None, agent: None };
+        let answering = Answering {
+            talk,
+            context: self.context,
+            is_verbose: false,
+            is_debug: false,
+            is_whole: false,
+        };
+        let mut conversation = Conversation::new(answering, Vec::new())?;
+        self.above = Some(above(conversation.printer()?));
+        let following = async {
+            while changed(changes).await {
+                if let Err(fault) = self.round().await {
+                    self.tell("failed", &fault.to_text());
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            ended = conversation.hold() => ended.map(drop),
+            () = following => Ok(()),
+        }?;
+        self.above = None;
+        Ok(())
+    }
+
     /// Checks, and runs what is sound; what is not leaves the draft as it is.
     async fn round(&mut self) -> Result<(), Fault> {
         let checked = check(&self.bundle.folder);
@@ -109,11 +173,11 @@ impl Work<'_> {
                 switch(&self.bundle, true)?;
                 let act = if draft.is_fresh { "runs" } else { "runs anew" };
                 self.tell("running", &format!("{id} {act} at {}", draft.url));
-                self.has_run = true;
+                self.url = Some(draft.url);
                 Ok(())
             }
             // The next change may mend it; a manager that is gone or refuses will not change by itself.
-            Err(fault) if fault.exit() == Exit::Failed && self.has_run => {
+            Err(fault) if fault.exit() == Exit::Failed && self.url.is_some() => {
                 self.tell("failed", &fault.to_text());
                 Ok(())
             }
@@ -143,11 +207,36 @@ impl Work<'_> {
             "warning" => "warning:".to_owned(),
             _ => terminal.cross(),
         };
-        terminal.print(&format!("{mark} {text}\n"));
+        let line = format!("{mark} {}\n", plain(text));
+        match &self.above {
+            // Without its reader there is no prompt either.
+            Some(above) => drop(above.send(line)),
+            None => terminal.print(&line),
+        }
     }
 }
 
 // === private helpers ===
+
+/// After a change and the quiet behind it; false when nobody watches any more.
+async fn changed(changes: &mut mpsc::Receiver<()>) -> bool {
+    if changes.recv().await.is_none() {
+        return false;
+    }
+    while let Ok(Some(())) = tokio::time::timeout(QUIET, changes.recv()).await {}
+    true
+}
+
+/// On a thread of its own: a line waits while another is shown.
+fn above(mut printer: impl ExternalPrinter + Send + 'static) -> std::sync::mpsc::Sender<String> {
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in lines {
+            drop(printer.print(line));
+        }
+    });
+    sender
+}
 
 fn is_source(event: &Event, root: &Path) -> bool {
     // Reading a file is an event, too.

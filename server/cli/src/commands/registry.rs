@@ -1,5 +1,5 @@
-//! `muxi search`, `show`, `pull`, `push`, `login` and `logout`: formations of others. A registry is an
-//! `index.json` on a web server, in a folder or in a git repository, with the bundles beside it.
+//! `muxi registry`, and its verbs in short: formations of others. A registry is an `index.json` on a web
+//! server, in a folder or in a git repository, with the bundles beside it.
 
 mod access;
 mod index;
@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use self::access::Registry;
+pub(super) use self::access::kept_address;
 use self::index::{Entry, newest};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -35,6 +36,8 @@ pub(crate) enum RegistryCommand {
     Login(access::LoginArgs),
     /// Forget the token of a registry
     Logout(access::LogoutArgs),
+    #[command(hide = true)]
+    Orgs,
 }
 
 /// Where formations of others are found.
@@ -67,6 +70,12 @@ impl RegistryCommand {
             Self::Push(args) => args.run(context),
             Self::Login(args) => args.run(context),
             Self::Logout(args) => args.run(context),
+            Self::Orgs => Err(Fault::new(
+                Exit::NotBuilt,
+                "NotBuilt",
+                "a registry is an index of formations and knows no organisations",
+            )
+            .mend("muxi registry search   shows its formations")),
         }
     }
 }

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::client::url;
+use super::registry;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
@@ -32,7 +32,7 @@ pub(crate) enum DefaultCommand {
     },
     /// The place where formations of others are found
     Registry {
-        /// Its address
+        /// Its address: https://…, a folder, or git+https://…
         url: String,
     },
 }
@@ -45,7 +45,7 @@ impl SetCommand {
         let (what, value) = match what {
             DefaultCommand::Profile { name } => ("profile", profile(name, context)?),
             DefaultCommand::User { id } => ("user", user(id, context)?),
-            DefaultCommand::Registry { url } => ("registry", registry(&url, context)?),
+            DefaultCommand::Registry { url } => ("registry", registry_address(&url, context)?),
         };
         let text = format!("The default {what} is {value}");
         Ok(context.done(&json!({"default": what, "value": value}), &text))
@@ -78,9 +78,8 @@ fn user(id: String, context: &Context) -> Result<String, Fault> {
     Ok(id)
 }
 
-fn registry(address: &str, context: &Context) -> Result<String, Fault> {
-    url(address)?;
-    let address = address.trim_end_matches('/').to_owned();
+fn registry_address(address: &str, context: &Context) -> Result<String, Fault> {
+    let address = registry::kept_address(address, context)?;
     let mut registries = Registries::read(&context.home)?;
     registries.default_registry = Some(address.clone());
     registries.write(&context.home)?;

@@ -71,13 +71,17 @@ impl GetArgs {
 // === private helpers ===
 
 /// Its name without a folder, whatever a model called it.
-fn own_name(name: &str) -> Result<PathBuf, Fault> {
+pub(super) fn own_name(name: &str) -> Result<PathBuf, Fault> {
     let name = Path::new(name).file_name().map(PathBuf::from);
     name.ok_or_else(|| Fault::failed("the file has no name").mend("--output FILE names it"))
 }
 
 /// The file appears whole or not at all.
-async fn save(formation: &Formation, response: Response, output: &Path) -> Result<u64, Fault> {
+pub(super) async fn save(
+    formation: &Formation,
+    response: Response,
+    output: &Path,
+) -> Result<u64, Fault> {
     let failed = |error| Fault::file("write", output, error);
     let folder = output.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()

@@ -19,12 +19,12 @@ use crate::terminal::{format, plain};
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
-pub(super) struct Answering<'a> {
-    pub(super) talk: Talk,
-    pub(super) context: &'a Context,
-    pub(super) is_verbose: bool,
-    pub(super) is_debug: bool,
-    pub(super) is_whole: bool,
+pub(in super::super) struct Answering<'a> {
+    pub(in super::super) talk: Talk,
+    pub(in super::super) context: &'a Context,
+    pub(in super::super) is_verbose: bool,
+    pub(in super::super) is_debug: bool,
+    pub(in super::super) is_whole: bool,
 }
 
 // === impl Answering ===

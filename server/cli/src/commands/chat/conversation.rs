@@ -1,11 +1,11 @@
 //! A conversation at a terminal.
 
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
-use rustyline::{Config, Editor};
+use rustyline::{Config, Editor, ExternalPrinter};
 use serde_json::{Value, json};
 
 use super::answering::Answering;
@@ -43,58 +43,89 @@ enum Line<'a> {
 /// A question's widget and its choices.
 type Choices = (Value, Vec<(String, Value)>);
 
-struct Conversation<'a> {
+type Lines = Editor<(), FileHistory>;
+
+pub(in super::super) struct Conversation<'a> {
     answering: Answering<'a>,
     context: &'a Context,
     files: Vec<Value>,
     choices: Option<Choices>,
     /// A message that was not delivered stands at the prompt again.
     again: String,
-}
-
-pub(super) async fn hold(answering: Answering<'_>, files: Vec<Value>) -> Result<Exit, Fault> {
-    let context = answering.context;
-    let mut editor = editor()?;
-    let history = context.home.file(HISTORY);
-    // It is made by the first message that is kept.
-    drop(editor.load_history(&history));
-    let id = &answering.talk.formation.id;
-    let name = if id.is_empty() { "the formation" } else { id };
-    let draft = if answering.talk.formation.is_draft { ", the draft" } else { "" };
-    context.terminal.note(&format!("Talking with {name}{draft}. /help tells more; Ctrl-D leaves."));
-    let mut conversation =
-        Conversation { answering, context, files, choices: None, again: String::new() };
-    while let Some(line) = conversation.read(&mut editor)? {
-        if !line.trim().is_empty() {
-            keep(&mut editor, &line, &history);
-        }
-        if !conversation.take(&line).await {
-            break;
-        }
-    }
-    if let Some(session) = &conversation.answering.talk.session {
-        context.terminal.note(&format!("muxi chat -s {}   goes on", plain(session)));
-    }
-    Ok(Exit::Done)
+    history: PathBuf,
+    /// Away while a line is read.
+    lines: Option<Lines>,
 }
 
 // === impl Conversation ===
 
-impl Conversation<'_> {
+impl<'a> Conversation<'a> {
+    pub(in super::super) fn new(
+        answering: Answering<'a>,
+        files: Vec<Value>,
+    ) -> Result<Self, Fault> {
+        let context = answering.context;
+        let mut lines = editor()?;
+        let history = context.home.file(HISTORY);
+        // It is made by the first message that is kept.
+        drop(lines.load_history(&history));
+        let (choices, again, lines) = (None, String::new(), Some(lines));
+        Ok(Self { answering, context, files, choices, again, history, lines })
+    }
+
+    /// Prints above what the user is typing.
+    pub(in super::super) fn printer(
+        &mut self,
+    ) -> Result<impl ExternalPrinter + Send + 'static, Fault> {
+        self.lines().create_external_printer().map_err(|it| unusable(&it))
+    }
+
+    /// Until the user leaves.
+    pub(in super::super) async fn hold(mut self) -> Result<Exit, Fault> {
+        let formation = &self.answering.talk.formation;
+        let name = if formation.id.is_empty() { "the formation" } else { &formation.id };
+        let draft = if formation.is_draft { ", the draft" } else { "" };
+        let greeting = format!("Talking with {name}{draft}. /help tells more; Ctrl-D leaves.");
+        self.context.terminal.note(&greeting);
+        while let Some(line) = self.read().await? {
+            if !line.trim().is_empty() {
+                let history = self.history.clone();
+                keep(self.lines(), &line, &history);
+            }
+            if !self.take(&line).await {
+                break;
+            }
+        }
+        if let Some(session) = &self.answering.talk.session {
+            self.context.terminal.note(&format!("muxi chat -s {}   goes on", plain(session)));
+        }
+        Ok(Exit::Done)
+    }
+
+    fn lines(&mut self) -> &mut Lines {
+        self.lines.as_mut().expect("no line is being read")
+    }
+
     /// Nothing when the user leaves.
-    fn read(&mut self, editor: &mut Editor<(), FileHistory>) -> Result<Option<String>, Fault> {
+    async fn read(&mut self) -> Result<Option<String>, Fault> {
         let mut text = String::new();
         loop {
             let again = std::mem::take(&mut self.again);
-            match editor.readline_with_initial(PROMPT, (&again, "")) {
+            let mut lines = self.lines.take().expect("no line is being read");
+            // Whatever goes on beside the conversation goes on while somebody types.
+            let reading = tokio::task::spawn_blocking(move || {
+                let line = lines.readline_with_initial(PROMPT, (&again, ""));
+                (lines, line)
+            });
+            let (lines, line) = reading.await.expect("reading a line does not panic");
+            self.lines = Some(lines);
+            match line {
                 Ok(line) => match line.strip_suffix('\\') {
                     Some(line) => text.extend([line, "\n"]),
                     None => return Ok(Some(text + &line)),
                 },
                 Err(ReadlineError::Eof | ReadlineError::Interrupted) => return Ok(None),
-                Err(error) => {
-                    return Err(Fault::failed(format!("the terminal cannot be read: {error}")));
-                }
+                Err(error) => return Err(unusable(&error)),
             }
         }
     }
@@ -207,19 +238,22 @@ fn chosen(typed: &str, choices: Option<&Choices>) -> (String, Option<Value>) {
     }
 }
 
-fn editor() -> Result<Editor<(), FileHistory>, Fault> {
-    let failed = |error| Fault::failed(format!("the terminal cannot be used: {error}"));
+fn editor() -> Result<Lines, Fault> {
     let config = Config::builder().history_ignore_space(true).build();
-    Editor::with_config(config).map_err(failed)
+    Editor::with_config(config).map_err(|it| unusable(&it))
+}
+
+fn unusable(error: &ReadlineError) -> Fault {
+    Fault::failed(format!("the terminal cannot be used: {error}"))
 }
 
 /// A history that cannot be kept is no reason not to talk.
-fn keep(editor: &mut Editor<(), FileHistory>, line: &str, history: &PathBuf) {
-    drop(editor.add_history_entry(line));
+fn keep(lines: &mut Lines, line: &str, history: &Path) {
+    drop(lines.add_history_entry(line));
     if let Some(folder) = history.parent() {
         drop(std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder));
     }
-    drop(editor.save_history(history));
+    drop(lines.save_history(history));
 }
 
 #[cfg(test)]

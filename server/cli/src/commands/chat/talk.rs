@@ -47,7 +47,9 @@ impl Talk {
         let mut body = self.body(message, request);
         body["stream"] = json!(false);
         body["mode"] = json!("sync");
-        self.formation.ask(Key::Client, Method::POST, "/chat", Some(&body)).await.map_err(mended)
+        // It is silent until it is there.
+        let formation = self.formation.patient()?;
+        formation.ask(Key::Client, Method::POST, "/chat", Some(&body)).await.map_err(mended)
     }
 
     pub(crate) async fn cancel(&self, request: &str) -> Result<(), Fault> {

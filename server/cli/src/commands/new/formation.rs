@@ -129,7 +129,7 @@ impl FormationArgs {
             let (tick, model) = (context.terminal.tick(), &answers.model);
             let is_ready = checked.placeholders.iter().all(|it| it.is_set);
             let before = if is_ready { "" } else { "muxi secrets setup && " };
-            format!("{tick} Made formation {id} in {shown}; {model} answers\n  cd {shown} && {before}muxi deploy\n")
+            format!("{tick} Made formation {id} in {shown}; {model} answers\n  cd {shown} && {before}muxi up && muxi chat\n")
         }))
     }
 

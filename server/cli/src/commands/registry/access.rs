@@ -190,6 +190,18 @@ pub(super) fn address(args: &RegistryArgs, context: &Context) -> Result<String, 
     })
 }
 
+/// An address as it is remembered: it means the same wherever it is used.
+pub(in super::super) fn kept_address(address: &str, context: &Context) -> Result<String, Fault> {
+    if let Some(folder) = folder(address, context) {
+        let folder = folder.canonicalize().map_err(|it| Fault::file("use", &folder, it))?;
+        return Ok(folder.display().to_string());
+    }
+    if repository(address).is_none() {
+        url(address)?;
+    }
+    Ok(address.trim_end_matches('/').to_owned())
+}
+
 /// One that lies on this machine.
 pub(super) fn folder(address: &str, context: &Context) -> Option<PathBuf> {
     let path = context.folder.join(address.strip_prefix("file://").unwrap_or(address));
