@@ -59,13 +59,13 @@ async fn files_are_listed_saved_and_deleted() {
     team.shows("artifacts_get_unknown", &["artifacts", "get", "art_nothing"]);
     // An opener that keeps what it was shown; without one the copy is named.
     team.user.write("opener", "#!/bin/sh\ncp \"$1\" seen.txt\n");
-    let opener = team.user.work().join("opener");
-    std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let program = team.user.work().join("opener");
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
     let with = |opener: &str| {
         let mut command = team.user.command("team", &["artifacts", "open", id]);
         Ran::of(command.env("MUXI_OPENER", opener).output().expect("the program starts"))
     };
-    let opened = with(&opener.display().to_string());
+    let opened = with(&program.display().to_string());
     assert!(opened.code == 0 && opened.out.contains("Opened"), "{opened:?}");
     assert_eq!(team.user.read("team/seen.txt").out, "Dear Alice, dear Bob,\n");
     let unopened = with("/no/such/program");

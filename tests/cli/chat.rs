@@ -118,6 +118,22 @@ async fn messages_come_through_a_pipe_with_their_files() {
     shown(&user, "chat_piped", &piped);
     let heard = llm.journal().last().expect("a call").body["messages"].to_string();
     assert!(heard.contains("Read this.") && heard.contains("500 euros"), "{heard}");
+    let mut child = user
+        .command("team", &["chat", "Sum it up", "--file", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    child.stdin.take().expect("a pipe").write_all(b"It costs 7 francs.").expect("it reads");
+    let piped = Ran::of(child.wait_with_output().expect("our own child"));
+    assert_eq!(piped.code, 0, "{piped:?}");
+    // Whose name does not tell what it is.
+    let named = user.run_in("team", &["chat", "And this?", "--file", "formation.afs"]);
+    assert_eq!(named.code, 0, "{named:?}");
+    let journal = llm.journal();
+    let heard = |back: usize| journal[journal.len() - back].body["messages"].to_string();
+    assert!(heard(2).contains("7 francs") && heard(1).contains("Be brief."), "{journal:?}");
     shown(&user, "chat_nothing_said", &user.run_in("team", &["chat"]));
     shown(&user, "chat_file_missing", &user.run_in("team", &["chat", "Hi", "--file", "no.txt"]));
     shown(&user, "chat_file_folder", &user.run_in("team", &["chat", "Hi", "--file", "."]));

@@ -32,6 +32,30 @@ async fn deployed(llm: &FakeLlm) -> (Daemon, User) {
     (daemon, user)
 }
 
+/// A CI system that gives up leaves neither a process nor a copy of the secrets behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_ends_the_command_ends_its_formation() {
+    let llm = FakeLlm::start().await;
+    llm.script(json!([{"reply": {"chunks": ["Once ", "upon"], "stall_after_chunks": 1}}]));
+    let scratch = tempfile::tempdir().expect("a folder");
+    let user = User::new().with("TMPDIR", &scratch.path().display().to_string());
+    user.write("team/formation.afs", &manifest("team", &llm.base_url()));
+    user.write("team/evals/one.yaml", "- {name: a, message: Hi, expect: {contains: x}}\n");
+    let mut child = user
+        .command("team", &["eval", "--model", "fake/other"])
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    llm.wait_for(1, None).await;
+    muxi_testkit::daemon::signal(child.id(), rustix::process::Signal::TERM);
+    assert_eq!(child.wait().expect("our own child").code(), Some(130));
+    llm.wait_for(1, Some(muxi_testkit::fake_llm::Outcome::ClientGone)).await;
+    let left = std::fs::read_dir(scratch.path()).expect("a folder").count();
+    assert_eq!(left, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn cases_pass_and_fail_with_their_reasons() {
     let llm = FakeLlm::start().await;
@@ -79,7 +103,7 @@ async fn faults_in_case_files_are_told_before_anything_runs() {
 - name: a
   message: Hi
   files: [gone.pdf]
-  expect: {regex: '('}
+  expect: {regex: '(', max_seconds: 1e30}
 ";
     user.write("team/evals/a.yaml", cases);
     user.write("team/evals/b.yaml", "cases: 5\n");

@@ -9,6 +9,7 @@ mod doctor;
 mod drafts;
 mod eval;
 mod harness;
+mod keeping;
 mod operations;
 mod parts;
 mod quickstart;

@@ -190,7 +190,7 @@ async fn files_of_the_published_command_line_are_read() {
         format!(
             "version: '1.0'\n{default}: production\n{list}:\n  staging: {}\n  production: {}\n",
             one("http://127.0.0.1:9"),
-            one(&daemon.url())
+            one(daemon.url())
         )
     };
     for (file, list, default) in [

@@ -63,6 +63,35 @@ fn a_folder_is_a_registry() {
 }
 
 #[test]
+fn what_is_no_part_of_a_formation_and_what_is_secret_stay_at_home() {
+    let user = publisher();
+    let others = user.read("index/index.json").out.replacen(
+        "{\n",
+        "{\n  \"generated_by\": \"somebody\",\n",
+        1,
+    );
+    let others = others.replacen("\"version\"", "\"license\": \"MIT\",\n      \"version\"", 1);
+    user.write("index/index.json", &others);
+    user.write("team/customers.csv", "Ada,ada@example.com\n");
+    user.write("team/out/report.md", "x\n");
+    let text = user.read("team/formation.afs").out;
+    user.write("team/formation.afs", &text.replace("2.10.0", "2.11.0"));
+    shown(&user, "push_left_out", &user.run_in("team", &["push", "--registry", "../index"]));
+    let index = user.read("index/index.json").out;
+    assert!(index.contains("somebody") && index.contains("MIT"), "{index}");
+    let pulled = user.run(&["pull", "team", "--registry", "index", "--output", "mine"]);
+    assert_eq!(pulled.code, 0, "{pulled:?}");
+    assert!(
+        !user.work().join("mine/customers.csv").exists() && !user.work().join("mine/out").exists()
+    );
+    let secret =
+        text.replace("2.10.0", "2.12.0").replace("sqlite:///memory.db", "postgres://u:pw@h/db");
+    user.write("team/formation.afs", &secret);
+    shown(&user, "push_with_password", &user.run_in("team", &["push", "--registry", "../index"]));
+    shown(&user, "push_org", &user.run_in("team", &["push", "--org", "acme"]));
+}
+
+#[test]
 fn a_bundle_that_is_not_what_the_index_says_is_refused() {
     let user = publisher();
     std::fs::write(user.work().join("index/team-2.10.0.tar.gz"), "other").expect("a file");

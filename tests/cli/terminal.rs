@@ -111,10 +111,12 @@ async fn a_deploy_moves_while_it_is_watched_and_asks_before_it_destroys() {
     let (_daemon, user) = deployed(&llm).await;
     waiting(|| {
         let mut deploy = at_terminal(&user, &["deploy", "--force"]);
-        deploy.exp_string("Waiting for the formation to be healthy").expect("a step");
+        // A bar and a spinner, which are drawn anew on their line, byte for byte as the terminal has them.
+        deploy.exp_string("Uploading [=====").expect("a bar");
+        deploy.exp_regex("\u{1b}\\[2K  â\u{a0}. Waiting for the formation").expect("a step");
         deploy.exp_string("Deployed team 2.1.0").expect("the end");
         assert!(matches!(deploy.process().wait(), Ok(WaitStatus::Exited(_, 0))));
-        for (answer, told, code) in [("n", "", 1), ("y", "Deleted team", 0)] {
+        for (answer, told, code) in [("n", "nothing was deleted", 1), ("y", "Deleted team", 0)] {
             let mut delete = at_terminal(&user, &["delete", "team"]);
             delete.exp_string("Delete team with its memory").expect("the question");
             delete.send(answer).expect("it reads");
@@ -156,6 +158,7 @@ async fn files_go_along_and_a_new_session_knows_nothing_of_the_old_one() {
     ]));
     let (_daemon, user) = deployed(&llm).await;
     user.write("team/note.txt", "The budget is 500 euros.");
+    std::fs::write(user.work().join("team/picture.bin"), [0xff, 0xfe, 0]).expect("a file");
     let last = || llm.journal().last().expect("a call").body["messages"].to_string();
     let mut chat = waiting(|| {
         let mut chat = at_terminal(&user, &["chat"]);
@@ -164,6 +167,11 @@ async fn files_go_along_and_a_new_session_knows_nothing_of_the_old_one() {
         chat.exp_string("which file?").expect("how it is said");
         chat.send_line("/file no.txt").expect("it reads");
         chat.exp_string("error: failed to read").expect("the refusal");
+        chat.send_line("/file picture.bin").expect("it reads");
+        chat.exp_string("picture.bin goes with the next message").expect("it is told");
+        chat.send_line("Look at it").expect("it reads");
+        chat.exp_string("no file goes with the next message any more").expect("it is told");
+        chat.send_control('u').expect("it reads");
         chat.send_line("/file note.txt").expect("it reads");
         chat.exp_string("note.txt goes with the next message").expect("it is told");
         chat.send_line("Read it").expect("it reads");
@@ -228,31 +236,35 @@ async fn a_question_back_shows_its_choices_and_a_number_picks_one() {
 /// A formation that neither answers nor cancels; a real one is too quick to be left.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_interrupt_leaves_at_once() {
-    let (asked, mut asks) = tokio::sync::mpsc::unbounded_channel();
+    let (asked, mut asks) = tokio::sync::mpsc::channel(8);
     let never = axum::routing::any(async move |method: axum::http::Method| {
-        drop(asked.send(method));
+        asked.send(method).await.expect("somebody wants to know");
         std::future::pending::<()>().await;
     });
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("one"));
     let serving = axum::serve(listener, axum::Router::new().fallback(never));
-    let served = tokio::spawn(serving.into_future());
     let user = User::new()
         .with("TERM", "xterm")
         .with("NO_COLOR", "1")
         .with("MUXI_FORMATION_URL", &url)
         .with("MUXI_CLIENT_KEY", "fmc_test");
-    let mut chat =
-        spawn_command(user.command("", &["chat", "Hello"]), Some(PATIENCE_MS)).expect("a terminal");
-    assert_eq!(asks.recv().await, Some(axum::http::Method::POST));
-    chat.send_control('c').expect("it reads");
-    assert_eq!(asks.recv().await, Some(axum::http::Method::DELETE));
-    chat.send_control('c').expect("it reads");
-    waiting(|| {
-        chat.exp_string("left without waiting").expect("it is told");
-        assert!(matches!(chat.process().wait(), Ok(WaitStatus::Exited(_, 130))));
-    });
-    served.abort();
+    let leaving = async {
+        let mut chat = spawn_command(user.command("", &["chat", "Hello"]), Some(PATIENCE_MS))
+            .expect("a terminal");
+        assert_eq!(asks.recv().await, Some(axum::http::Method::POST));
+        chat.send_control('c').expect("it reads");
+        assert_eq!(asks.recv().await, Some(axum::http::Method::DELETE));
+        chat.send_control('c').expect("it reads");
+        waiting(|| {
+            chat.exp_string("left without waiting").expect("it is told");
+            assert!(matches!(chat.process().wait(), Ok(WaitStatus::Exited(_, 130))));
+        });
+    };
+    tokio::select! {
+        served = serving.into_future() => served.expect("it serves"),
+        () = leaving => {}
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -308,4 +320,36 @@ fn colours_are_for_terminals_that_want_them() {
     }
     let piped = User::new().with("TERM", "xterm").run(act);
     assert!(!piped.out.contains('\u{1b}'), "{piped:?}");
+}
+
+#[test]
+fn an_interrupt_at_a_question_leaves_the_terminal_as_it_was() {
+    let user = User::new().with("TERM", "xterm");
+    user.write("formation.afs", &manifest("team", "http://127.0.0.1:9"));
+    for (question, shown) in [
+        (&["secrets", "set", "TOKEN"][..], "TOKEN"),
+        (&["delete", "team"], "Delete team"),
+        (&["new", "formation", "other"], "What is it for?"),
+    ] {
+        let program = bin_dir().join("muxi").display().to_string();
+        let script = format!(
+            "stty echo; trap : INT; {program} {}; echo \"ended with $?\"; stty -a; echo all told",
+            question.join(" ")
+        );
+        let command = user.command("", &[]);
+        let mut shell = std::process::Command::new("sh");
+        shell.arg("-c").arg(script).current_dir(command.get_current_dir().expect("one"));
+        shell.env_clear();
+        for (name, value) in command.get_envs() {
+            shell.env(name, value.expect("it is set"));
+        }
+        let mut ran = spawn_command(shell, Some(PATIENCE_MS)).expect("a terminal");
+        ran.exp_string(shown).expect("the question");
+        ran.send_control('c').expect("it reads");
+        let before = ran.exp_string("ended with 130").expect("the program ended");
+        let hidden = before.rfind("\u{1b}[?25l");
+        assert!(hidden <= before.rfind("\u{1b}[?25h"), "{question:?}: {before:?}");
+        let settings = ran.exp_string("all told").expect("its settings");
+        assert!(!settings.contains("-echo ") && !settings.contains("-icanon"), "{settings}");
+    }
 }

@@ -38,9 +38,7 @@ const SECRETS_AT_ALL: &str = "secrets are used and there is no secrets.enc";
 pub(crate) fn check(folder: &Path) -> Checked {
     let (vault, closed) = match Vault::open(folder) {
         Ok(vault) => (vault.unwrap_or_default(), None),
-        // The loader says so, too.
-        Err(VaultError::KeyMissing { .. }) => (Vault::default(), None),
-        Err(error) => (Vault::default(), Some(unopened(&error))),
+        Err(error) => (Vault::default(), Some(error)),
     };
     let asked = RefCell::new(BTreeMap::new());
     let look_up = |source, name: &str| {
@@ -87,7 +85,9 @@ pub(crate) fn check(folder: &Path) -> Checked {
     // What stands in secrets that cannot be opened is not known to be missing.
     let is_known = |it: &&Placeholder| closed.is_none() || it.source == Source::Env;
     found.extend(placeholders.iter().filter(is_known).filter_map(Placeholder::missing));
-    found.extend(closed);
+    // Of a key that is missing, the loader tells, too.
+    let told = closed.filter(|it| !matches!(it, VaultError::KeyMissing { .. }));
+    found.extend(told.as_ref().map(unopened));
     found.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
     Checked { found, loaded, placeholders }
 }

@@ -18,6 +18,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Of a silence, wherever in an answer: deploys and chats tell that they live far more often.
 const SILENCE_LIMIT: Duration = Duration::from_mins(2);
 
+const REDIRECTS_MAX: usize = 5;
+
 /// Told to servers.
 pub(crate) const SDK: &str = concat!("cli/", env!("CARGO_PKG_VERSION"));
 
@@ -28,6 +30,12 @@ pub(crate) fn http() -> Result<reqwest::Client, Fault> {
 /// For answers that are silent until they are whole; only a connection that broke ends them.
 pub(crate) fn patient_http() -> Result<reqwest::Client, Fault> {
     built(builder())
+}
+
+/// For files that lie elsewhere than where they are listed. A key that goes along stays with its host.
+pub(crate) fn following_http() -> Result<reqwest::Client, Fault> {
+    let policy = reqwest::redirect::Policy::limited(REDIRECTS_MAX);
+    built(builder().read_timeout(SILENCE_LIMIT).redirect(policy))
 }
 
 fn builder() -> reqwest::ClientBuilder {

@@ -51,7 +51,7 @@ use crate::fault::Fault;
 
 /// Write, run and operate formations of AI agents
 #[derive(Debug, Parser)]
-#[command(name = "muxi", version, after_help = exit::HELP, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "muxi", version, after_help = exit::HELP, max_term_width = 100)]
 pub(crate) struct Arguments {
     /// Print one JSON document (streams: one a line) and never ask
     #[arg(long, global = true)]
@@ -116,7 +116,7 @@ pub(crate) enum Command {
     Mcp(mcp::McpArgs),
     /// What a running formation remembers: status, list, add, delete, buffer, rebuild
     Memory(memory::MemoryArgs),
-    /// Write a formation, or a piece of one: agent, mcp, sop, trigger, skill
+    /// Write a formation, or a piece of one: agent, mcp, a2a, sop, trigger, skill
     #[command(subcommand)]
     New(new::NewCommand),
     /// Managers that you know: add, list, remove, status, ping
@@ -213,7 +213,7 @@ impl Command {
             Self::Usage(args) => wait(args.run(context)),
             Self::Validate(args) => args.run(context),
             Self::Short(command) => wait(command.run(context)),
-            Self::Published(command) => Err(command.refuse()),
+            Self::Published(command) => command.run(context),
             Self::Registry(command) | Self::ShortRegistry(command) => wait(command.run(context)),
         }
     }

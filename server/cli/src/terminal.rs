@@ -2,18 +2,24 @@
 
 pub(crate) mod format;
 pub(crate) mod input;
+pub(crate) mod interrupt;
 pub(crate) mod progress;
 pub(crate) mod stream;
 pub(crate) mod table;
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 
 use console::{Style, Term};
 use dialoguer::theme::ColorfulTheme;
 use dialoguer::{Confirm, Input, Password, Select};
 use secrecy::SecretString;
 
+use self::interrupt::while_asking;
 use crate::fault::Fault;
+
+/// Why standard output took nothing more, other than by a reader that left.
+static BROKEN_OUTPUT: OnceLock<String> = OnceLock::new();
 
 /// `NO_COLOR` and what a terminal can do are looked after by the `console` crate.
 #[derive(Debug, Clone)]
@@ -32,7 +38,19 @@ impl Terminal {
     /// Whoever reads may have left; that is no fault.
     pub(crate) fn print(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        drop(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+        let printed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        if let Err(error) = printed
+            && error.kind() != ErrorKind::BrokenPipe
+        {
+            // The first reason counts.
+            drop(BROKEN_OUTPUT.set(error.to_string()));
+        }
+    }
+
+    /// What was printed and did not get anywhere, such as onto a full disk.
+    pub(crate) fn lost_output() -> Option<Fault> {
+        let why = BROKEN_OUTPUT.get()?;
+        Some(Fault::failed(format!("standard output could not be written: {why}")))
     }
 
     /// Not part of the result: steps, warnings, questions.
@@ -77,11 +95,8 @@ impl Terminal {
     pub(crate) fn confirm(&self, question: &str, flag: &str) -> Result<bool, Fault> {
         self.must_ask(question, flag)?;
         let theme = ColorfulTheme::default();
-        Confirm::with_theme(&theme)
-            .with_prompt(question)
-            .default(false)
-            .interact()
-            .map_err(|it| asked(&it))
+        let confirm = Confirm::with_theme(&theme).with_prompt(question).default(false);
+        while_asking(|| confirm.interact()).map_err(|it| asked(&it))
     }
 
     pub(crate) fn ask(
@@ -96,7 +111,7 @@ impl Terminal {
         if let Some(default) = default {
             input = input.default(default.to_owned());
         }
-        input.interact_text().map_err(|it| asked(&it))
+        while_asking(|| input.interact_text()).map_err(|it| asked(&it))
     }
 
     /// One of a few, the first unless another is chosen.
@@ -109,7 +124,7 @@ impl Terminal {
         self.must_ask(question, flag)?;
         let theme = ColorfulTheme::default();
         let select = Select::with_theme(&theme).with_prompt(question).items(items).default(0);
-        select.interact().map_err(|it| asked(&it))
+        while_asking(|| select.interact()).map_err(|it| asked(&it))
     }
 
     /// Not shown while it is typed; empty when nothing was.
@@ -118,7 +133,7 @@ impl Terminal {
         let theme = ColorfulTheme::default();
         let password =
             Password::with_theme(&theme).with_prompt(question).allow_empty_password(true);
-        password.interact().map(SecretString::from).map_err(|it| asked(&it))
+        while_asking(|| password.interact()).map(SecretString::from).map_err(|it| asked(&it))
     }
 
     fn must_ask(&self, question: &str, flag: &str) -> Result<(), Fault> {
@@ -139,7 +154,7 @@ pub(crate) fn plain(text: &str) -> String {
 fn asked(error: &dialoguer::Error) -> Fault {
     let dialoguer::Error::IO(error) = error;
     if error.kind() == std::io::ErrorKind::Interrupted {
-        return Fault::new(crate::exit::Exit::Interrupted, "Interrupted", "nothing was changed");
+        interrupt::wait_for_the_end();
     }
     Fault::failed(format!("the question could not be asked: {error}"))
 }

@@ -17,6 +17,9 @@ use crate::files::profiles::Profiles;
 use crate::files::{local_manager, variable};
 
 use super::manager::Manager;
+use crate::files::Home;
+use crate::files::formations::Saved;
+use crate::files::profiles::Chosen;
 
 /// What the manager's proxy tells has no code of its own.
 const PROXY_NOT_FOUND: &str = "HTTP404";
@@ -67,6 +70,10 @@ pub(crate) struct Formation {
     /// Empty for everybody, whom only the operator can ask about.
     pub(crate) user: String,
     pub(crate) is_draft: bool,
+    /// The manager in front of it, if it is reached through one.
+    pub(crate) chosen: Option<Chosen>,
+    /// Why the secrets of its folder cannot be read.
+    locked: Option<String>,
     admin_key: Option<SecretString>,
     client_key: Option<SecretString>,
 }
@@ -78,16 +85,11 @@ impl FormationArgs {
         self.open_for(context, None)
     }
 
-    /// Whether it is reached without a manager.
-    pub(crate) fn is_direct(&self) -> bool {
-        self.url.is_some() || variable("MUXI_FORMATION_URL").is_some()
-    }
-
     fn open_for(&self, context: &Context, user: Option<&str>) -> Result<Formation, Fault> {
         let home = &context.home;
         let here = Bundle::find(&context.folder);
         let settings = here.as_ref().map(Bundle::settings).transpose()?.unwrap_or_default();
-        let direct = self.url.clone().or_else(|| variable("MUXI_FORMATION_URL"));
+        let direct = self.direct();
         let id = match &self.formation {
             Some(id) => id.clone(),
             None => match &here {
@@ -103,19 +105,17 @@ impl FormationArgs {
         let settings = if here.is_some() { settings } else { Settings::default() };
         let saved = Formations::read(home)?.formations.remove(&id).unwrap_or_default();
         let is_draft = !self.live && (self.draft || settings.draft);
-        let url = if let Some(direct) = direct {
+        let (url, chosen) = if let Some(direct) = direct {
             let mut url = super::url(&direct)?;
             let before = url.path().trim_end_matches('/').trim_end_matches("/v1").to_owned();
             url.set_path(&format!("{before}/v1"));
-            url
+            (url, None)
         } else {
-            let flag = self.profile.as_ref().or(saved.default_profile.as_ref());
-            let manager =
-                Manager::new(Profiles::choose(home, flag.map(String::as_str), &settings)?)?;
-            manager.formation_url(&id, is_draft)
+            let manager = Manager::new(self.chosen(home, &settings, &saved, is_draft)?)?;
+            (manager.formation_url(&id, is_draft), Some(manager.chosen))
         };
         let (admin, client) = here.as_ref().map(Bundle::keys).unwrap_or_default();
-        let made = local_manager::formation_keys(home, &id);
+        let made = local_manager::formation_keys(home, &id, is_draft);
         let (made_admin, made_client) = made.unzip();
         let key = |variable_name: &str,
                    in_folder: Option<SecretString>,
@@ -140,9 +140,35 @@ impl FormationArgs {
             url,
             user,
             is_draft,
+            chosen,
+            locked: here.and_then(|it| it.vault().err()).map(|it| it.message().to_owned()),
             admin_key: key("MUXI_ADMIN_KEY", admin, saved.admin_key, made_admin),
             client_key: key("MUXI_CLIENT_KEY", client, saved.client_key, made_client),
             id,
+        })
+    }
+
+    /// The address without a manager. What is said on the command line counts before the environment.
+    fn direct(&self) -> Option<String> {
+        let says_another = self.profile.is_some() || self.draft || self.live;
+        let usual = || variable("MUXI_FORMATION_URL").filter(|_| !says_another);
+        self.url.clone().or_else(usual)
+    }
+
+    fn chosen(
+        &self,
+        home: &Home,
+        settings: &Settings,
+        saved: &Saved,
+        is_draft: bool,
+    ) -> Result<Chosen, Fault> {
+        let of_draft = settings.draft_profile.as_ref().filter(|_| is_draft);
+        let flag = self.profile.as_ref().or(of_draft).or(saved.default_profile.as_ref());
+        let chosen = Profiles::choose(home, flag.map(String::as_str), settings)?;
+        let port = settings.draft_port.filter(|_| is_draft && self.profile.is_none());
+        Ok(match port {
+            Some(port) => chosen.on_port(port),
+            None => chosen,
         })
     }
 }
@@ -182,7 +208,17 @@ impl Formation {
         client: SecretString,
     ) -> Result<Self, Fault> {
         let (http, admin_key, client_key) = (http()?, None, Some(client));
-        Ok(Self { http, url, id, user, is_draft: false, admin_key, client_key })
+        Ok(Self {
+            http,
+            url,
+            id,
+            user,
+            is_draft: false,
+            chosen: None,
+            locked: None,
+            admin_key,
+            client_key,
+        })
     }
 
     /// The same on behalf of another user.
@@ -270,6 +306,9 @@ impl Formation {
     async fn data(&self, response: Response) -> Result<Value, Fault> {
         answer::data(&self.url, response).await.map_err(|fault| match fault.exit() {
             Exit::NotFound if fault.code() == PROXY_NOT_FOUND => self.not_there(&fault),
+            Exit::Refused if self.id.is_empty() => {
+                fault.mend("set MUXI_ADMIN_KEY and MUXI_CLIENT_KEY to its keys")
+            }
             Exit::Refused => fault.mend(format!(
                 "set FORMATION_ADMIN_API_KEY and FORMATION_CLIENT_API_KEY in the bundle's secrets, or: muxi formations add {} --admin-key … --client-key …",
                 self.id
@@ -297,6 +336,17 @@ impl Formation {
 
     fn no_key(&self, name: &str) -> Fault {
         let lower = name.to_lowercase();
+        if let Some(fault) = &self.locked {
+            let message = format!("the {lower} key cannot be read: {fault}");
+            return Fault::new(Exit::Refused, "NoKey", message)
+                .mend("put the .key back that secrets.enc was made with")
+                .mend(format!("set MUXI_{name}_KEY"));
+        }
+        if self.id.is_empty() {
+            let message = format!("no {lower} key is known of the formation at {}", self.url);
+            return Fault::new(Exit::Refused, "NoKey", message)
+                .mend(format!("set MUXI_{name}_KEY"));
+        }
         Fault::new(
             Exit::Refused,
             "NoKey",

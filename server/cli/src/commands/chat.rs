@@ -46,7 +46,7 @@ pub(crate) struct ChatArgs {
     /// Agent that is to answer [default: the formation chooses]
     #[arg(long, value_name = "ID")]
     agent: Option<String>,
-    /// File to send along; can be given several times
+    /// File to send along, or - for standard input; can be given several times
     #[arg(long, value_name = "PATH")]
     file: Vec<PathBuf>,
     /// Print the answer when it is whole
@@ -69,12 +69,13 @@ impl ChatArgs {
             None if std::io::stdin().is_terminal() => None,
             None => Some(piped()?),
         };
-        let files = self
-            .file
-            .iter()
-            .map(|it| talk::file(&context.folder.join(it)))
-            .collect::<Result<Vec<_>, _>>()?;
-        if text.is_none() && !context.terminal.can_ask() {
+        let file = |path: &PathBuf| match path.to_str() {
+            Some("-") if self.message.is_some() => talk::piped(),
+            _ => talk::file(&context.folder.join(path)),
+        };
+        let files = self.file.iter().map(file).collect::<Result<Vec<_>, _>>()?;
+        // Prompts do not belong into what is piped on.
+        if text.is_none() && !(context.terminal.can_ask() && std::io::stdout().is_terminal()) {
             return Err(nothing_said());
         }
         let formation = self.user.open(context)?;
@@ -149,4 +150,5 @@ fn nothing_said() -> Fault {
     Fault::usage("there is nothing to say: no message, and no terminal to type one")
         .mend("muxi chat \"Hello!\"")
         .mend("echo \"Hello!\" | muxi chat")
+        .mend("cat notes.md | muxi chat \"Sum it up\" --file -")
 }

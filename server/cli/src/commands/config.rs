@@ -4,6 +4,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::validate;
+use crate::addresses::without_passwords;
 use crate::check::check;
 use crate::client::formation::{FormationArgs, Key};
 use crate::context::Context;
@@ -140,7 +141,8 @@ fn masked(value: Value, is_secret: bool) -> Value {
         }
         Value::Array(items) => items.into_iter().map(|it| masked(it, is_secret)).collect(),
         Value::String(text) if is_secret && !text.contains("${{") => json!("••••••••"),
-        value @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => value,
+        Value::String(text) => json!(without_passwords(&text)),
+        value @ (Value::Null | Value::Bool(_) | Value::Number(_)) => value,
     }
 }
 

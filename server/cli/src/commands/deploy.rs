@@ -23,6 +23,8 @@ use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::files::bundle::{Bundle, error_chain};
 use crate::terminal::format::bytes;
+use crate::terminal::interrupt::asked_to_end;
+use crate::terminal::plain;
 
 /// Of the whole, as documented.
 const LIMIT: Duration = Duration::from_mins(10);
@@ -57,8 +59,9 @@ struct Packed {
     archive: tempfile::NamedTempFile,
     bytes: u64,
     warnings: Vec<String>,
-    /// Nothing for a bundle that was packed before.
-    folder: Option<PathBuf>,
+    /// Of a bundle that was packed before, only for as long as this lives.
+    folder: PathBuf,
+    _unpacked: Option<tempfile::TempDir>,
 }
 
 // === impl DeployArgs ===
@@ -66,8 +69,18 @@ struct Packed {
 impl DeployArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Fault> {
         let named = self.path.as_deref().map(|it| context.folder.join(it));
-        let packed = match named {
-            Some(path) if path.is_file() => Packed::of_archive(&path)?,
+        let (packed, settings) = match named {
+            Some(path) if path.is_file() => {
+                if self.include_db {
+                    return Err(Fault::usage("an archive is sent as it was packed")
+                        .mend("deploy the folder with --include-db"));
+                }
+                let packed = Packed::of_archive(&path)?;
+                // What this folder says is about this folder's formation only.
+                let here = Bundle::find(&context.folder)
+                    .filter(|it| it.id().is_ok_and(|id| id == packed.id));
+                (packed, here.map(|it| it.settings()).transpose()?)
+            }
             Some(folder) => {
                 let bundle = Bundle::at(&folder).ok_or_else(|| {
                     Fault::not_found(format!(
@@ -76,14 +89,18 @@ impl DeployArgs {
                     ))
                     .mend("name a folder with a formation.afs, or a .tar.gz of one")
                 })?;
-                self.pack(&bundle)?
+                (self.pack(&bundle)?, Some(bundle.settings()?))
             }
-            None => self.pack(&Bundle::required(&context.folder)?)?,
+            None => {
+                let bundle = Bundle::required(&context.folder)?;
+                (self.pack(&bundle)?, Some(bundle.settings()?))
+            }
         };
         for warning in &packed.warnings {
-            context.terminal.note(&format!("warning: {warning}"));
+            context.terminal.note(&plain(&format!("warning: {warning}")));
         }
-        let manager = self.manager.manager(context)?;
+        let chosen = self.manager.chosen(context, &settings.unwrap_or_default())?;
+        let manager = Manager::new(chosen)?;
         let before = existing(&manager, packed.id.as_str()).await?;
         if let Some(before) = &before
             && !self.force
@@ -125,8 +142,8 @@ impl DeployArgs {
         let options = PackOptions { include_database: self.include_db };
         pack(&bundle.folder, &id, options, BufWriter::new(file)).map_err(|it| failed(&it))?;
         let bytes = archive.as_file().metadata().map_err(|it| failed(&it))?.len();
-        let folder = Some(bundle.folder.clone());
-        Ok(Packed { id, version, archive, bytes, warnings, folder })
+        let folder = bundle.folder.clone();
+        Ok(Packed { id, version, archive, bytes, warnings, folder, _unpacked: None })
     }
 
     /// Ctrl-C takes the work back before it ends.
@@ -159,18 +176,11 @@ impl DeployArgs {
                 told @ (Told::Steps(_) | Told::Answer(_)) => steps::follow(told, context).await,
             }
         };
-        let outcome = tokio::select! {
+        tokio::select! {
             // All cancel-safe here: what is left undone is taken back below.
-            done = work => done,
-            _ = tokio::signal::ctrl_c() => Err(cancelled(before.is_some(), id, manager).await),
+            done = work => done.map_err(|fault| unchanged(fault, id, before)),
+            () = asked_to_end() => Err(cancelled(before.is_some(), id, manager).await),
             () = tokio::time::sleep(LIMIT) => Err(late(id)),
-        };
-        match (outcome, before) {
-            (Err(fault), Some(before)) if fault.exit() == Exit::Failed => {
-                let version = before["version"]["semantic"].as_str().unwrap_or_default();
-                Err(fault.mend(format!("nothing changed for users: {id} {version} still serves")))
-            }
-            (outcome, _) => outcome,
         }
     }
 }
@@ -191,7 +201,8 @@ impl Packed {
         let (id, version, warnings) = checked(&root)?;
         let archive = tempfile::NamedTempFile::new().map_err(|it| failed(&it))?;
         let bytes = std::fs::copy(path, archive.path()).map_err(|it| failed(&it))?;
-        Ok(Self { id, version, archive, bytes, warnings, folder: None })
+        let (folder, unpacked) = (root, Some(scratch));
+        Ok(Self { id, version, archive, bytes, warnings, folder, _unpacked: unpacked })
     }
 }
 
@@ -228,10 +239,9 @@ fn must_be_higher(version: &str, before: &Value) -> Result<(), Fault> {
 
 /// An extra: what cannot be compared is deployed all the same.
 async fn changed(packed: &Packed, manager: &Manager) -> Vec<Change> {
-    let Some(folder) = &packed.folder else { return Vec::new() };
     let deployed = download(manager, packed.id.as_str(), Wanted::default()).await;
     let compared =
-        deployed.and_then(|it| Ok(diff::changes(&it, &diff::local(folder, &packed.id)?)));
+        deployed.and_then(|it| Ok(diff::changes(&it, &diff::local(&packed.folder, &packed.id)?)));
     compared.unwrap_or_default()
 }
 
@@ -265,6 +275,16 @@ fn dry(
             diff::short(changes)
         )
     })
+}
+
+/// A failed update leaves what served before.
+fn unchanged(fault: Fault, id: &str, before: Option<&Value>) -> Fault {
+    let Some(before) = before.filter(|it| it["status"] == "running") else { return fault };
+    if fault.exit() != Exit::Failed {
+        return fault;
+    }
+    let version = before["version"]["semantic"].as_str().unwrap_or_default();
+    fault.mend(format!("nothing changed for users: {id} {version} still serves"))
 }
 
 async fn cancelled(is_update: bool, id: &str, manager: &Manager) -> Fault {

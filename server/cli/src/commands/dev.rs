@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::chat::answering::Answering;
 use super::chat::conversation::Conversation;
 use super::chat::talk::Talk;
-use super::up::{AtArgs, begin, end, switch};
+use super::up::{AtArgs, begin, end, switch_off};
 use super::validate;
 use crate::check::check;
 use crate::client::formation::{FormationArgs, UserArgs};
@@ -22,6 +22,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::files::bundle::Bundle;
+use crate::terminal::interrupt::asked_to_end;
 use crate::terminal::plain;
 
 /// Editors write a file in several steps.
@@ -45,6 +46,7 @@ pub(crate) struct DevArgs {
 struct Work<'a> {
     context: &'a Context,
     manager: Manager,
+    at: &'a AtArgs,
     bundle: Bundle,
     /// Of the draft that runs or is about to; changes with the manifest.
     id: Option<String>,
@@ -78,7 +80,8 @@ impl DevArgs {
         })
         .map_err(failed)?;
         watcher.watch(&folder, RecursiveMode::Recursive).map_err(failed)?;
-        let mut work = Work { context, manager, bundle, id: None, url: None, above: None };
+        let (at, id, url, above) = (&self.at, None, None, None);
+        let mut work = Work { context, manager, at, bundle, id, url, above };
         let leaving = if self.chat { "leaving stops" } else { "Ctrl-C stops" };
         context.terminal.note(&format!("Watching {}; {leaving} the draft", folder.display()));
         if !self.chat {
@@ -87,7 +90,7 @@ impl DevArgs {
         let ended = tokio::select! {
             // Both cancel-safe here: whatever runs is stopped below.
             ended = work.follow(&mut changes, self.chat) => ended,
-            _ = tokio::signal::ctrl_c() => Ok(None),
+            () = asked_to_end() => Ok(None),
         };
         let ended = match ended {
             Ok(Some(url)) => work.talk(&mut changes, url).await,
@@ -170,7 +173,7 @@ impl Work<'_> {
         self.id = Some(id.clone());
         match begin(&self.manager, &id, &self.bundle.folder).await {
             Ok(draft) => {
-                switch(&self.bundle, true)?;
+                self.at.switch_on(&self.bundle)?;
                 let act = if draft.is_fresh { "runs" } else { "runs anew" };
                 self.tell("running", &format!("{id} {act} at {}", draft.url));
                 self.url = Some(draft.url);
@@ -187,7 +190,7 @@ impl Work<'_> {
 
     async fn end(&mut self) -> Result<(), Fault> {
         let Some(id) = self.id.take() else { return Ok(()) };
-        switch(&self.bundle, false)?;
+        switch_off(&self.bundle)?;
         match end(&self.manager, &id).await {
             Ok(_) => self.tell("stopped", &format!("stopped the draft of {id}")),
             Err(fault) if fault.exit() == Exit::NotFound => {}

@@ -1,6 +1,7 @@
 //! `muxi download`: what is deployed as a folder here.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -20,7 +21,7 @@ pub(crate) struct DownloadArgs {
     id: Option<String>,
     #[command(flatten)]
     manager: ManagerArgs,
-    /// Replace the folder without asking; hidden files in it, such as .key, stay
+    /// Replace the folder without asking; hidden files in it and its secrets stay
     #[arg(short, long)]
     force: bool,
     /// With a copy of its memory
@@ -48,6 +49,8 @@ impl DownloadArgs {
             }
         };
         let folder = self.output.as_ref().map_or(usual, |it| context.folder.join(it));
+        // `.` and links cannot be put aside, but what they mean can.
+        let folder = folder.canonicalize().unwrap_or(folder);
         let shown = context.relative(&folder).display().to_string();
         let shown = if shown.is_empty() { ".".to_owned() } else { shown };
         let is_there = folder.exists();
@@ -59,9 +62,14 @@ impl DownloadArgs {
         }
         let manager = self.manager.manager(context)?;
         let wanted = Wanted { generation: self.generation, with_database: self.include_db };
-        let files = download(&manager, &id, wanted).await.map_err(|fault| {
+        let mut files = download(&manager, &id, wanted).await.map_err(|fault| {
             fault.mend_missing("muxi remote list   shows those that are deployed")
         })?;
+        let has = |name: &str| folder.join(name).exists();
+        if has(muxi_vault::SECRETS_FILE) && has(muxi_vault::KEY_FILE) {
+            files.remove(muxi_vault::SECRETS_FILE);
+            context.terminal.note(&format!("The secrets in {shown} stay as they are here"));
+        }
         replace(&folder, &files, self.include_db)
             .map_err(|error| Fault::file("write", &folder, error))?;
         if files.contains_key(muxi_vault::SECRETS_FILE)
@@ -96,7 +104,10 @@ fn replace(folder: &Path, files: &Files, with_database: bool) -> std::io::Result
     for (path, content) in files {
         let path = fresh.join(path);
         fs::create_dir_all(path.parent().expect("it lies in a folder"))?;
-        fs::write(path, content)?;
+        fs::write(&path, content)?;
+        if is_private(&path) {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        }
     }
     if !folder.exists() {
         return fs::rename(&fresh, folder);
@@ -111,13 +122,20 @@ fn replace(folder: &Path, files: &Files, with_database: bool) -> std::io::Result
     replaced
 }
 
-/// What a download never has would be lost: the key, settings, version control.
+/// What people said, and what opens other things.
+fn is_private(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name == muxi_vault::SECRETS_FILE || name.contains(".db") || name.contains(".sqlite")
+}
+
+/// What a download never has would be lost: the key, settings, version control. Nor are secrets replaced that
+/// only the folder has.
 fn keep(before: &Path, folder: &Path, with_database: bool) -> std::io::Result<()> {
     for entry in fs::read_dir(before)? {
         let name = entry?.file_name();
         let text = name.to_string_lossy();
         let is_memory = text.starts_with("memory.db") && !with_database;
-        if text.starts_with('.') || text == "secrets" || is_memory {
+        if text.starts_with('.') || text.starts_with("secrets") || is_memory {
             let there = folder.join(&name);
             if !there.exists() {
                 fs::rename(before.join(&name), there)?;

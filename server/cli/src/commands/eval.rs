@@ -23,6 +23,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::files::bundle::Bundle;
+use crate::terminal::interrupt::asked_to_end;
 
 /// Whose memory cases may fill, when they name nobody.
 const USER: &str = "eval";
@@ -100,7 +101,7 @@ impl EvalArgs {
         };
         let report = tokio::select! {
             report = report => report,
-            _ = tokio::signal::ctrl_c() => {
+            () = asked_to_end() => {
                 Err(Fault::new(Exit::Interrupted, "Interrupted", "cases were left unfinished"))
             }
         };

@@ -83,20 +83,26 @@ impl AddArgs {
             return Err(Fault::usage("both keys are empty")
                 .mend("give one: --admin-key KEY, --client-key KEY, or --stdin"));
         }
+        let _lock = context.home.lock()?;
         let mut formations = Formations::read(&context.home)?;
+        // What is not given stays as it was kept before.
+        let before = formations.formations.remove(&self.id).unwrap_or_default();
         let saved = Saved {
-            default_profile: self.profile,
-            default_user_id: self.user,
-            client_key,
-            admin_key,
+            default_profile: self.profile.or(before.default_profile),
+            default_user_id: self.user.or(before.default_user_id),
+            client_key: client_key.or(before.client_key),
+            admin_key: admin_key.or(before.admin_key),
             added_at: Some(jiff::Timestamp::now().to_string()),
-            ..Saved::default()
+            others: before.others,
         };
         let value = document(&self.id, &saved);
-        let before = formations.formations.insert(self.id.clone(), saved);
+        let keys = [("admin", saved.admin_key.is_some()), ("client", saved.client_key.is_some())];
+        let keys: Vec<&str> = keys.iter().filter(|(_, is_kept)| *is_kept).map(|it| it.0).collect();
+        let noun = if keys.len() == 1 { "key" } else { "keys" };
+        let text = format!("Kept the {} {noun} of {}", keys.join(" and "), self.id);
+        formations.formations.insert(self.id, saved);
         formations.write(&context.home)?;
-        let act = if before.is_some() { "Replaced" } else { "Kept" };
-        Ok(context.done(&value, &format!("{act} the keys of {}", self.id)))
+        Ok(context.done(&value, &text))
     }
 
     /// The admin and the client key, asked for only if neither was given.
@@ -141,6 +147,7 @@ fn show(id: &str, context: &Context) -> Result<Exit, Fault> {
 }
 
 fn remove(id: &str, context: &Context) -> Result<Exit, Fault> {
+    let _lock = context.home.lock()?;
     let mut formations = Formations::read(&context.home)?;
     formations.formations.remove(id).ok_or_else(|| unknown(id))?;
     formations.write(&context.home)?;

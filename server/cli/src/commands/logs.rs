@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::remote::Selected;
 use crate::client::events::Frame;
 use crate::client::formation::{Formation, FormationArgs, Key};
-use crate::client::manager::ManagerArgs;
+use crate::client::manager::Manager;
 use crate::client::query;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -59,11 +59,12 @@ impl LogsArgs {
     pub(crate) async fn run(mut self, context: &Context) -> Result<Exit, Fault> {
         self.formation.formation = self.formation.formation.or(self.id);
         let formation = self.formation.open(context)?;
-        let is_direct = formation.is_draft || self.formation.is_direct();
         let filters = self.filters.query();
-        if filters.is_empty() && !is_direct {
-            let manager = ManagerArgs { profile: self.formation.profile };
-            return self.selected.tell(&formation.id, &manager.manager(context)?, context).await;
+        if let Some(chosen) = formation.chosen.clone().filter(|_| !formation.is_draft)
+            && filters.is_empty()
+        {
+            let manager = Manager::new(chosen)?;
+            return self.selected.tell(&formation.id, &manager, context).await;
         }
         let asked = if filters.is_empty() { "?event_type=%2A".to_owned() } else { filters };
         follow(&formation, &asked, self.selected.lines, context).await
@@ -99,7 +100,11 @@ async fn follow(
     context.terminal.note("following; Ctrl-C ends it");
     let mut told = 0;
     while lines.is_none_or(|most| told < most) {
-        let Some(frame) = events.next().await? else { break };
+        let Some(frame) = events.next().await? else {
+            let message = "the formation tells no more: it was stopped, or another took its place";
+            return Err(Fault::new(Exit::Unreachable, "BrokenStream", message)
+                .mend("the same command follows it anew"));
+        };
         told += 1;
         let text = if context.is_json { format!("{}\n", frame.data) } else { line(&frame) };
         context.terminal.print(&text);

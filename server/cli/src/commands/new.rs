@@ -21,6 +21,9 @@ pub(crate) enum NewCommand {
     Agent(pieces::AgentArgs),
     /// A server with tools, which the manifest then lists
     Mcp(pieces::McpArgs),
+    /// An agent elsewhere that is spoken to over A2A, which the manifest then lists
+    #[command(alias = "a2a-service")]
+    A2a(pieces::RemoteArgs),
     /// A procedure: steps that are followed when a request fits
     Sop(PieceArgs),
     /// A trigger: what is done when another system calls
@@ -56,6 +59,7 @@ impl NewCommand {
             Self::Formation(args) => args.run(context),
             Self::Agent(args) => args.run(context),
             Self::Mcp(args) => args.run(context),
+            Self::A2a(args) => args.run(context),
             Self::Sop(args) => pieces::sop(&args, context),
             Self::Trigger(args) => pieces::trigger(&args, context),
             Self::Skill(args) => pieces::skill(&args, context),

@@ -83,6 +83,7 @@ impl AddArgs {
                 context.terminal.ask_secret("Secret", "--secret-key")?.expose_secret().to_owned()
             }
         };
+        let _lock = context.home.lock()?;
         let mut profiles = Profiles::read(&context.home)?;
         let mut profile = Profile::new(address.trim_end_matches('/'), &key_id, &secret);
         profile.added_at = Some(jiff::Timestamp::now().to_string());
@@ -131,6 +132,7 @@ fn list(context: &Context) -> Result<Exit, Fault> {
 }
 
 fn remove(name: &str, context: &Context) -> Result<Exit, Fault> {
+    let _lock = context.home.lock()?;
     let mut profiles = Profiles::read(&context.home)?;
     if profiles.profiles.remove(name).is_none() {
         return Err(Fault::not_found(format!("there is no profile {name}"))

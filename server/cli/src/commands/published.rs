@@ -1,7 +1,9 @@
-//! Verbs of the published command line that mean nothing here, each refused with what to do instead.
+//! Verbs of the published command line that have another place here, or none.
 
 use clap::Subcommand;
+use serde_json::json;
 
+use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
 
@@ -11,14 +13,22 @@ pub(crate) enum PublishedCommand {
     Console,
     #[command(hide = true)]
     Upgrade,
+    /// As --version
+    #[command(hide = true)]
+    Version,
 }
 
 // === impl PublishedCommand ===
 
 impl PublishedCommand {
-    pub(crate) fn refuse(self) -> Fault {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, Fault> {
         let refused = |message: &str| Fault::new(Exit::NotBuilt, "NotBuilt", message);
-        match self {
+        Err(match self {
+            Self::Version => {
+                let value = json!({"version": env!("CARGO_PKG_VERSION")});
+                let text = concat!("muxi ", env!("CARGO_PKG_VERSION"), "\n");
+                return Ok(context.show(&value, |_| text.to_owned()));
+            }
             Self::Console => refused("there is no console for a browser")
                 .mend("muxi remote list   shows what is deployed")
                 .mend("muxi info          shows one formation at a glance")
@@ -26,6 +36,6 @@ impl PublishedCommand {
             Self::Upgrade => refused("programs here do not replace themselves").mend(
                 "put muxi, muxi-server and formation-runtime of the newer release in the place of these",
             ),
-        }
+        })
     }
 }

@@ -177,7 +177,7 @@ impl WatchedArgs {
             manager.ask(Method::POST, &path, body).await.map_err(known)?
         } else {
             let told = manager.watch(Method::POST, &path, body).await.map_err(known)?;
-            steps::follow(told, context).await?
+            steps::follow(told, context).await.map_err(known)?
         };
         let now = answer["new_version"]
             .as_str()
@@ -223,6 +223,7 @@ impl DeleteArgs {
 
 async fn list(manager: &Manager, status: Option<&str>, context: &Context) -> Result<Exit, Fault> {
     let mut listed = manager.get("/rpc/formations").await?;
+    let all = listed["formations"].as_array().map_or(0, Vec::len);
     if let (Some(status), Some(items)) = (status, listed["formations"].as_array_mut()) {
         items.retain(|it| it["status"] == status);
         listed["total"] = json!(listed["formations"].as_array().map_or(0, Vec::len));
@@ -238,7 +239,13 @@ async fn list(manager: &Manager, status: Option<&str>, context: &Context) -> Res
             ("GENERATION", "version.generation"),
             ("UPTIME", "uptime"),
         ];
-        table::list(&items, &columns, "No formations deployed yet.")
+        let none = match status {
+            Some(status) if all > 0 => {
+                format!("No formation is {status}; without --status there are {all}.")
+            }
+            _ => "No formations deployed yet.".to_owned(),
+        };
+        table::list(&items, &columns, &none)
     }))
 }
 

@@ -8,7 +8,8 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::files::defaults::Defaults;
-use crate::files::profiles::Profiles;
+use crate::files::local_manager;
+use crate::files::profiles::{LOCAL, Profiles};
 use crate::files::registries::Registries;
 
 #[derive(Debug, Subcommand)]
@@ -55,9 +56,11 @@ impl SetCommand {
 // === private helpers ===
 
 fn profile(name: String, context: &Context) -> Result<String, Fault> {
+    let _lock = context.home.lock()?;
     let mut profiles = Profiles::read(&context.home)?;
-    if !profiles.profiles.contains_key(&name) {
-        return Err(Fault::not_found(format!("there is no profile {name} in profiles.yaml"))
+    let is_local = name == LOCAL && local_manager::profile(&context.home)?.is_some();
+    if !is_local && !profiles.profiles.contains_key(&name) {
+        return Err(Fault::not_found(format!("there is no profile {name}"))
             .mend("muxi profiles list   shows all")
             .mend(format!(
                 "muxi profiles add {name} --url URL --key-id ID --secret-key KEY --default"
@@ -72,6 +75,7 @@ fn user(id: String, context: &Context) -> Result<String, Fault> {
     if id.trim().is_empty() {
         return Err(Fault::usage("the user's id is empty").mend("muxi set default user alice"));
     }
+    let _lock = context.home.lock()?;
     let mut defaults = Defaults::read(&context.home)?;
     defaults.user_id = Some(id.clone());
     defaults.write(&context.home)?;
@@ -80,6 +84,7 @@ fn user(id: String, context: &Context) -> Result<String, Fault> {
 
 fn registry_address(address: &str, context: &Context) -> Result<String, Fault> {
     let address = registry::kept_address(address, context)?;
+    let _lock = context.home.lock()?;
     let mut registries = Registries::read(&context.home)?;
     registries.default_registry = Some(address.clone());
     registries.write(&context.home)?;

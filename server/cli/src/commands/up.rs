@@ -14,6 +14,7 @@ use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::files::bundle::{Bundle, Settings};
 use crate::files::profiles::LOCAL;
+use crate::terminal::plain;
 
 #[derive(Debug, Args)]
 #[command(
@@ -59,11 +60,11 @@ impl UpArgs {
         let checked = check(&bundle.folder);
         validate::sound(&bundle.folder, "run", &checked)?;
         for it in checked.warnings() {
-            context.terminal.note(&format!("warning: {it}"));
+            context.terminal.note(&plain(&format!("warning: {it}")));
         }
         let manager = self.at.manager(&bundle.settings()?, context).await?;
         let draft = begin(&manager, id.as_str(), &bundle.folder).await?;
-        switch(&bundle, true)?;
+        self.at.switch_on(&bundle)?;
         let value = json!({"formation_id": id, "url": draft.url.as_str(), "draft": true, "run": draft.answer});
         Ok(context.show(&value, |_| {
             let act = if draft.is_fresh { "now runs" } else { "runs anew" };
@@ -99,33 +100,54 @@ impl DownArgs {
         let settings = here.as_ref().map(Bundle::settings).transpose()?.unwrap_or_default();
         let manager = self.at.manager(&settings, context).await?;
         let stopped = end(&manager, &id).await;
+        let was_here = here.is_some();
         let is_gone = stopped.as_ref().is_err_and(|it| it.exit() == Exit::NotFound);
         // A draft that is not there any more leaves nothing to speak to either.
         if let Some(bundle) = here.filter(|_| is_gone || stopped.is_ok()) {
-            switch(&bundle, false)?;
+            switch_off(&bundle)?;
         }
         let answer = stopped.map_err(|fault| fault.mend_missing("muxi up   runs one"))?;
-        Ok(context.done(
-            &answer,
-            &format!("Stopped the draft of {id}; commands speak to what is deployed"),
-        ))
+        let text = format!("Stopped the draft of {id}");
+        let text = if was_here { text + "; commands speak to what is deployed" } else { text };
+        Ok(context.done(&answer, &text))
     }
 }
 
 // === impl AtArgs ===
 
 impl AtArgs {
+    fn is_said(&self) -> bool {
+        self.manager.profile.is_some() || self.port.is_some()
+    }
+
+    /// From now on commands in the folder speak to the draft, there where it runs.
+    pub(super) fn switch_on(&self, bundle: &Bundle) -> Result<(), Fault> {
+        let before = bundle.settings()?;
+        let (draft_profile, draft_port) = if self.is_said() {
+            (self.manager.profile.clone(), self.port)
+        } else {
+            (before.draft_profile, before.draft_port)
+        };
+        bundle.remember(&Settings { draft: true, draft_profile, draft_port, ..before })
+    }
+
     /// One that answers.
     pub(super) async fn manager(
         &self,
         settings: &Settings,
         context: &Context,
     ) -> Result<Manager, Fault> {
-        let mut chosen = self.manager.chosen(context, settings)?;
-        if let Some(port) = self.port {
-            chosen.profile.url = format!("http://127.0.0.1:{port}");
-        }
-        let manager = Manager::new(chosen)?;
+        // Where the draft runs already, unless another place is named.
+        let usual = Self {
+            manager: ManagerArgs { profile: settings.draft_profile.clone() },
+            port: settings.draft_port,
+        };
+        let at = if self.is_said() { self } else { &usual };
+        let chosen = at.manager.chosen(context, settings)?;
+        let manager = Manager::new(match at.port {
+            Some(port) => chosen.on_port(port),
+            None => chosen,
+        })?;
         let is_here = matches!(manager.url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
         manager.raw("/health").await.map_err(|fault| {
             // Of the manager of this machine it is told anyway.
@@ -162,10 +184,11 @@ pub(super) async fn end(manager: &Manager, id: &str) -> Result<Value, Fault> {
     manager.ask(Method::POST, "/rpc/dev/stop", Some(&json!({"formation_id": id}))).await
 }
 
-/// Which formation the commands in this folder mean.
-pub(super) fn switch(bundle: &Bundle, is_draft: bool) -> Result<(), Fault> {
+/// From now on commands in the folder speak to what is deployed.
+pub(super) fn switch_off(bundle: &Bundle) -> Result<(), Fault> {
     let settings = bundle.settings()?;
-    bundle.remember(&Settings { draft: is_draft, ..settings })
+    let (draft_profile, draft_port) = (None, None);
+    bundle.remember(&Settings { draft: false, draft_profile, draft_port, ..settings })
 }
 
 // === private helpers ===

@@ -1,7 +1,10 @@
 //! `muxi validate`: everything that is right and wrong with a bundle, in one report.
 
 mod excerpt;
+mod knowledge;
 mod report;
+
+pub(super) use self::knowledge::paths as knowledge_paths;
 
 use std::path::{Path, PathBuf};
 

@@ -16,6 +16,7 @@ use muxi_vault::Vault;
 /// How many folders up a manifest is looked for.
 const PARENTS_MAX: usize = 5;
 const SETTINGS: &str = ".muxi";
+const SETTINGS_WITHIN: &str = "folder.yaml";
 /// How a manifest is called that is made here.
 pub(crate) const MANIFEST: &str = MANIFEST_NAMES[0];
 
@@ -38,6 +39,12 @@ pub(crate) struct Settings {
     /// Commands speak to the draft that `muxi up` runs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) draft: bool,
+    /// Where the draft runs, if `muxi up` was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) draft_profile: Option<String>,
+    /// On this machine, in the place of the profile's own address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) draft_port: Option<u16>,
     #[serde(flatten)]
     pub(crate) others: BTreeMap<String, serde_yaml::Value>,
 }
@@ -89,17 +96,12 @@ impl Bundle {
     }
 
     pub(crate) fn settings(&self) -> Result<Settings, Fault> {
-        let path = self.folder.join(SETTINGS);
-        // Older tools may have made a folder of that name.
-        if path.is_dir() {
-            return Ok(Settings::default());
-        }
-        Ok(document::read(&path)?.unwrap_or_default())
+        Ok(document::read(&self.settings_file())?.unwrap_or_default())
     }
 
     /// Nothing to remember leaves no file behind.
     pub(crate) fn remember(&self, settings: &Settings) -> Result<(), Fault> {
-        let path = self.folder.join(SETTINGS);
+        let path = self.settings_file();
         if *settings != Settings::default() {
             return document::write(&path, settings);
         }
@@ -109,6 +111,12 @@ impl Bundle {
             }
             _ => Ok(()),
         }
+    }
+
+    /// In a home folder, the name is taken by the folder of all settings.
+    fn settings_file(&self) -> PathBuf {
+        let path = self.folder.join(SETTINGS);
+        if path.is_dir() { path.join(SETTINGS_WITHIN) } else { path }
     }
 
     pub(crate) fn vault(&self) -> Result<Option<Vault>, Fault> {

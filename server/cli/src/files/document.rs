@@ -1,8 +1,8 @@
-//! YAML files that are read under a bound and replaced whole, for their owner only.
+//! YAML files that are read under a bound and replaced whole.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Metadata, Permissions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use serde::Serialize;
@@ -41,24 +41,35 @@ pub(crate) fn text(path: &Path) -> Result<Option<String>, Fault> {
     Ok(Some(text))
 }
 
-/// Folders that are missing are made; the file is never half written.
+/// For its owner only, whoever could read it before.
 pub(crate) fn write<T: Serialize>(path: &Path, content: &T) -> Result<(), Fault> {
     let text = serde_yaml::to_string(content).map_err(|it| Fault::file("write", path, it))?;
-    replace(path, &text)
+    placed(path, &text, |_| Some(Permissions::from_mode(0o600)))
 }
 
+/// A file that is no secret of ours stays readable by whoever could read it.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Fault> {
+    placed(path, text, |before| before.map(Metadata::permissions))
+}
+
+/// Folders that are missing are made; the file is never half written; a link stays one.
+fn placed(
+    path: &Path,
+    text: &str,
+    permissions: impl FnOnce(Option<&Metadata>) -> Option<Permissions>,
+) -> Result<(), Fault> {
     let write = || {
+        let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let folder =
-            path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            target.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
-        if let Ok(before) = fs::metadata(path) {
-            file.as_file().set_permissions(before.permissions())?;
+        if let Some(permissions) = permissions(fs::metadata(&target).ok().as_ref()) {
+            file.as_file().set_permissions(permissions)?;
         }
-        file.persist(path).map_err(|it| it.error).map(drop)
+        file.persist(&target).map_err(|it| it.error).map(drop)
     };
     write().map_err(|it| Fault::file("write", path, it))
 }

@@ -45,8 +45,9 @@ pub(crate) fn profile(home: &Home) -> Result<Option<Profile>, Fault> {
     Ok(Some(Profile::new(&config.server.url(), &key.id, &key.secret)))
 }
 
-/// The keys that a formation made for itself, if its data lies on this machine.
-pub(crate) fn formation_keys(home: &Home, id: &str) -> Option<(String, String)> {
+/// The keys that a formation made for itself, if its data lies on this machine. Its draft has its own.
+pub(crate) fn formation_keys(home: &Home, id: &str, is_draft: bool) -> Option<(String, String)> {
+    let id = if is_draft { format!("{id}@draft") } else { id.to_owned() };
     let data = variable("MUXI_DATA_DIR").map_or_else(|| home.muxi.join("server"), PathBuf::from);
     let text = std::fs::read(data.join("formations").join(id).join("data/keys.json")).ok()?;
     let keys: Value = serde_json::from_slice(&text).ok()?;

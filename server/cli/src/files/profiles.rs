@@ -18,16 +18,29 @@ pub(crate) const LOCAL: &str = "local";
 
 /// `profiles.yaml`. What is not known here is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(from = "Written")]
 #[expect(clippy::struct_field_names, reason = "the file names them so")]
 pub(crate) struct Profiles {
-    #[serde(default)]
     pub(crate) version: String,
-    #[serde(default, alias = "default", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) default_profile: Option<String>,
-    #[serde(default, alias = "servers")]
     pub(crate) profiles: BTreeMap<String, Profile>,
     #[serde(flatten)]
     pub(crate) others: BTreeMap<String, serde_yaml::Value>,
+}
+
+/// The file with the names that older versions and their documents have, beside those of today or in their
+/// place.
+#[derive(Deserialize)]
+#[serde(default)]
+struct Written {
+    version: String,
+    default_profile: Option<String>,
+    default: Option<String>,
+    profiles: BTreeMap<String, Profile>,
+    servers: BTreeMap<String, Profile>,
+    #[serde(flatten)]
+    others: BTreeMap<String, serde_yaml::Value>,
 }
 
 /// How a manager is reached.
@@ -49,6 +62,16 @@ pub(crate) struct Profile {
 pub(crate) struct Chosen {
     pub(crate) name: String,
     pub(crate) profile: Profile,
+}
+
+// === impl Chosen ===
+
+impl Chosen {
+    /// The manager of this machine that listens there, with the same key.
+    pub(crate) fn on_port(mut self, port: u16) -> Self {
+        self.profile.url = format!("http://127.0.0.1:{port}");
+        self
+    }
 }
 
 // === impl Profiles ===
@@ -90,6 +113,13 @@ impl Profiles {
         if let Some(profile) = local_manager::profile(home)? {
             return Ok(Chosen { name: LOCAL.to_owned(), profile });
         }
+        if !profiles.profiles.is_empty() {
+            let known: Vec<&str> = profiles.profiles.keys().map(String::as_str).collect();
+            let message = format!("which manager? There are {}", known.join(", "));
+            return Err(Fault::new(Exit::Usage, "NoProfile", message)
+                .mend("--profile NAME   names one for this command")
+                .mend("muxi set default profile NAME   names one for all"));
+        }
         Err(Fault::new(Exit::Usage, "NoProfile", "no manager is known")
             .mend("muxi-server init && muxi-server start   makes one on this machine")
             .mend("muxi profiles add NAME --url URL --key-id ID --secret-key KEY   names one elsewhere"))
@@ -97,7 +127,7 @@ impl Profiles {
 
     /// The default, or the only one.
     pub(crate) fn usual(&self) -> Option<&str> {
-        let known = |name: &&String| self.profiles.contains_key(*name);
+        let known = |name: &&String| self.profiles.contains_key(*name) || *name == LOCAL;
         let only = || (self.profiles.len() == 1).then(|| self.profiles.keys().next()).flatten();
         self.default_profile.as_ref().filter(known).or_else(only).map(String::as_str)
     }
@@ -123,10 +153,25 @@ impl Profiles {
     }
 }
 
+impl From<Written> for Profiles {
+    fn from(written: Written) -> Self {
+        let Written { version, default_profile, default, profiles, mut servers, others } = written;
+        servers.extend(profiles);
+        Self { version, default_profile: default_profile.or(default), profiles: servers, others }
+    }
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        let (profiles, servers, others) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (version, default_profile, default) = (VERSION.to_owned(), None, None);
+        Self { version, default_profile, default, profiles, servers, others }
+    }
+}
+
 impl Default for Profiles {
     fn default() -> Self {
-        let (version, default_profile) = (VERSION.to_owned(), None);
-        Self { version, default_profile, profiles: BTreeMap::new(), others: BTreeMap::new() }
+        Written::default().into()
     }
 }
 

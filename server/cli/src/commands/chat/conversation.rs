@@ -175,6 +175,10 @@ impl<'a> Conversation<'a> {
             Err(fault) => {
                 typed.clone_into(&mut self.again);
                 self.tell(&fault);
+                if !self.files.is_empty() && fault.code() == "VALIDATION_ERROR" {
+                    self.files.clear();
+                    self.context.terminal.note("no file goes with the next message any more");
+                }
             }
         }
         true

@@ -1,5 +1,6 @@
 //! A conversation with a formation: its session, and what is sent in it.
 
+use std::io::Read as _;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -14,6 +15,10 @@ use crate::fault::Fault;
 
 /// As much as a formation takes, unless it is told otherwise.
 const FILE_BYTES_MAX: u64 = 50 * 1024 * 1024;
+const PIPED_NAME: &str = "input.txt";
+/// Extensions of text that mean more than text.
+const TELLING: [&str; 10] =
+    ["pdf", "md", "csv", "json", "html", "htm", "xml", "svg", "yaml", "yml"];
 
 #[derive(Debug)]
 pub(crate) struct Talk {
@@ -110,5 +115,31 @@ pub(crate) fn file(path: &Path) -> Result<Value, Fault> {
     }
     let content = std::fs::read(path).map_err(failed)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Ok(json!({"filename": name, "content": BASE64_STANDARD.encode(content)}))
+    Ok(sent_as(&name, &content))
+}
+
+/// What comes through a pipe, as a file.
+pub(crate) fn piped() -> Result<Value, Fault> {
+    let input = Path::new("standard input");
+    let mut content = Vec::new();
+    let most = std::io::stdin().take(FILE_BYTES_MAX + 1).read_to_end(&mut content);
+    most.map_err(|it| Fault::file("read", input, it))?;
+    if content.len() as u64 > FILE_BYTES_MAX {
+        return Err(Fault::usage("standard input has more than 50 MiB")
+            .mend("formations take no larger files; send a part of it"));
+    }
+    Ok(sent_as(PIPED_NAME, &content))
+}
+
+// === private helpers ===
+
+/// Names tell formations what a file is; of those that do not, text is sent as such.
+fn sent_as(name: &str, content: &[u8]) -> Value {
+    let mut file = json!({"filename": name, "content": BASE64_STANDARD.encode(content)});
+    let extension = Path::new(name).extension().and_then(|it| it.to_str()).unwrap_or_default();
+    let is_telling = TELLING.contains(&extension.to_ascii_lowercase().as_str());
+    if !is_telling && std::str::from_utf8(content).is_ok() {
+        file["content_type"] = json!("text/plain");
+    }
+    file
 }

@@ -1,5 +1,7 @@
 //! The formation of this folder: whether it is valid, and whether its secrets are there.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use muxi_formation::{Diagnostic, Resolve, Source};
 
 use super::findings::Findings;
@@ -29,6 +31,13 @@ pub(super) fn look(bundle: &Bundle, findings: &mut Findings) {
             )
             .mend("muxi validate   shows them"),
     };
+    let key = bundle.folder.join(muxi_vault::KEY_FILE);
+    if key.metadata().is_ok_and(|it| it.permissions().mode() & 0o077 != 0) {
+        let shown = key.display();
+        findings
+            .wrong("secrets", format!("others on this machine can read {shown}, which opens them"))
+            .mend(format!("chmod 600 {shown}"));
+    }
     let needed = loaded.references.iter().filter(|it| it.source == Source::Secrets);
     let needed: Vec<&str> = needed.map(|it| it.name.as_str()).collect();
     let vault = match bundle.vault() {

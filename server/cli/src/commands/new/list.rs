@@ -21,7 +21,8 @@ pub(super) fn add(text: &str, path: &str, item: &str) -> Result<String, Fault> {
     }
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     insert(&mut lines, &keys, item).ok_or_else(unusual)?;
-    let after = format!("{}\n", lines.join("\n"));
+    let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let after = format!("{}{end}", lines.join(end));
     // What was understood as text must be what the loader reads.
     let is_right =
         serde_yaml::from_str::<Value>(&after).is_ok_and(|it| it == with(before, &keys, item));

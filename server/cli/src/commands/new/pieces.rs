@@ -1,4 +1,4 @@
-//! `muxi new agent`, `mcp`, `sop`, `trigger` and `skill`: one piece of a formation that is there.
+//! `muxi new agent`, `mcp`, `a2a`, `sop`, `trigger` and `skill`: one piece of a formation that is there.
 
 use std::path::PathBuf;
 
@@ -33,6 +33,15 @@ pub(crate) struct McpArgs {
     #[arg(long = "arg", value_name = "ARG", requires = "command", allow_hyphen_values = true)]
     arguments: Vec<String>,
     /// Address of a server that runs elsewhere
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoteArgs {
+    #[command(flatten)]
+    piece: PieceArgs,
+    /// Its address
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }
@@ -96,6 +105,31 @@ impl McpArgs {
         let block = if manifest.lines().any(|it| it.starts_with("mcps:")) { "mcps" } else { "mcp" };
         let list = format!("{block}.servers");
         piece.finish(&format!("{folder}/{name}.afs"), &text, Some(&list), context)
+    }
+}
+
+// === impl RemoteArgs ===
+
+impl RemoteArgs {
+    pub(crate) fn run(self, context: &Context) -> Result<Exit, Fault> {
+        let name = self.piece.name.clone();
+        let piece =
+            self.piece.begin("an agent", format!("{} elsewhere.", title(&name)), context)?;
+        let url = match &self.url {
+            Some(url) => url.clone(),
+            None if self.piece.no_wizard => {
+                return Err(Fault::usage("how is it reached?").mend("--url URL"));
+            }
+            None => context.terminal.ask("Its address", None, "--url")?,
+        };
+        crate::client::url(&url)?;
+        let (title, description) = (quoted(&title(&name)), quoted(&piece.description));
+        let url = quoted(&url);
+        let text = format!(
+            "schema: \"1.0.0\"\nid: {name}\nname: {title}\ndescription: {description}\nurl: {url}\n"
+        );
+        let list = "a2a.outbound.services";
+        piece.finish(&format!("a2a/{name}.afs"), &text, Some(list), context)
     }
 }
 

@@ -6,12 +6,12 @@ use std::process::Stdio;
 use clap::Args;
 use reqwest::Url;
 use reqwest::header::AUTHORIZATION;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use super::RegistryArgs;
 use super::index::Index;
-use crate::client::{http, unreachable, url};
+use crate::client::{following_http, unreachable, url};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
@@ -41,6 +41,9 @@ pub(crate) struct LoginArgs {
     /// The token; others on this machine see arguments, so better leave it out and be asked
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
+    /// Read the token from standard input
+    #[arg(long, conflicts_with = "token")]
+    stdin: bool,
 }
 
 #[derive(Debug, Args)]
@@ -106,7 +109,7 @@ impl Registry {
     }
 
     async fn fetch(&self, url: &Url, bytes_max: usize) -> Result<Vec<u8>, Fault> {
-        let request = http()?.get(url.clone());
+        let request = following_http()?.get(url.clone());
         let request = match &self.place {
             Place::Web { index, token: Some(token) } if index.origin() == url.origin() => {
                 request.header(AUTHORIZATION, format!("Bearer {token}"))
@@ -144,13 +147,14 @@ impl LoginArgs {
         let address = address(&self.at, context)?;
         // Folders and git have their own ways to know who somebody is.
         url(&address)?;
-        let token = match self.token {
-            Some(token) => token,
-            None => context.terminal.ask_secret("Token", "--token")?.expose_secret().to_owned(),
-        };
+        let token = self.token.map(|it| Ok(SecretString::from(it)));
+        let token =
+            token.unwrap_or_else(|| context.terminal.secret(self.stdin, "Token", "--stdin"))?;
+        let token = token.expose_secret();
         if token.is_empty() {
             return Err(Fault::usage("the token is empty").mend("muxi logout   forgets one"));
         }
+        let _lock = context.home.lock()?;
         let mut known = Registries::read(&context.home)?;
         let created_at = jiff::Timestamp::now().to_string();
         let entry = serde_yaml::to_value(json!({"token": token, "created_at": created_at}));
@@ -165,6 +169,7 @@ impl LoginArgs {
 impl LogoutArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, Fault> {
         let address = address(&self.at, context)?;
+        let _lock = context.home.lock()?;
         let mut known = Registries::read(&context.home)?;
         if known.registries.remove(&address).is_none() {
             return Err(Fault::not_found(format!("no token of {address} is kept"))

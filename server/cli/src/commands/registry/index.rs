@@ -9,6 +9,8 @@ use crate::fault::Fault;
 pub(super) struct Index {
     #[serde(default)]
     pub(super) formations: Vec<Entry>,
+    #[serde(flatten)]
+    pub(super) others: serde_json::Map<String, serde_json::Value>,
 }
 
 /// One version of one formation.
@@ -23,6 +25,8 @@ pub(super) struct Entry {
     /// Of the bundle, a tar.gz; relative to the index, or whole.
     pub(super) url: String,
     pub(super) sha256: String,
+    #[serde(flatten)]
+    pub(super) others: serde_json::Map<String, serde_json::Value>,
 }
 
 // === impl Index ===

@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::files::bundle::error_chain;
+use crate::terminal::plain;
 
 #[derive(Debug, Args)]
 pub(crate) struct PullArgs {
@@ -61,14 +62,14 @@ impl PullArgs {
         let checked = check(&folder);
         let is_ready = checked.placeholders.iter().all(|it| it.is_set);
         for it in &checked.found {
-            context.terminal.note(&format!("warning: {it}"));
+            context.terminal.note(&plain(&format!("warning: {it}")));
         }
         let value = json!({"name": entry.name, "version": entry.version, "folder": folder.display().to_string()});
         let before = if is_ready { "" } else { "muxi secrets setup && " };
         Ok(context.show(&value, |_| {
             let tick = context.terminal.tick();
             format!(
-                "{tick} Pulled {} {} into {shown}\n  cd {shown} && {before}muxi deploy\n",
+                "{tick} Pulled {} {} into {shown}\n  cd {shown} && {before}muxi up\n",
                 entry.name, entry.version
             )
         }))

@@ -1,5 +1,7 @@
 //! `muxi push`: into a registry that is a folder, which any web server or git can then serve.
 
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use clap::Args;
@@ -12,12 +14,14 @@ use sha2::{Digest as _, Sha256};
 use super::RegistryArgs;
 use super::access::{INDEX, address, folder};
 use super::index::{Entry, Index};
+use crate::addresses::has_password;
 use crate::check::check;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::files::bundle::{Bundle, error_chain};
 use crate::files::document;
+use crate::terminal::plain;
 
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {
@@ -26,12 +30,49 @@ pub(crate) struct PushArgs {
     /// Check, and tell what would be written
     #[arg(long)]
     dry_run: bool,
+    /// Of the published command line.
+    #[arg(long, value_name = "NAME", hide = true)]
+    org: Option<String>,
 }
+
+/// A bundle for others, and what of the folder is no part of it.
+struct Packed {
+    packed: Vec<u8>,
+    left_out: Vec<String>,
+}
+
+/// Files and folders that make up a formation for others, as the published command line has them, and those that
+/// came since. Names that end with `*` are beginnings.
+const INCLUDED: [&str; 17] = [
+    "formation.",
+    "SOUL.md",
+    "README*",
+    "LICENSE*",
+    "NOTICE*",
+    "CHANGELOG*",
+    "secrets",
+    "agents/",
+    "mcp/",
+    "mcps/",
+    "a2a/",
+    "sops/",
+    "triggers/",
+    "skills/",
+    "knowledge/",
+    "evals/",
+    "coding/",
+];
+/// Of a list that is only a reminder.
+const SHOWN_MAX: usize = 10;
 
 // === impl PushArgs ===
 
 impl PushArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, Fault> {
+        if self.org.is_some() {
+            let message = "a registry is an index of formations and knows no organisations";
+            return Err(Fault::new(Exit::NotBuilt, "NotBuilt", message).mend("leave --org out"));
+        }
         let bundle = Bundle::required(&context.folder)?;
         let address = address(&self.at, context)?;
         let Some(registry) = folder(&address, context) else {
@@ -58,9 +99,18 @@ impl PushArgs {
             return Err(Fault::new(Exit::Conflict, "VersionExists", message)
                 .mend("muxi bump   raises the version"));
         }
-        let packed = without_secrets(&bundle.folder, id)?;
+        let Packed { packed, left_out } = published(&bundle.folder, id)?;
+        if !left_out.is_empty() {
+            let count = super::super::validate::count(left_out.len(), "file");
+            let shown = left_out.iter().take(SHOWN_MAX).map(String::as_str);
+            let shown = shown.collect::<Vec<_>>().join(", ");
+            let more = if left_out.len() > SHOWN_MAX { ", …" } else { "" };
+            context
+                .terminal
+                .note(&plain(&format!("{count} that no formation has stay here: {shown}{more}")));
+        }
         let name = format!("{id}-{version}.tar.gz");
-        let value = json!({"name": id, "version": version, "file": name, "bytes": packed.len(), "dry_run": self.dry_run});
+        let value = json!({"name": id, "version": version, "file": name, "bytes": packed.len(), "left_out": &left_out, "dry_run": self.dry_run});
         if self.dry_run {
             return Ok(context.show(&value, |_| {
                 format!(
@@ -70,8 +120,7 @@ impl PushArgs {
             }));
         }
         let bundle_file = registry.join(&name);
-        std::fs::write(&bundle_file, &packed)
-            .map_err(|it| Fault::file("write", &bundle_file, it))?;
+        placed(&bundle_file, &packed)?;
         index.formations.push(Entry {
             name: id.to_string(),
             version: version.clone(),
@@ -79,11 +128,11 @@ impl PushArgs {
             tags: loaded.manifest.tags.clone(),
             url: name.clone(),
             sha256: hex::encode(Sha256::digest(&packed)),
+            others: serde_json::Map::new(),
         });
         let text =
             serde_json::to_string_pretty(&index).map_err(|it| Fault::file("write", &file, it))?;
-        // Whatever serves the folder must be able to read it.
-        std::fs::write(&file, format!("{text}\n")).map_err(|it| Fault::file("write", &file, it))?;
+        placed(&file, format!("{text}\n").as_bytes())?;
         Ok(context.done(
             &value,
             &format!("Pushed {id} {version} as {}, without its secrets", bundle_file.display()),
@@ -118,14 +167,39 @@ fn keys(loaded: &Loaded) -> Vec<SecretString> {
     keys
 }
 
-fn without_secrets(folder: &Path, id: &muxi_contract::FormationId) -> Result<Vec<u8>, Fault> {
+/// Whoever serves the folder must be able to read it, and never half of it.
+fn placed(path: &Path, content: &[u8]) -> Result<(), Fault> {
+    let write = || -> std::io::Result<()> {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let permissions = std::fs::Permissions::from_mode(0o644);
+        let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
+        file.write_all(content)?;
+        file.persist(path).map_err(|it| it.error).map(drop)
+    };
+    write().map_err(|it| Fault::file("write", path, it))
+}
+
+fn published(folder: &Path, id: &muxi_contract::FormationId) -> Result<Packed, Fault> {
     let failed = |error: &dyn std::error::Error| {
         Fault::failed(format!("{} cannot be packed: {}", folder.display(), error_chain(error)))
     };
-    let mut files = super::super::diff::local(folder, id)?;
-    files.remove(muxi_vault::SECRETS_FILE);
+    let files = super::super::diff::local(folder, id)?;
+    // What agents look up may lie anywhere.
+    let knowledge = super::super::validate::knowledge_paths(folder);
+    let within = |path: &str, part: &str| {
+        path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let is_part = |path: &str| is_included(path) || knowledge.iter().any(|it| within(path, it));
+    let (files, others): (Vec<_>, Vec<_>) = files
+        .into_iter()
+        .filter(|(path, _)| path != muxi_vault::SECRETS_FILE)
+        .partition(|(path, _)| is_part(path));
     let scratch = tempfile::tempdir().map_err(|it| failed(&it))?;
     for (path, content) in &files {
+        if let Some(line) = line_with_password(content) {
+            return Err(Fault::failed(format!("{path}:{line} has a password in an address"))
+                .mend("muxi secrets set NAME, and write \"${{ secrets.NAME }}\" in its place"));
+        }
         let path = scratch.path().join(path);
         let parent = path.parent().unwrap_or(scratch.path());
         std::fs::create_dir_all(parent)
@@ -134,5 +208,33 @@ fn without_secrets(folder: &Path, id: &muxi_contract::FormationId) -> Result<Vec
     }
     let mut packed = Vec::new();
     pack(scratch.path(), id, PackOptions::default(), &mut packed).map_err(|it| failed(&it))?;
-    Ok(packed)
+    Ok(Packed { packed, left_out: others.into_iter().map(|(path, _)| path).collect() })
+}
+
+fn is_included(path: &str) -> bool {
+    INCLUDED.iter().any(|it| match it.strip_suffix('*') {
+        Some(begin) => path.starts_with(begin) && !path.contains('/'),
+        None if it.ends_with(['/', '.']) => path.starts_with(it),
+        None => path == *it,
+    })
+}
+
+fn line_with_password(content: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(content).ok()?;
+    text.lines().position(has_password).map(|at| at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_up_a_formation_is_published_and_nothing_else() {
+        for path in ["formation.afs", "README.md", "agents/a.afs", "skills/x/SKILL.md", "secrets"] {
+            assert!(is_included(path), "{path}");
+        }
+        for path in ["customers.csv", "id_rsa", "out/README.md", "secrets.txt", "memory.db"] {
+            assert!(!is_included(path), "{path}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The steps of a deploy, a start, a restart or a rollback, as the manager tells them.
 
+use muxi_contract::management::ProblemKind;
 use serde_json::Value;
 
 use crate::client::answer;
@@ -7,6 +8,7 @@ use crate::client::manager::Told;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
+use crate::terminal::plain;
 
 /// Until the work is done; what came of it.
 pub(crate) async fn follow(told: Told, context: &Context) -> Result<Value, Fault> {
@@ -51,13 +53,10 @@ pub(crate) async fn follow(told: Told, context: &Context) -> Result<Value, Fault
 fn told_of(progress: &Value) -> String {
     let text = progress["message"].as_str().or_else(|| progress["stage"].as_str());
     // The count of probes would be a line each.
-    text.unwrap_or("working").split(" (").next().unwrap_or_default().to_owned()
+    plain(text.unwrap_or("working").split(" (").next().unwrap_or_default())
 }
 
-/// Frames tell no status; only a conflict differs from what failed.
+/// Frames tell no status, but the name of the failure.
 fn failed_status(data: &Value) -> u16 {
-    match data["error"].as_str() {
-        Some("Conflict" | "NoChange" | "FormationExists") => 409,
-        _ => 422,
-    }
+    serde_json::from_value(data["error"].clone()).map_or(422, ProblemKind::status)
 }

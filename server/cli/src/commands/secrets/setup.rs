@@ -84,11 +84,26 @@ fn lines(text: &str) -> Result<Vec<(String, SecretString)>, Fault> {
             ))
             .mend("write one secret a line: OPENAI_API_KEY=…"));
         };
-        if !value.trim().is_empty() {
-            told.push((normal(name)?, SecretString::from(value.trim())));
+        let (name, value) = (of_shell(name), unquoted(value.trim()));
+        if !value.is_empty() {
+            told.push((normal(name)?, SecretString::from(value)));
         }
     }
     Ok(told)
+}
+
+/// Files for shells say `export` before a name.
+fn of_shell(name: &str) -> &str {
+    let name = name.trim();
+    name.strip_prefix("export").filter(|it| it.starts_with([' ', '\t'])).map_or(name, str::trim)
+}
+
+/// Without one pair of quotes around the whole.
+fn unquoted(value: &str) -> &str {
+    ['"', '\'']
+        .into_iter()
+        .find_map(|quote| value.strip_prefix(quote)?.strip_suffix(quote))
+        .unwrap_or(value)
 }
 
 fn unaskable(missing: &BTreeMap<String, Placeholder>) -> Fault {
@@ -110,10 +125,11 @@ mod tests {
 
     #[test]
     fn lines_of_names_and_values_are_read_and_faults_quote_nothing() {
-        let told = lines("# c\n\nopenai api key = sk-1=2\nEMPTY=\n").unwrap();
+        let told = lines("# c\n\nopenai api key = sk-1=2\nEMPTY=\nexport B='x y'\nEXPORTS=\"1\"\n")
+            .unwrap();
         let told: Vec<_> =
             told.iter().map(|(name, it)| (name.as_str(), it.expose_secret())).collect();
-        assert_eq!(told, [("OPENAI_API_KEY", "sk-1=2")]);
+        assert_eq!(told, [("OPENAI_API_KEY", "sk-1=2"), ("B", "x y"), ("EXPORTS", "1")]);
         let fault = lines("A=1\nhunter2").unwrap_err().to_text();
         assert!(fault.contains("line 2") && !fault.contains("hunter2"), "{fault}");
     }

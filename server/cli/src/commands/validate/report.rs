@@ -3,12 +3,11 @@
 use std::path::Path;
 
 use muxi_formation::manifest::{Capability, ChosenModel, OverlordRole};
-use muxi_formation::{Loaded, MANIFEST_NAMES, Source, ToolFilter, tool_table};
+use muxi_formation::{Loaded, Source, ToolFilter, tool_table};
 use serde_json::{Value, json};
 
-use super::place;
+use super::{knowledge, place};
 use crate::check::Checked;
-use crate::files::document;
 use crate::terminal::table;
 
 pub(super) fn document(folder: &Path, checked: &Checked) -> Value {
@@ -34,7 +33,7 @@ pub(super) fn document(folder: &Path, checked: &Checked) -> Value {
         "faults": found(true),
         "warnings": found(false),
         "placeholders": placeholders,
-        "knowledge": knowledge(folder),
+        "knowledge": knowledge::sources(folder),
     });
     if let Some(loaded) = checked.sound() {
         document["id"] = json!(loaded.manifest.id);
@@ -66,12 +65,28 @@ pub(super) fn text(document: &Value, is_verbose: bool) -> String {
             "placeholders",
             &[("PLACEHOLDER", "name"), ("FROM", "from"), ("SET", "set"), ("USED AT", "used_at")],
         ),
-        ("knowledge", &[("KNOWLEDGE", "path"), ("NAMED IN", "file"), ("THERE", "there")]),
+        (
+            "knowledge",
+            &[
+                ("KNOWLEDGE", "path"),
+                ("NAMED IN", "file"),
+                ("THERE", "there"),
+                ("INDEXED", "indexed_count"),
+                ("SKIPPED", "skipped_count"),
+            ],
+        ),
     ];
     let mut text = String::new();
     for (key, columns) in tables {
         if !items(key).is_empty() {
             text.push_str(&format!("\n{}", table::list(items(key), columns, "")));
+        }
+    }
+    for source in items("knowledge") {
+        let skipped = source["skipped"].as_array().into_iter().flatten();
+        for it in skipped.filter_map(Value::as_str) {
+            let path = source["path"].as_str().unwrap_or_default();
+            text.push_str(&format!("  skipped in {path}: {it}\n"));
         }
     }
     if is_verbose && document["content"].is_object() {
@@ -151,31 +166,4 @@ fn content(loaded: &Loaded) -> Value {
         "skills": loaded.skills.iter().map(|it| &it.name).collect::<Vec<_>>(),
         "remote_agents": loaded.remote_agents.iter().map(|it| &it.id).collect::<Vec<_>>(),
     })
-}
-
-/// The loader refuses or ignores knowledge, and so says nothing of what it names.
-fn knowledge(folder: &Path) -> Vec<Value> {
-    let mut files: Vec<String> = MANIFEST_NAMES.iter().map(|it| (*it).to_owned()).collect();
-    let agents = std::fs::read_dir(folder.join("agents")).into_iter().flatten().flatten();
-    let mut named: Vec<String> =
-        agents.filter_map(|it| Some(format!("agents/{}", it.file_name().to_str()?))).collect();
-    named.sort();
-    files.extend(named);
-    let mut rows = Vec::new();
-    for file in files {
-        let Ok(Some(text)) = document::text(&folder.join(&file)) else { continue };
-        let Ok(root) = serde_yaml::from_str::<serde_yaml::Value>(&text) else { continue };
-        let inline = root.get("agents").and_then(|it| it.as_sequence()).into_iter().flatten();
-        let blocks = std::iter::once(&root).chain(inline).filter_map(|it| it.get("knowledge"));
-        for source in blocks.filter_map(|it| it.get("sources")?.as_sequence()).flatten() {
-            let Some(path) = source.get("path").or(source.get("url")).and_then(|it| it.as_str())
-            else {
-                continue;
-            };
-            let is_path = source.get("path").is_some();
-            let there = is_path.then(|| folder.join(path).exists());
-            rows.push(json!({"path": path, "file": file, "there": there}));
-        }
-    }
-    rows
 }

@@ -22,6 +22,9 @@ const EXPECT_KEYS: [&str; 10] = [
     "approval",
 ];
 
+/// A conversation that is tested does not last longer than a day.
+const SECONDS_MAX: f64 = 86_400.0;
+
 pub(super) struct Reader<'a> {
     pub(super) file: &'a str,
     /// Where the case's files lie.
@@ -135,10 +138,15 @@ impl Reader<'_> {
                     }
                 }
                 "json_schema" => expect.json_schema = self.schema(value),
-                "max_seconds" => match value.to_json().as_f64().filter(|it| *it > 0.0) {
-                    Some(seconds) => expect.max_seconds = Some(seconds),
-                    None => self.fault(value.line, "`max_seconds` must be a number above 0"),
-                },
+                "max_seconds" => {
+                    let seconds = value.to_json().as_f64();
+                    let seconds = seconds.filter(|it| *it > 0.0 && *it <= SECONDS_MAX);
+                    if seconds.is_none() {
+                        let message = "`max_seconds` must be a number above 0, and a day at most";
+                        self.fault(value.line, message);
+                    }
+                    expect.max_seconds = seconds;
+                }
                 "approval" => match value.to_json().as_str() {
                     Some("ask") => expect.asks = Some(true),
                     Some("none") => expect.asks = Some(false),
