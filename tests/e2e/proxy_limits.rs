@@ -81,7 +81,7 @@ async fn an_instance_without_answers_is_left_alone_until_it_is_another() {
 
 #[tokio::test]
 async fn it_is_tried_again_after_a_while() {
-    let breaker = json!({"failures": 1, "cool_down_ms": 500});
+    let breaker = json!({"failures": 1, "cool_down_ms": 3_000});
     let (daemon, _) = deployed(json!({"proxy": {"breaker": breaker}})).await;
     assert_eq!(ask(&daemon, "silent").await.status, 502);
     assert_eq!(ask(&daemon, "echo").await.status, 503);

@@ -101,6 +101,8 @@ enum Sent {
     Answered(hyper::Response<Incoming>),
     /// Nobody was there, or may be asked; the body is as it was.
     Unsent(Upload, Refusal),
+    /// The instance broke off what can be asked again without harm; the body is as it was.
+    Broken(Upload, Refusal),
 }
 
 /// Streams both ways; a client that leaves drops the upstream connection and so cancels its work.
@@ -142,6 +144,7 @@ async fn pass(
     let mut hold = Hold::new(context, routes, &config.proxy, id)?;
     let (outgoing, mut upload) = Outgoing::new(request, path, routes, config)?;
     let cap = config.concurrency(id);
+    let mut is_repeated = false;
     loop {
         let upstream = hold.upstream(&mut upload).await?;
         let active = hold.gate().active.take(cap).ok_or(Refusal::Busy { cap })?;
@@ -155,6 +158,15 @@ async fn pass(
                 if !hold.is_superseded(&upstream).await {
                     return Err(refusal);
                 }
+            }
+            Sent::Broken(unsent, refusal) => {
+                drop(flow);
+                upload = unsent;
+                // Once: what brings one instance down after the other is not asked without end.
+                if is_repeated || !hold.is_superseded(&upstream).await {
+                    return Err(refusal);
+                }
+                is_repeated = true;
             }
         }
     }
@@ -232,8 +244,15 @@ impl Outgoing {
         if !meter.is_broken() && !routes::is_ours(&error) {
             attempt.failed();
         }
-        if let Some(upload) = lender.take_back().filter(|_| error.is_connect()) {
-            return Ok(Sent::Unsent(upload, Refusal::NoAnswer));
+        match lender.take_back() {
+            Some(upload) if error.is_connect() => {
+                return Ok(Sent::Unsent(upload, Refusal::NoAnswer));
+            }
+            // A dying instance still takes connections that it never reads.
+            Some(upload) if self.parts.method.is_safe() && self.upgrade.is_none() => {
+                return Ok(Sent::Broken(upload, Refusal::NoAnswer));
+            }
+            _ => {}
         }
         tracing::warn!(error = &error as &dyn std::error::Error, "no answer");
         Err(Refusal::NoAnswer)

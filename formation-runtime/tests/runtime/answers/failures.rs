@@ -53,7 +53,7 @@ async fn messages() {
     walk.take(say("hi").fails_with("LLM_ERROR")).await;
 
     walk.llm.script(
-        json!([{"reply": {"chunks": ["one ", "two"], "gate": "never", "gate_after_chunks": 1}}]),
+        json!([{"reply": {"chunks": ["one ", "two"], "gate": "never", "gate_after_chunks": 0}}]),
     );
     let held = call("chat").client().body(json!({"message": "hi", "request_id": "held"}));
     let cancelling = async {
