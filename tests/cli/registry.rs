@@ -117,9 +117,18 @@ async fn a_web_server_is_a_registry_and_may_ask_for_a_token() {
         let is_known = headers.get("authorization").is_some_and(|it| it == "Bearer t0ken");
         if is_known { Ok(index) } else { Err(StatusCode::UNAUTHORIZED) }
     };
+    // The bundle lies elsewhere, as release assets do; whoever serves it must not learn the token.
+    let elsewhere = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let moved_to = format!("http://{}/asset", elsewhere.local_addr().expect("one"));
+    let asset = async move |headers: HeaderMap| {
+        let is_told = headers.contains_key("authorization");
+        if is_told { Err(StatusCode::IM_A_TEAPOT) } else { Ok(bundle) }
+    };
+    let assets = axum::serve(elsewhere, axum::Router::new().route("/asset", get(asset)));
+    let moved = async move || axum::response::Redirect::temporary(&moved_to);
     let app = axum::Router::new()
         .route("/formations/index.json", get(guarded))
-        .route("/formations/team-2.10.0.tar.gz", get(async || bundle));
+        .route("/formations/team-2.10.0.tar.gz", get(moved));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
     let url = format!("http://{}/formations", listener.local_addr().expect("one"));
     let serving = async { axum::serve(listener, app).await.expect("it serves") };
@@ -145,6 +154,7 @@ async fn a_web_server_is_a_registry_and_may_ask_for_a_token() {
     };
     tokio::select! {
         () = serving => {}
+        served = assets.into_future() => served.expect("it serves"),
         () = using => {}
     }
 }

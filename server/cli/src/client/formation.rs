@@ -23,6 +23,7 @@ use crate::files::profiles::Chosen;
 
 /// What the manager's proxy tells has no code of its own.
 const PROXY_NOT_FOUND: &str = "HTTP404";
+const PROXY_NOT_RUNNING: &str = "is not running (status:";
 
 /// Which formation a command is for, and on whose behalf.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -306,6 +307,9 @@ impl Formation {
     async fn data(&self, response: Response) -> Result<Value, Fault> {
         answer::data(&self.url, response).await.map_err(|fault| match fault.exit() {
             Exit::NotFound if fault.code() == PROXY_NOT_FOUND => self.not_there(&fault),
+            Exit::Unreachable if fault.message().contains(PROXY_NOT_RUNNING) => fault
+                .mend(format!("muxi start {}   starts it", self.id))
+                .mend(format!("muxi logs {}   may tell why it does not run", self.id)),
             Exit::Refused if self.id.is_empty() => {
                 fault.mend("set MUXI_ADMIN_KEY and MUXI_CLIENT_KEY to its keys")
             }

@@ -279,6 +279,9 @@ fn dry(
 
 /// A failed update leaves what served before.
 fn unchanged(fault: Fault, id: &str, before: Option<&Value>) -> Fault {
+    if fault.code() == "NoChange" {
+        return fault.mend(format!("muxi restart {id}   starts it afresh as it is"));
+    }
     let Some(before) = before.filter(|it| it["status"] == "running") else { return fault };
     if fault.exit() != Exit::Failed {
         return fault;

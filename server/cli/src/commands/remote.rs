@@ -259,9 +259,9 @@ fn detail(view: &Value, is_verbose: bool) -> String {
         ("Generation", "version.generation"),
         ("Uptime", "uptime"),
         ("Restarts", "restart_count"),
-        ("Created", "created_at"),
-        ("Deployed", "deployed_at"),
-        ("Updated", "updated_at"),
+        ("Created", "created_at|time"),
+        ("Deployed", "deployed_at|time"),
+        ("Updated", "updated_at|time"),
     ];
     if is_verbose {
         facts.extend([("Port", "port"), ("Process", "pid")]);
@@ -273,7 +273,7 @@ fn detail(view: &Value, is_verbose: bool) -> String {
             ("GENERATION", "generation"),
             ("ROLE", "role"),
             ("VERSION", "version"),
-            ("CREATED", "created_at"),
+            ("CREATED", "created_at|time"),
         ];
         text.push_str(&format!("\n{}", table::list(generations, &columns, "")));
     }
@@ -290,6 +290,9 @@ fn readable(view: &Value) -> Value {
 }
 
 fn known(fault: Fault) -> Fault {
+    if fault.code() == "Conflict" {
+        return fault.mend("muxi remote get   shows the state in which it is");
+    }
     fault.mend_missing("muxi remote list   shows those that are deployed")
 }
 

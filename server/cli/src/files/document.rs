@@ -49,7 +49,8 @@ pub(crate) fn write<T: Serialize>(path: &Path, content: &T) -> Result<(), Fault>
 
 /// A file that is no secret of ours stays readable by whoever could read it.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Fault> {
-    placed(path, text, |before| before.map(Metadata::permissions))
+    let usual = || Permissions::from_mode(0o644);
+    placed(path, text, |before| Some(before.map_or_else(usual, Metadata::permissions)))
 }
 
 /// Folders that are missing are made; the file is never half written; a link stays one.
