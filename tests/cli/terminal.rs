@@ -323,6 +323,30 @@ fn colours_are_for_terminals_that_want_them() {
 }
 
 #[test]
+fn a_new_formation_is_asked_for_step_by_step() {
+    let user = User::new().with("TERM", "xterm").with("NO_COLOR", "1");
+    let mut new =
+        spawn_command(user.command("", &["new", "formation", "helpers"]), Some(PATIENCE_MS))
+            .expect("a terminal");
+    new.exp_string("What is it for?").expect("a question");
+    new.send_line("Helps people.").expect("it reads");
+    new.exp_string("Who answers?").expect("a question");
+    // Down once: the one after the included model.
+    new.send("\u{1b}[B").expect("it reads");
+    new.send_line("").expect("it reads");
+    new.exp_string("Which model?").expect("a question");
+    new.send_line("").expect("it reads");
+    new.exp_string("_API_KEY (Enter: later)").expect("a question");
+    new.send_line("sk-not-shown").expect("it reads");
+    let told = new.exp_string("Made formation helpers").expect("the end");
+    assert!(!told.contains("sk-not-shown"), "{told}");
+    assert!(matches!(new.process().wait(), Ok(WaitStatus::Exited(_, 0))));
+    let text = user.read("helpers/formation.afs").out;
+    assert!(text.contains("Helps people."), "{text}");
+    assert_eq!(user.run_in("helpers", &["validate"]).code, 0);
+}
+
+#[test]
 fn an_interrupt_at_a_question_leaves_the_terminal_as_it_was() {
     let user = User::new().with("TERM", "xterm");
     user.write("formation.afs", &manifest("team", "http://127.0.0.1:9"));
