@@ -39,6 +39,8 @@ async fn sessions_and_requests_are_listed_shown_explained_and_deleted() {
     assert_eq!(team.json(&["requests", "list", "-u", "bob"])["count"], 0);
     assert_eq!(team.json(&["requests", "show", "r-1"])["result"], "Hello,\nAlice!");
     assert_eq!(team.json(&["explain", "r-2"])["tools_called"][0]["tool"], "fake__echo");
+    assert_eq!(team.json(&["explain"])["request_id"], "r-2");
+    team.shows("explain_nothing", &["explain", "-u", "bob"]);
     assert_eq!(team.json(&["usage", "-u", "alice"])["user_id"], "alice");
 
     team.shows("sessions_delete_unasked", &["sessions", "delete", "s"]);

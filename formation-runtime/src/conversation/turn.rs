@@ -23,7 +23,6 @@ use super::waiting::Waits;
 
 /// What the caller learns, in order; the last one is an [`Answer`] or a [`Failure`].
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "the large one is the last of a turn")]
 pub enum Update {
     /// What was said in the recordings of the question.
     Heard(String),
@@ -60,7 +59,8 @@ pub enum Update {
     Warning(String),
     /// Something for the caller's screen.
     Widget(Value),
-    Completed(Answer),
+    /// Boxed: queues keep room for many updates, nearly all of them a few words.
+    Completed(Box<Answer>),
     Failed(Failure),
     /// Somebody asked for its end; the text is what there was.
     Cancelled(String),
@@ -115,7 +115,6 @@ pub enum Failure {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "the large one is the last of a turn")]
 pub enum Event {
     Text(String),
     Thinking(String),
@@ -156,7 +155,6 @@ pub struct Finish {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "the large one is the last of a turn")]
 pub enum Effect {
     Tell(Update),
     /// Keep the file, which is the answer's file of this number, and say what became of it.
@@ -363,7 +361,7 @@ impl Turn {
             waits: waits.clone(),
             about: About::default(),
         };
-        let mut effects = self.end(outcome, Some(Update::Completed(answer)));
+        let mut effects = self.end(outcome, Some(Update::Completed(Box::new(answer))));
         if let Some(Effect::Save(end)) = effects.first_mut() {
             end.waits = waits;
         }

@@ -227,7 +227,7 @@ pub(super) async fn finished(mut updates: mpsc::Receiver<Update>) -> Result<Answ
 /// The end of a turn as its answer, or as why there is none.
 pub(super) fn ended(update: Option<Update>) -> Result<Answer, Problem> {
     match update {
-        Some(Update::Completed(answer)) => Ok(answer),
+        Some(Update::Completed(answer)) => Ok(*answer),
         Some(Update::Failed(failure)) => Err(failure.into()),
         Some(Update::Cancelled(text)) => Err(Problem::cancelled(&text)),
         None

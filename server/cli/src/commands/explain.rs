@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::client::formation::UserArgs;
+use crate::client::formation::{Formation, Key, UserArgs};
 use crate::client::segment;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -13,8 +13,8 @@ use crate::terminal::table;
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// Request, as `muxi requests list` names it
-    request: String,
+    /// Request, as `muxi requests list` names it [default: the last one]
+    request: Option<String>,
     #[command(flatten)]
     user: UserArgs,
 }
@@ -24,7 +24,11 @@ pub(crate) struct ExplainArgs {
 impl ExplainArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Fault> {
         let (formation, key) = self.user.open_wide(context)?;
-        let path = format!("/requests/{}/explanation", segment(&self.request));
+        let request = match self.request {
+            Some(request) => request,
+            None => last(&formation, key).await?,
+        };
+        let path = format!("/requests/{}/explanation", segment(&request));
         let told = formation.get(key, &path).await;
         let told =
             told.map_err(|it| it.mend_missing("muxi requests list   shows those that are kept"))?;
@@ -33,6 +37,15 @@ impl ExplainArgs {
 }
 
 // === private helpers ===
+
+async fn last(formation: &Formation, key: Key) -> Result<String, Fault> {
+    let listed = formation.get(key, "/requests?limit=1").await?;
+    let request = table::items(&listed, "requests").first().map(|it| &it["request_id"]);
+    request
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+        .ok_or_else(|| Fault::not_found("nothing was asked yet").mend("muxi chat \"Hello!\""))
+}
 
 fn story(told: &Value) -> String {
     let facts = [
