@@ -206,7 +206,6 @@ impl Follower {
 }
 
 /// What there is to read without waiting.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 enum Now {
     Update(usize, Update),
     Nothing,
