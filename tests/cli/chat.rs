@@ -15,7 +15,7 @@ fn shown(user: &User, name: &str, ran: &Ran) {
 }
 
 /// A deployed formation whose folder the user has, too.
-async fn deployed(llm: &FakeLlm, more: &str) -> (Daemon, User) {
+pub(crate) async fn deployed(llm: &FakeLlm, more: &str) -> (Daemon, User) {
     let daemon = Daemon::builder()
         .config(json!({"formations": {"sandbox_read": [bin_dir()]}}))
         .start()

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use muxi_formation::{PackOptions, pack};
-use muxi_testkit::daemon::{Daemon, bin_dir, bundle_with, manifest};
+use muxi_testkit::daemon::{Daemon, manifest};
 use muxi_testkit::fake_llm::FakeLlm;
 use serde_json::{Value, json};
 
-use crate::chat::{deletes, tools};
+use crate::chat::{deletes, deployed, tools};
 use crate::harness::{Ran, User, with_names};
 
 fn shown(user: &User, name: &str, ran: &Ran) {
@@ -17,19 +17,6 @@ fn shown(user: &User, name: &str, ran: &Ran) {
         settings.add_filter(r"\d+\.\d s\b", "[n] s");
         settings.bind(|| insta::assert_snapshot!(name, ran.shown()));
     });
-}
-
-async fn deployed(llm: &FakeLlm) -> (Daemon, User) {
-    let daemon = Daemon::builder()
-        .config(json!({"formations": {"sandbox_read": [bin_dir()]}}))
-        .start()
-        .await;
-    let text = manifest("team", &llm.base_url()) + &tools();
-    let answer = daemon.deploy(bundle_with("team", &text)).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
-    let user = User::of(&daemon);
-    user.write("team/formation.afs", &text);
-    (daemon, user)
 }
 
 /// A CI system that gives up leaves neither a process nor a copy of the secrets behind.
@@ -60,7 +47,7 @@ async fn whoever_ends_the_command_ends_its_formation() {
 async fn cases_pass_and_fail_with_their_reasons() {
     let llm = FakeLlm::start().await;
     llm.script(deletes());
-    let (_daemon, user) = deployed(&llm).await;
+    let (_daemon, user) = deployed(&llm, &tools()).await;
     shown(&user, "eval_none", &user.run_in("team", &["eval"]));
     let cases = "\
 - name: asks before it deletes
@@ -122,7 +109,7 @@ async fn a_judge_is_asked_for_what_only_a_reader_can_tell() {
         {"reply": {"text": "Go away."}},
     ]));
     other.script(json!([{"reply": {"text": verdict(false, "It sends the guest away.")}}]));
-    let (_daemon, user) = deployed(&llm).await;
+    let (_daemon, user) = deployed(&llm, &tools()).await;
     user.write(
         "team/evals/kind.yaml",
         "- {name: is kind, message: Hi, expect: {judge: The answer is kind.}}\n",

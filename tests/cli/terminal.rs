@@ -8,23 +8,15 @@ use rexpect::process::WaitStatus;
 use rexpect::session::{PtySession, spawn_command};
 use serde_json::json;
 
-use crate::chat::{deletes, tools};
+use crate::chat::{self, deletes, tools};
 use crate::harness::User;
 
 /// Far beyond what any answer takes; only a hang gets there.
 const PATIENCE_MS: u64 = 30_000;
 
 async fn deployed(llm: &FakeLlm) -> (Daemon, User) {
-    let daemon = Daemon::builder()
-        .config(json!({"formations": {"sandbox_read": [bin_dir()]}}))
-        .start()
-        .await;
-    let text = manifest("team", &llm.base_url()) + &tools();
-    let answer = daemon.deploy(bundle_with("team", &text)).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
-    let user = User::of(&daemon).with("TERM", "xterm").with("NO_COLOR", "1");
-    user.write("team/formation.afs", &text);
-    (daemon, user)
+    let (daemon, user) = chat::deployed(llm, &tools()).await;
+    (daemon, user.with("TERM", "xterm").with("NO_COLOR", "1"))
 }
 
 fn at_terminal(user: &User, arguments: &[&str]) -> PtySession {

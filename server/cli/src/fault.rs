@@ -39,6 +39,11 @@ impl Fault {
         Self::new(Exit::Usage, "Usage", message)
     }
 
+    /// Of the published command line, and not here.
+    pub(crate) fn not_built(message: impl Into<String>) -> Self {
+        Self::new(Exit::NotBuilt, "NotBuilt", message)
+    }
+
     pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(Exit::NotFound, "NotFound", message)
     }

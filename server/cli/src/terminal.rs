@@ -60,6 +60,11 @@ impl Terminal {
         }
     }
 
+    /// Something that is not right and hinders nothing. It may quote others.
+    pub(crate) fn caution(&self, what: impl std::fmt::Display) {
+        self.note(&plain(&format!("warning: {what}")));
+    }
+
     pub(crate) fn warn(&self, text: &str) {
         let mut err = std::io::stderr().lock();
         drop(err.write_all(text.as_bytes()).and_then(|()| err.write_all(b"\n")));

@@ -25,19 +25,8 @@ const NAME_CHARS_MAX: usize = 24;
 
 /// How many insertions, deletions and replacements lead from one name to the other.
 fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
     if from.chars().count() > NAME_CHARS_MAX {
         return usize::MAX;
     }
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (index, character) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(character != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[to.len()]
+    strsim::levenshtein(from, to)
 }

@@ -163,14 +163,14 @@ impl FormationArgs {
         saved: &Saved,
         is_draft: bool,
     ) -> Result<Chosen, Fault> {
-        let of_draft = settings.draft_profile.as_ref().filter(|_| is_draft);
-        let flag = self.profile.as_ref().or(of_draft).or(saved.default_profile.as_ref());
-        let chosen = Profiles::choose(home, flag.map(String::as_str), settings)?;
-        let port = settings.draft_port.filter(|_| is_draft && self.profile.is_none());
-        Ok(match port {
-            Some(port) => chosen.on_port(port),
-            None => chosen,
-        })
+        let (profile, port) = if is_draft {
+            settings.draft_place(self.profile.as_ref(), None)
+        } else {
+            (self.profile.clone(), None)
+        };
+        let profile = profile.as_ref().or(saved.default_profile.as_ref());
+        let chosen = Profiles::choose(home, profile.map(String::as_str), settings)?;
+        Ok(chosen.on_port(port))
     }
 }
 

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::Value;
 
 use super::consent::Consent;
-use crate::client::formation::{Key, UserArgs};
+use crate::client::formation::{Formation, Key, UserArgs};
 use crate::client::{query, segment};
 use crate::context::Context;
 use crate::exit::Exit;
@@ -26,6 +26,15 @@ pub(crate) struct ArtifactsArgs {
 
 #[derive(Debug, Subcommand)]
 enum ArtifactsCommand {
+    #[command(flatten)]
+    OfFormation(FormationCommand),
+    /// Remove the copies of files that were opened
+    Cleanup,
+}
+
+/// What is asked of the formation that made the files.
+#[derive(Debug, Subcommand)]
+enum FormationCommand {
     /// All files of the user, the latest first
     #[command(alias = "ls")]
     List {
@@ -46,8 +55,6 @@ enum ArtifactsCommand {
         /// As `muxi artifacts list` names it
         artifact: String,
     },
-    /// Remove the copies of files that were opened
-    Cleanup,
     /// All versions of a file, the newest first
     Versions {
         /// As `muxi artifacts list` names it
@@ -67,30 +74,38 @@ enum ArtifactsCommand {
 
 impl ArtifactsArgs {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Fault> {
-        // Its copies are the user's, whichever formation made them.
-        if matches!(self.command, ArtifactsCommand::Cleanup) {
-            return open::cleanup(context);
-        }
-        let formation = self.user.open(context)?;
         match self.command {
+            // Its copies are the user's, whichever formation made them.
             ArtifactsCommand::Cleanup => open::cleanup(context),
-            ArtifactsCommand::Open { artifact } => open::open(&artifact, &formation, context).await,
-            ArtifactsCommand::List { limit } => {
+            ArtifactsCommand::OfFormation(command) => {
+                command.run(&self.user.open(context)?, context).await
+            }
+        }
+    }
+}
+
+// === impl FormationCommand ===
+
+impl FormationCommand {
+    async fn run(self, formation: &Formation, context: &Context) -> Result<Exit, Fault> {
+        match self {
+            Self::Open { artifact } => open::open(&artifact, formation, context).await,
+            Self::List { limit } => {
                 let asked = query([("limit", limit.map(|it| it.to_string()))]);
                 let listed = formation.get(Key::Client, &format!("/artifacts{asked}")).await?;
                 Ok(context.show(&listed, |listed| list(listed, &formation.user)))
             }
-            ArtifactsCommand::Show { artifact } => {
+            Self::Show { artifact } => {
                 let shown = formation.get(Key::Client, &path(&artifact, "")).await;
                 Ok(context.show(&shown.map_err(known)?, detail))
             }
-            ArtifactsCommand::Get(args) => args.run(&formation, context).await,
-            ArtifactsCommand::Versions { artifact } => {
+            Self::Get(args) => args.run(formation, context).await,
+            Self::Versions { artifact } => {
                 let path = path(&artifact, "/versions");
                 let listed = formation.get(Key::Client, &path).await.map_err(known)?;
                 Ok(context.show(&listed, versions))
             }
-            ArtifactsCommand::Delete { artifact, consent } => {
+            Self::Delete { artifact, consent } => {
                 consent.obtain(&format!("Delete {artifact} with all its versions?"), context)?;
                 let path = path(&artifact, "");
                 let told = formation.ask(Key::Client, Method::DELETE, &path, None).await;

@@ -37,7 +37,7 @@ impl BumpArgs {
             None => raised(&before, self.part)?,
         };
         let text = document::text(&bundle.manifest)?.unwrap_or_default();
-        document::replace(&bundle.manifest, &with_version(&text, &after))?;
+        document::replace(&bundle.manifest, with_version(&text, &after))?;
         if bundle.version()? != after {
             // The line is not written as anybody would write it; nothing may be left half changed.
             document::replace(&bundle.manifest, &text)?;

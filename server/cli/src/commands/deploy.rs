@@ -24,7 +24,6 @@ use crate::fault::Fault;
 use crate::files::bundle::{Bundle, error_chain};
 use crate::terminal::format::bytes;
 use crate::terminal::interrupt::asked_to_end;
-use crate::terminal::plain;
 
 /// Of the whole, as documented.
 const LIMIT: Duration = Duration::from_mins(10);
@@ -97,7 +96,7 @@ impl DeployArgs {
             }
         };
         for warning in &packed.warnings {
-            context.terminal.note(&plain(&format!("warning: {warning}")));
+            context.terminal.caution(warning);
         }
         let chosen = self.manager.chosen(context, &settings.unwrap_or_default())?;
         let manager = Manager::new(chosen)?;

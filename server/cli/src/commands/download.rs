@@ -75,8 +75,8 @@ impl DownloadArgs {
         if files.contains_key(muxi_vault::SECRETS_FILE)
             && !folder.join(muxi_vault::KEY_FILE).exists()
         {
-            context.terminal.note(&format!(
-                "warning: {shown}/secrets.enc came without its key, which no download has: put .key there, or remove it and run muxi secrets setup"
+            context.terminal.caution(format!(
+                "{shown}/secrets.enc came without its key, which no download has: put .key there, or remove it and run muxi secrets setup"
             ));
         }
         if is_there && context.folder.starts_with(&folder) {

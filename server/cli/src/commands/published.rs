@@ -22,18 +22,17 @@ pub(crate) enum PublishedCommand {
 
 impl PublishedCommand {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, Fault> {
-        let refused = |message: &str| Fault::new(Exit::NotBuilt, "NotBuilt", message);
         Err(match self {
             Self::Version => {
                 let value = json!({"version": env!("CARGO_PKG_VERSION")});
                 let text = concat!("muxi ", env!("CARGO_PKG_VERSION"), "\n");
                 return Ok(context.show(&value, |_| text.to_owned()));
             }
-            Self::Console => refused("there is no console for a browser")
+            Self::Console => Fault::not_built("there is no console for a browser")
                 .mend("muxi remote list   shows what is deployed")
                 .mend("muxi info          shows one formation at a glance")
                 .mend("muxi chat          talks with it"),
-            Self::Upgrade => refused("programs here do not replace themselves").mend(
+            Self::Upgrade => Fault::not_built("programs here do not replace themselves").mend(
                 "put muxi, muxi-server and formation-runtime of the newer release in the place of these",
             ),
         })

@@ -70,12 +70,9 @@ impl RegistryCommand {
             Self::Push(args) => args.run(context),
             Self::Login(args) => args.run(context),
             Self::Logout(args) => args.run(context),
-            Self::Orgs => Err(Fault::new(
-                Exit::NotBuilt,
-                "NotBuilt",
-                "a registry is an index of formations and knows no organisations",
-            )
-            .mend("muxi registry search   shows its formations")),
+            Self::Orgs => {
+                Err(no_organisations().mend("muxi registry search   shows its formations"))
+            }
         }
     }
 }
@@ -103,6 +100,11 @@ impl SearchArgs {
             table::list(&items, &columns, "Nothing fits; `muxi search` without words shows all.")
         }))
     }
+}
+
+/// Those of the published command line have some.
+fn no_organisations() -> Fault {
+    Fault::not_built("a registry is an index of formations and knows no organisations")
 }
 
 async fn show(reference: &str, at: &RegistryArgs, context: &Context) -> Result<Exit, Fault> {

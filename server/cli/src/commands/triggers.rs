@@ -102,7 +102,7 @@ impl RunArgs {
             return Ok(context.done(&told, &text));
         }
         for warning in table::items(&told, "warnings") {
-            context.terminal.note(&format!("warning: {}", text_of(warning)));
+            context.terminal.caution(text_of(warning));
         }
         Ok(context.show(&told, answer))
     }

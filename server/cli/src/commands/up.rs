@@ -14,7 +14,6 @@ use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::files::bundle::{Bundle, Settings};
 use crate::files::profiles::LOCAL;
-use crate::terminal::plain;
 
 #[derive(Debug, Args)]
 #[command(
@@ -60,7 +59,7 @@ impl UpArgs {
         let checked = check(&bundle.folder);
         validate::sound(&bundle.folder, "run", &checked)?;
         for it in checked.warnings() {
-            context.terminal.note(&plain(&format!("warning: {it}")));
+            context.terminal.caution(it);
         }
         let manager = self.at.manager(&bundle.settings()?, context).await?;
         let draft = begin(&manager, id.as_str(), &bundle.folder).await?;
@@ -116,18 +115,11 @@ impl DownArgs {
 // === impl AtArgs ===
 
 impl AtArgs {
-    fn is_said(&self) -> bool {
-        self.manager.profile.is_some() || self.port.is_some()
-    }
-
     /// From now on commands in the folder speak to the draft, there where it runs.
     pub(super) fn switch_on(&self, bundle: &Bundle) -> Result<(), Fault> {
         let before = bundle.settings()?;
-        let (draft_profile, draft_port) = if self.is_said() {
-            (self.manager.profile.clone(), self.port)
-        } else {
-            (before.draft_profile, before.draft_port)
-        };
+        let (draft_profile, draft_port) =
+            before.draft_place(self.manager.profile.as_ref(), self.port);
         bundle.remember(&Settings { draft: true, draft_profile, draft_port, ..before })
     }
 
@@ -137,17 +129,9 @@ impl AtArgs {
         settings: &Settings,
         context: &Context,
     ) -> Result<Manager, Fault> {
-        // Where the draft runs already, unless another place is named.
-        let usual = Self {
-            manager: ManagerArgs { profile: settings.draft_profile.clone() },
-            port: settings.draft_port,
-        };
-        let at = if self.is_said() { self } else { &usual };
-        let chosen = at.manager.chosen(context, settings)?;
-        let manager = Manager::new(match at.port {
-            Some(port) => chosen.on_port(port),
-            None => chosen,
-        })?;
+        let (profile, port) = settings.draft_place(self.manager.profile.as_ref(), self.port);
+        let chosen = ManagerArgs { profile }.chosen(context, settings)?;
+        let manager = Manager::new(chosen.on_port(port))?;
         let is_here = matches!(manager.url.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
         manager.raw("/health").await.map_err(|fault| {
             // Of the manager of this machine it is told anyway.

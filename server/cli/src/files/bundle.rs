@@ -56,6 +56,23 @@ struct Head {
     version: Option<String>,
 }
 
+// === impl Settings ===
+
+impl Settings {
+    /// The profile and the port of the manager that runs the draft: those that are given, if any is, else
+    /// those that `muxi up` was told.
+    pub(crate) fn draft_place(
+        &self,
+        profile: Option<&String>,
+        port: Option<u16>,
+    ) -> (Option<String>, Option<u16>) {
+        if profile.is_some() || port.is_some() {
+            return (profile.cloned(), port);
+        }
+        (self.draft_profile.clone(), self.draft_port)
+    }
+}
+
 // === impl Bundle ===
 
 impl Bundle {

@@ -44,20 +44,20 @@ pub(crate) fn text(path: &Path) -> Result<Option<String>, Fault> {
 /// For its owner only, whoever could read it before.
 pub(crate) fn write<T: Serialize>(path: &Path, content: &T) -> Result<(), Fault> {
     let text = serde_yaml::to_string(content).map_err(|it| Fault::file("write", path, it))?;
-    placed(path, &text, |_| Some(Permissions::from_mode(0o600)))
+    placed(path, text.as_bytes(), |_| Permissions::from_mode(0o600))
 }
 
 /// A file that is no secret of ours stays readable by whoever could read it.
-pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Fault> {
+pub(crate) fn replace(path: &Path, content: impl AsRef<[u8]>) -> Result<(), Fault> {
     let usual = || Permissions::from_mode(0o644);
-    placed(path, text, |before| Some(before.map_or_else(usual, Metadata::permissions)))
+    placed(path, content.as_ref(), |before| before.map_or_else(usual, Metadata::permissions))
 }
 
 /// Folders that are missing are made; the file is never half written; a link stays one.
 fn placed(
     path: &Path,
-    text: &str,
-    permissions: impl FnOnce(Option<&Metadata>) -> Option<Permissions>,
+    content: &[u8],
+    permissions: impl FnOnce(Option<&Metadata>) -> Permissions,
 ) -> Result<(), Fault> {
     let write = || {
         let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -65,11 +65,9 @@ fn placed(
             target.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(content)?;
         file.as_file().sync_all()?;
-        if let Some(permissions) = permissions(fs::metadata(&target).ok().as_ref()) {
-            file.as_file().set_permissions(permissions)?;
-        }
+        file.as_file().set_permissions(permissions(fs::metadata(&target).ok().as_ref()))?;
         file.persist(&target).map_err(|it| it.error).map(drop)
     };
     write().map_err(|it| Fault::file("write", path, it))

@@ -67,9 +67,11 @@ pub(crate) struct Chosen {
 // === impl Chosen ===
 
 impl Chosen {
-    /// The manager of this machine that listens there, with the same key.
-    pub(crate) fn on_port(mut self, port: u16) -> Self {
-        self.profile.url = format!("http://127.0.0.1:{port}");
+    /// If a port is given, the manager of this machine that listens there, with the same key.
+    pub(crate) fn on_port(mut self, port: Option<u16>) -> Self {
+        if let Some(port) = port {
+            self.profile.url = format!("http://127.0.0.1:{port}");
+        }
         self
     }
 }

@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::files::formations::Formations;
 use crate::terminal::format::text_of;
-use crate::terminal::{plain, table};
+use crate::terminal::table;
 
 pub(super) async fn run(manager: &ManagerArgs, context: &Context) -> Result<Exit, Fault> {
     let saved = Formations::read(&context.home)?.formations;
@@ -20,8 +20,8 @@ pub(super) async fn run(manager: &ManagerArgs, context: &Context) -> Result<Exit
         Ok(found) => found,
         // What is kept here can be told all the same.
         Err(fault) if !saved.is_empty() => {
-            let text = plain(&fault.to_text());
-            context.terminal.note(&format!("warning: what is deployed is not known: {text}\n"));
+            let text = fault.to_text();
+            context.terminal.caution(format!("what is deployed is not known: {text}\n"));
             (String::new(), Vec::new())
         }
         Err(fault) => return Err(fault),

@@ -120,7 +120,7 @@ impl FormationArgs {
         super::super::validate::sound(&folder, "used as it is", &checked)?;
         let shown = context.relative(&folder).display().to_string();
         for it in checked.warnings() {
-            context.terminal.note(&format!("warning: {it}"));
+            context.terminal.caution(it);
         }
         let mut written: Vec<String> = files.into_iter().map(|(name, _)| name).collect();
         written.extend(["secrets.enc", ".key", "secrets"].map(str::to_owned));

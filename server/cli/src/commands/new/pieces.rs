@@ -207,7 +207,7 @@ impl Piece<'_> {
         let shown = context.relative(&file).display().to_string();
         let manifest = context.relative(&bundle.manifest).display().to_string();
         for it in check(&bundle.folder).found.iter().filter(|it| it.file == path) {
-            context.terminal.note(&format!("warning: {it}"));
+            context.terminal.caution(it);
         }
         let value = json!({"name": args.name, "file": shown, "listed_in": changed.as_ref().map(|_| &manifest)});
         let also = listed.filter(|_| changed.is_some());

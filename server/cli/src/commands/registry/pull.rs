@@ -14,7 +14,6 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::fault::Fault;
 use crate::files::bundle::error_chain;
-use crate::terminal::plain;
 
 #[derive(Debug, Args)]
 pub(crate) struct PullArgs {
@@ -62,7 +61,7 @@ impl PullArgs {
         let checked = check(&folder);
         let is_ready = checked.placeholders.iter().all(|it| it.is_set);
         for it in &checked.found {
-            context.terminal.note(&plain(&format!("warning: {it}")));
+            context.terminal.caution(it);
         }
         let value = json!({"name": entry.name, "version": entry.version, "folder": folder.display().to_string()});
         let before = if is_ready { "" } else { "muxi secrets setup && " };

@@ -1,7 +1,5 @@
 //! `muxi push`: into a registry that is a folder, which any web server or git can then serve.
 
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use clap::Args;
@@ -70,8 +68,7 @@ const SHOWN_MAX: usize = 10;
 impl PushArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Exit, Fault> {
         if self.org.is_some() {
-            let message = "a registry is an index of formations and knows no organisations";
-            return Err(Fault::new(Exit::NotBuilt, "NotBuilt", message).mend("leave --org out"));
+            return Err(super::no_organisations().mend("leave --org out"));
         }
         let bundle = Bundle::required(&context.folder)?;
         let address = address(&self.at, context)?;
@@ -120,7 +117,7 @@ impl PushArgs {
             }));
         }
         let bundle_file = registry.join(&name);
-        placed(&bundle_file, &packed)?;
+        document::replace(&bundle_file, &packed)?;
         index.formations.push(Entry {
             name: id.to_string(),
             version: version.clone(),
@@ -132,7 +129,7 @@ impl PushArgs {
         });
         let text =
             serde_json::to_string_pretty(&index).map_err(|it| Fault::file("write", &file, it))?;
-        placed(&file, format!("{text}\n").as_bytes())?;
+        document::replace(&file, format!("{text}\n"))?;
         Ok(context.done(
             &value,
             &format!("Pushed {id} {version} as {}, without its secrets", bundle_file.display()),
@@ -165,18 +162,6 @@ fn keys(loaded: &Loaded) -> Vec<SecretString> {
     keys.extend([&server.admin_key, &server.client_key].into_iter().flatten().cloned());
     keys.extend(llm.api_keys.values().cloned());
     keys
-}
-
-/// Whoever serves the folder must be able to read it, and never half of it.
-fn placed(path: &Path, content: &[u8]) -> Result<(), Fault> {
-    let write = || -> std::io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let permissions = std::fs::Permissions::from_mode(0o644);
-        let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
-        file.write_all(content)?;
-        file.persist(path).map_err(|it| it.error).map(drop)
-    };
-    write().map_err(|it| Fault::file("write", path, it))
 }
 
 fn published(folder: &Path, id: &muxi_contract::FormationId) -> Result<Packed, Fault> {

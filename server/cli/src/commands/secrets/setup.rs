@@ -39,7 +39,7 @@ pub(super) fn run(is_stdin: bool, context: &Context) -> Result<Exit, Fault> {
     }
     let left: Vec<&String> = missing.keys().filter(|it| !set.contains(it)).collect();
     for name in &left {
-        context.terminal.note(&format!("warning: {}", place(name, &missing[*name])));
+        context.terminal.caution(place(name, &missing[*name]));
     }
     let value = json!({"set": set, "missing": left});
     let text = match (set.is_empty(), left.is_empty()) {

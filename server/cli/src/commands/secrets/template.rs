@@ -25,8 +25,8 @@ pub(super) fn sync(context: &Context) -> Result<Exit, Fault> {
     let before = document::text(&path)?.unwrap_or_default();
     let (text, with_values) = template(&before, &names);
     for name in with_values {
-        context.terminal.note(&format!(
-            "warning: {FILE} has a value for {name}, which was left there: muxi secrets set {name}, and take it away"
+        context.terminal.caution(format!(
+            "{FILE} has a value for {name}, which was left there: muxi secrets set {name}, and take it away"
         ));
     }
     document::replace(&path, &text)?;

@@ -22,6 +22,8 @@ const EXPECT_KEYS: [&str; 10] = [
     "approval",
 ];
 
+/// Of a key that is compared with those that there are.
+const KEY_CHARS_MAX: usize = 64;
 /// A conversation that is tested does not last longer than a day.
 const SECONDS_MAX: f64 = 86_400.0;
 
@@ -241,18 +243,8 @@ fn nearest<'a>(key: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (index, character) in from.chars().take(64).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, other) in to.iter().enumerate() {
-            let replaced = diagonal + usize::from(character != *other);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
-        }
-    }
-    row[to.len()]
+    let from: String = from.chars().take(KEY_CHARS_MAX).collect();
+    strsim::levenshtein(&from, to)
 }
 
 #[cfg(test)]
